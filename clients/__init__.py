@@ -1,0 +1,16 @@
+"""What an engineer runs against any WebSocket relay in front of gpt-realtime, or against the model itself.
+
+`hold` keeps many voice calls up for a long time and fails when one is cut. A call is one place in the hold;
+a session is one WebSocket that a call had. The parts, in the order in which a hold meets them:
+
+arguments     the command line, checked as a whole, as one Plan
+target        the URL in one form, credentials, trust
+observations  the closed list of what a hold can observe; `record` writes it, a line each
+speech        what a caller says: voice-like audio as ready-made events
+dial          one WebSocket, or a `refusal` that names cause and cure
+session       one WebSocket's life: listen, talk (`conversation`, `events`), ping (`pings`), hang up
+call          one place's life: a session, and after a cut the next one, spaced by `pace`
+summary       observations folded into numbers, which `checks` holds against the limits
+live          the hold for eyes while it runs; at the end `outcome` and its `table`
+hold          all calls of a plan at once, signals, exit code
+"""

@@ -1,0 +1,87 @@
+"""Every intent is one session, and CI calls the same ones: ``nox -l`` lists them."""
+
+import nox
+
+nox.needs_version = ">=2025.2.9"
+nox.options.sessions = ["lint", "types", "tests"]
+nox.options.default_venv_backend = "venv"
+
+LOCK = "constraints.txt"
+CODE = ("rtproxy", "clients", "stage", "tests", "noxfile.py")
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """The whole suite; arguments go to pytest. Another interpreter: nox -s tests --python 3.13 --force-python 3.13"""
+    install(session, ".[clients,test]")
+    session.run("python", "-m", "pytest", *session.posargs)
+
+
+@nox.session
+def coverage(session: nox.Session) -> None:
+    """Branch coverage of rtproxy/, relay processes included; fails below 95 %."""
+    install(session, ".[clients,test]")
+    session.run("python", "-m", "pytest", "--cov", "--cov-report=term-missing", "--cov-fail-under=95", *session.posargs)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """ruff: rules and format."""
+    install(session, "ruff", project=False)
+    session.run("ruff", "check", *CODE)
+    session.run("ruff", "format", "--check", *CODE)
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """mypy --strict on rtproxy, clients and stage."""
+    install(session, ".[clients,test,types]")
+    session.run("mypy")
+
+
+@nox.session
+def hold(session: nox.Session) -> None:
+    """Hold calls and judge them: against URL, or with none against a relay and a simulated model started here."""
+    install(session, ".[clients]")
+    given = session.posargs
+    has_url = any(arg.startswith(("ws://", "wss://", "http://", "https://")) for arg in given)
+    if has_url or "--help" in given or "-h" in given:
+        session.run("python", "-m", "clients.hold", *given, success_codes=[0])
+    else:
+        session.run("python", "-m", "stage.local", "--", "python", "-m", "clients.hold", *given)
+
+
+@nox.session
+def serve(session: nox.Session) -> None:
+    """The relay against the endpoint that the environment names."""
+    install(session, ".")
+    session.run("python", "-m", "rtproxy", *session.posargs, success_codes=[0, 130, 143])
+
+
+@nox.session
+def lock(session: nox.Session) -> None:
+    """Pin everything into constraints.txt, which nox, CI and the container install from."""
+    session.install("pip-tools>=7.5")
+    session.run(
+        "pip-compile",
+        "--quiet",
+        "--all-extras",
+        "--strip-extras",
+        "--no-emit-index-url",
+        "--no-emit-find-links",
+        "--no-emit-trusted-host",
+        "--no-annotate",
+        "--upgrade",
+        f"--output-file={LOCK}",
+        "setup.cfg",
+        env={"CUSTOM_COMPILE_COMMAND": "nox -s lock"},
+    )
+
+
+# What the sessions share.
+
+
+def install(session: nox.Session, *what: str, project: bool = True) -> None:
+    """Installs ``what`` at the versions of the lock file; the project itself stays editable."""
+    packages = [arg for each in what for arg in (("--editable", each) if project else (each,))]
+    session.install("--constraint", LOCK, *packages)

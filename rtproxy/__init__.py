@@ -1,0 +1,21 @@
+"""A lean relay for voice calls (WebSockets) between clients and Azure OpenAI gpt-realtime.
+
+The nouns, in the order a call meets them:
+
+    settings   what this replica was told to do                     settings.py
+    admission  who may come in, decided before the 101              admission.py
+    upstream   the model side: URL, credential, dial                upstream.py, identity.py
+    session    one client's life, from admission to its summary     session.py
+    handover   how aiohttp gives us two sockets after both 101s     handover.py
+    splice     the two legs joined; the only room a frame passes    splice.py
+    frames     where frames begin and end (RFC 6455), no I/O        frames.py, closing.py
+    turns      what the model says about the call                   turns.py
+    wheel      one timer for every heartbeat and every stalled leg  wheel.py
+    live       the sessions of this replica and their totals        live.py, metrics.py
+    drain      from SIGTERM to exit without cutting a turn          drain.py
+    events     the closed list of log lines                         events.py
+
+Downstream is the client side, upstream the model side; a leg is one socket of a session.
+"""
+
+__version__ = "0.1.0"

@@ -1,0 +1,85 @@
+"""``python -m rtproxy``: the only reader of os.environ; loop, signals, exit code."""
+
+import argparse
+import asyncio
+import os
+import resource
+import signal
+import sys
+
+import uvloop
+from aiohttp import web
+
+from rtproxy import __version__
+from rtproxy.app import make_app
+from rtproxy.drain import drain
+from rtproxy.events import Log
+from rtproxy.session import ADMISSION, LIVE
+from rtproxy.settings import HELP, Settings, SettingsError, load
+
+BACKLOG = 2048
+
+
+async def serve(settings: Settings, log: Log) -> int:
+    """Serves until a signal, then drains. The exit code: 0, or 128 + the signal when a second one cut it short."""
+    signals: asyncio.Queue[signal.Signals] = asyncio.Queue()
+    for each in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(each, signals.put_nowait, each)
+    app = make_app(settings, log)
+    runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=0.5)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, settings.host, settings.port, backlog=BACKLOG)
+        await site.start()
+        port = runner.addresses[0][1]
+        log("proxy.started", version=__version__, host=settings.host, port=port, pid=os.getpid())
+        log("signal.received", signal=(await signals.get()).name)
+        draining = asyncio.create_task(drain(app[LIVE], app[ADMISSION], log, settings.drain_s))
+        again = asyncio.create_task(signals.get())
+        await asyncio.wait((draining, again), return_when=asyncio.FIRST_COMPLETED)
+        code = 0
+        if again.done():
+            code = 128 + again.result()
+            log("signal.received", signal=again.result().name)
+            draining.cancel()
+            for _ in range(2):
+                for session in tuple(app[LIVE].sessions):
+                    session.cut()
+                await app[LIVE].emptied(0.5)
+        again.cancel()
+    finally:
+        await runner.cleanup()
+    log("proxy.stopped", code=code)
+    return code
+
+
+def main() -> int:
+    """Reads the settings and serves. 2: they are wrong. 1: the port could not be had."""
+    parser = argparse.ArgumentParser(
+        prog="rtproxy",
+        description="A relay for voice calls to Azure OpenAI gpt-realtime.",
+        epilog="settings, read from the environment:\n" + HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"rtproxy {__version__}")
+    parser.parse_args()
+    try:
+        settings = load(os.environ)
+    except SettingsError as error:
+        count = len(error.problems)
+        print(f"rtproxy: {count} {'setting' if count == 1 else 'settings'} to mend:", file=sys.stderr)  # noqa: T201
+        for problem in error.problems:
+            print(f"  {problem}", file=sys.stderr)  # noqa: T201
+        return 2
+    # Two sockets a call: the soft limit of 1024 would end at 500 calls.
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    try:
+        return uvloop.run(serve(settings, Log(settings.revision, settings.replica)))
+    except OSError as error:
+        print(f"rtproxy: cannot listen on {settings.host}:{settings.port}: {error.strerror}", file=sys.stderr)  # noqa: T201
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

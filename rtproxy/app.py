@@ -1,0 +1,104 @@
+"""Routes and their wiring."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+
+import aiohttp
+from aiohttp import hdrs, web
+
+from rtproxy import __version__
+from rtproxy.admission import Admission, Door
+from rtproxy.events import Log
+from rtproxy.identity import Identity
+from rtproxy.live import Live
+from rtproxy.metrics import Metrics
+from rtproxy.session import ADMISSION, LIVE, LOG, UPSTREAM, WHEEL, carry
+from rtproxy.settings import Settings
+from rtproxy.upstream import Upstream
+from rtproxy.wheel import Wheel
+
+CALL_ROUTES = ("/ws", "/v1/realtime", "/openai/v1/realtime", "/openai/realtime")
+"""So that an OpenAI SDK of either vintage needs only a new base URL."""
+
+
+def make_app(settings: Settings, log: Log) -> web.Application:
+    """The relay as an aiohttp application: runs on one uvloop, holds no state outside of it."""
+    live = Live()
+    admission = Admission(settings, live)
+    metrics = Metrics(live, admission)
+    identity = None
+    if settings.api_key is None:
+        identity = Identity(settings.token_scope, lambda cause: log("upstream.failed", cause="token", error=cause))
+    started = time.monotonic()
+
+    async def healthz(request: web.Request) -> web.Response:
+        return web.json_response({"status": "ok", "revision": settings.revision, "replica": settings.replica})
+
+    async def readyz(request: web.Request) -> web.Response:
+        state = admission.door.value if admission.door is Door.OPEN else "draining"
+        if identity is not None and not identity.ready:
+            state = "no token for the model"
+        return web.json_response({"status": state}, status=200 if state == Door.OPEN.value else 503)
+
+    async def status(request: web.Request) -> web.Response:
+        return web.json_response(
+            {
+                "version": __version__,
+                "revision": settings.revision,
+                "replica": settings.replica,
+                "sessions": len(live),
+                "quiet": live.quiet,
+                "draining": admission.door is not Door.OPEN,
+                "uptime_s": round(time.monotonic() - started, 3),
+            }
+        )
+
+    async def exposition(request: web.Request) -> web.Response:
+        return web.Response(body=metrics.exposition(), headers={hdrs.CONTENT_TYPE: "text/plain; version=0.0.4"})
+
+    async def sign(request: web.Request, response: web.StreamResponse) -> None:
+        response.headers[hdrs.SERVER] = "rtproxy"
+        response.headers["x-rtproxy-revision"] = settings.revision
+        response.headers["x-rtproxy-replica"] = settings.replica
+
+    app = web.Application()
+    app[LOG], app[LIVE], app[ADMISSION], app[WHEEL] = log, live, admission, Wheel(settings.heartbeat_s)
+    app.router.add_get("/healthz", healthz)
+    app.router.add_get("/readyz", readyz)
+    app.router.add_get("/status", status)
+    app.router.add_get("/metrics", exposition)
+    for route in CALL_ROUTES:
+        app.router.add_get(route, carry, allow_head=False)
+    app.on_response_prepare.append(sign)
+    app.cleanup_ctx.append(_turning_wheel)
+    app.cleanup_ctx.append(_upstream(settings, identity))
+    return app
+
+
+async def _turning_wheel(app: web.Application) -> AsyncIterator[None]:
+    turning = asyncio.create_task(app[WHEEL].turn())
+    yield
+    turning.cancel()
+
+
+def _upstream(settings: Settings, identity: Identity | None) -> Callable[[web.Application], AsyncIterator[None]]:
+    async def dialling(app: web.Application) -> AsyncIterator[None]:
+        # Every dial takes its connection away for good: there is nothing to pool, and no limit but our own.
+        connector = aiohttp.TCPConnector(limit=0)
+        timeout = aiohttp.ClientTimeout(total=None)
+        async with aiohttp.ClientSession(
+            connector=connector,
+            timeout=timeout,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            skip_auto_headers=(hdrs.ACCEPT, hdrs.ACCEPT_ENCODING),
+        ) as http:
+            app[UPSTREAM] = Upstream(settings, http, identity)
+            if identity is None:
+                yield
+            else:
+                async with identity.kept_fresh():
+                    yield
+
+    return dialling

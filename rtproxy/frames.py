@@ -1,0 +1,180 @@
+"""RFC 6455 framing with no I/O: where frames begin and end, and the control frames we add.
+
+A relay need not decode. A client's frame is masked for the server it is going to anyway, a server's frame
+is bare for its client, so bytes pass as they came and only headers are read:
+
+     0               1               2        (section 5.2)
+    |FIN|RSV| opcode |MASK|  length  | extended length: 0, 2 or 8 bytes | mask: 0 or 4 | payload ...
+
+Two rules hold for what `Walker.feed` returns. A header goes on only when it is whole and sound, so a faulty or
+oversized frame never reaches the other leg. A control frame (at most 131 bytes) goes on only when it is whole,
+so between two returned chunks the other leg is either inside a data frame (``skip > 0``) or at a boundary.
+"""
+
+import os
+from typing import Protocol
+
+from rtproxy.closing import NO_CODE, may_be_sent
+
+FRAME_LIMIT = 16 * 1024 * 1024
+"""Bytes of payload in one frame. The model takes 15 MiB of audio in one append, base64 and JSON around it
+included (platform limit), so 16 MiB refuses no call that would have worked."""
+
+CONTINUATION, TEXT, CLOSE, PING = 0x0, 0x1, 0x8, 0x9
+# First bytes without RSV bits: FIN or not for data, FIN only for control (section 5.4, 5.5).
+_DATA_STARTS = frozenset((0x81, 0x01, 0x82, 0x02))
+_CONTINUATIONS = frozenset((0x80, 0x00))
+_CONTROLS = frozenset((0x88, 0x89, 0x8A))
+
+
+class Tap(Protocol):
+    """Sees the text messages of one direction, as they pass, in the chunks they came in."""
+
+    def begin(self, data: bytes, start: int, stop: int, done: bool) -> bool:
+        """A text message begins at ``data[start:stop]``; true asks for the rest of it by `more`."""
+
+    def more(self, data: bytes, start: int, stop: int, done: bool) -> bool:
+        """The message goes on; true asks for still more. ``done`` marks its last byte."""
+
+
+class Walker:
+    """Follows the frames that arrive on one leg. Not to be shared between legs.
+
+    ``frames`` counts whole headers seen. ``halt`` says that nothing further is to pass on: a name out of
+    ``"close"`` (a Close went on last; ``code`` is its code, 1005 when it had none), ``"fault"`` (a framing
+    fault, to be answered 1002) and ``"too_big"`` (a frame over 16 MiB was announced, 1009).
+    """
+
+    __slots__ = (
+        "_fragmented",
+        "_held",
+        "_last",
+        "_mask_bit",
+        "_tap",
+        "_wanted",
+        "code",
+        "frames",
+        "halt",
+        "skip",
+    )
+
+    def __init__(self, *, masked: bool, tap: Tap | None = None) -> None:
+        self._mask_bit = 0x80 if masked else 0
+        self._tap = tap
+        self._wanted = False
+        self._last = False
+        self._held = b""
+        self._fragmented = False
+        self.skip = 0
+        self.frames = 0
+        self.halt = ""
+        self.code = 0
+
+    def feed(self, data: bytes) -> bytes:
+        """Takes the next bytes of the leg and returns those that may go on; never raises for what they hold."""
+        if self._held:
+            data = self._held + data
+            self._held = b""
+        pos = self.skip
+        end = len(data)
+        if self._wanted and pos:
+            self._more(data, 0, min(pos, end), pos <= end)
+        if pos > end:
+            self.skip = pos - end
+            return data
+        self.skip = 0
+        if self.halt:
+            return b""
+        mask_bit = self._mask_bit
+        tap = self._tap
+        while pos < end:
+            # The header, inline: this loop turns once a frame and a call would cost as much as its body.
+            at = pos + 2
+            if at > end:
+                return self._hold(data, pos)
+            first = data[pos]
+            length = data[pos + 1] ^ mask_bit
+            if length == 126:
+                at = pos + 4
+                length = int.from_bytes(data[pos + 2 : at])
+            elif length == 127:
+                at = pos + 10
+                length = int.from_bytes(data[pos + 2 : at])
+            elif length > 127:
+                return self._stop(data, pos, "fault")
+            if mask_bit:
+                at += 4
+            if at > end:
+                return self._hold(data, pos)
+            if first not in _DATA_STARTS or self._fragmented:
+                if first in _CONTROLS:
+                    if data[pos + 1] & 0x7F > 125:
+                        return self._stop(data, pos, "fault")
+                    if at + length > end:
+                        return self._hold(data, pos)
+                    if first == 0x88:
+                        return self._close(data, pos, at, length)
+                    self.frames += 1
+                    pos = at + length
+                    continue
+                if first not in _CONTINUATIONS or not self._fragmented:
+                    return self._stop(data, pos, "fault")
+            if length > FRAME_LIMIT:
+                return self._stop(data, pos, "too_big")
+            self.frames += 1
+            pos = at + length
+            last = first > 127
+            self._fragmented = not last
+            if tap is not None:
+                self._last = last
+                if first & 0xF == TEXT:
+                    self._wanted = tap.begin(data, at, pos if pos < end else end, last and pos <= end)
+                elif self._wanted:
+                    self._more(data, at, min(pos, end), pos <= end)
+        self.skip = pos - end
+        return data
+
+    def _more(self, data: bytes, start: int, stop: int, whole: bool) -> None:
+        assert self._tap is not None
+        self._wanted = self._tap.more(data, start, stop, whole and self._last)
+
+    def _hold(self, data: bytes, pos: int) -> bytes:
+        self._held = data[pos:]
+        return data[:pos]
+
+    def _stop(self, data: bytes, pos: int, why: str) -> bytes:
+        self.halt = why
+        return data[:pos]
+
+    def _close(self, data: bytes, pos: int, at: int, length: int) -> bytes:
+        payload = data[at : at + length]
+        if self._mask_bit:
+            payload = _masked(payload, data[at - 4 : at])
+        code = int.from_bytes(payload[:2]) if length >= 2 else NO_CODE
+        if length == 1 or (length and not may_be_sent(code)):
+            return self._stop(data, pos, "fault")
+        self.frames += 1
+        self.halt, self.code = "close", code
+        return data[: at + length]
+
+
+def _masked(payload: bytes, key: bytes) -> bytes:
+    return bytes(byte ^ key[i & 3] for i, byte in enumerate(payload))
+
+
+def control(opcode: int, payload: bytes, *, masked: bool) -> bytes:
+    """One whole control frame, masked with a fresh key when we are the client of the leg (section 5.3)."""
+    assert len(payload) <= 125, "control frames carry at most 125 bytes (RFC 6455 section 5.5)"
+    head = bytes((0x80 | opcode,))
+    if not masked:
+        return head + bytes((len(payload),)) + payload
+    key = os.urandom(4)
+    return head + bytes((0x80 | len(payload),)) + key + _masked(payload, key)
+
+
+def close_frame(code: int, reason: str, *, masked: bool) -> bytes:
+    """A Close with ``code`` and ``reason``; an empty one for `closing.NO_CODE`. Codes for logs only are refused."""
+    if code == NO_CODE:
+        return control(CLOSE, b"", masked=masked)
+    assert may_be_sent(code), f"{code} never goes on the wire"
+    return control(CLOSE, code.to_bytes(2) + reason.encode(), masked=masked)

@@ -1,0 +1,69 @@
+"""The Entra ID token for the model, fetched at start and kept fresh in the background.
+
+A dial never waits for the token endpoint while it has a token that is valid.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable
+
+from azure.core.exceptions import ClientAuthenticationError
+from azure.identity import CredentialUnavailableError
+from azure.identity.aio import DefaultAzureCredential
+
+REFRESH_MIN_S = 5.0
+"""The token endpoint is asked no more often than this, whatever it answers."""
+
+
+class NoToken(Exception):
+    """Entra ID gave no token yet, or the last one expired."""
+
+
+class Identity:
+    """Who the relay is for the model: a managed identity in Azure, ``az login`` on a laptop.
+
+    ``on_failure`` is called with the name of the error each time no token could be had.
+    """
+
+    def __init__(self, scope: str, on_failure: Callable[[str], None]) -> None:
+        self._scope = scope
+        self._on_failure = on_failure
+        self._token = ""
+        self._expires_on = 0.0
+
+    def header(self) -> dict[str, str]:
+        """The header of a dial. Raises NoToken; never waits."""
+        if time.time() >= self._expires_on:
+            raise NoToken
+        return {"Authorization": f"Bearer {self._token}"}
+
+    @property
+    def ready(self) -> bool:
+        """Whether a dial would have a token."""
+        return time.time() < self._expires_on
+
+    @contextlib.asynccontextmanager
+    async def kept_fresh(self) -> AsyncIterator[None]:
+        """Has tried once when it yields; then renews at half of the remaining life, until it is left."""
+        async with DefaultAzureCredential() as credential:
+            await self._fetch(credential)
+            refreshing = asyncio.create_task(self._refresh(credential))
+            try:
+                yield
+            finally:
+                refreshing.cancel()
+
+    async def _refresh(self, credential: DefaultAzureCredential) -> None:
+        while True:
+            await asyncio.sleep(max(REFRESH_MIN_S, (self._expires_on - time.time()) / 2))
+            await self._fetch(credential)
+
+    async def _fetch(self, credential: DefaultAzureCredential) -> None:
+        try:
+            token = await credential.get_token(self._scope)
+        except (ClientAuthenticationError, CredentialUnavailableError) as problem:
+            # Their messages quote the endpoint's answer: the name of the error is all that may be logged.
+            self._on_failure(type(problem).__name__)
+        else:
+            self._token, self._expires_on = token.token, float(token.expires_on)

@@ -1,0 +1,56 @@
+"""The sessions of this replica: who is on a call now, and what the ended calls add up to."""
+
+import asyncio
+from collections import Counter
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rtproxy.session import Session
+
+
+class Live:
+    """Every admitted session, from before its dial until both its legs are closed.
+
+    Counters of ended sessions are kept by name; a live session has its own, so that nothing counts per frame.
+    """
+
+    def __init__(self) -> None:
+        self.sessions: set[Session] = set()
+        self.ended: Counter[str] = Counter()
+        self.endings: Counter[str] = Counter()
+        self.refusals: Counter[tuple[int, str]] = Counter()
+        self.dial_failures: Counter[str] = Counter()
+        self._changed = asyncio.Event()
+
+    def __len__(self) -> int:
+        return len(self.sessions)
+
+    @property
+    def quiet(self) -> int:
+        """How many calls are between turns."""
+        return sum(session.quiet for session in self.sessions)
+
+    def add(self, session: "Session") -> None:
+        self.sessions.add(session)
+
+    def discard(self, session: "Session") -> None:
+        """A dial that failed, or a session that ended."""
+        self.sessions.discard(session)
+        if not self.sessions:
+            self._changed.set()
+
+    def close_books(self, session: "Session") -> None:
+        """Adds the counters of a session that ended to the totals."""
+        self.ended.update(session.counts())
+        self.endings[session.ended_by] += 1
+
+    async def emptied(self, within_s: float) -> bool:
+        """Waits until no session is left, at most ``within_s`` seconds; says whether that came to pass."""
+        try:
+            async with asyncio.timeout(max(0.0, within_s)):
+                while self.sessions:
+                    self._changed.clear()
+                    await self._changed.wait()
+        except TimeoutError:
+            return not self.sessions
+        return True

@@ -1,0 +1,191 @@
+"""One client's life, top to bottom: admit, dial, accept, splice, close, one summary record.
+
+Invariants, each with a test: a session is in the live set from admission to its end; the model is dialed before the
+client is accepted; a session that was accepted writes exactly one connection.closed; no task outlives it.
+"""
+
+import asyncio
+import secrets
+import time
+
+from aiohttp import hdrs, web
+
+from rtproxy.admission import REALTIME, Admission, Refused, draining, subprotocols_of
+from rtproxy.closing import VANISHED
+from rtproxy.events import Log
+from rtproxy.handover import Socket, accept_of
+from rtproxy.live import Live
+from rtproxy.splice import Splice
+from rtproxy.turns import Turns
+from rtproxy.upstream import Dialed, DialFailed, Upstream
+from rtproxy.wheel import Wheel
+
+LOG = web.AppKey("log", Log)
+LIVE = web.AppKey("live", Live)
+ADMISSION = web.AppKey("admission", Admission)
+UPSTREAM = web.AppKey("upstream", Upstream)
+WHEEL = web.AppKey("wheel", Wheel)
+
+
+async def carry(request: web.Request) -> web.StreamResponse:
+    """The handler of the WebSocket routes: returns as soon as the call stands, or with a refusal."""
+    log, live = request.app[LOG], request.app[LIVE]
+    try:
+        client = request.app[ADMISSION].admit(request)
+    except Refused as refusal:
+        live.refusals[refusal.status, refusal.code] += 1
+        log("client.refused", status=refusal.status, code=refusal.code, path=request.path)
+        return refusal.response()
+    session = Session(client, live, log)
+    live.add(session)
+    try:
+        dialed = await request.app[UPSTREAM].dial(subprotocols_of(request))
+    except DialFailed as failure:
+        live.discard(session)
+        live.dial_failures[failure.cause] += 1
+        log(
+            "upstream.failed",
+            session=session.id,
+            client=client,
+            cause=failure.cause,
+            status=failure.status,
+            upstream_status=failure.upstream_status,
+            request_id=failure.request_id,
+        )
+        return failure.response()
+    except BaseException:
+        live.discard(session)
+        raise
+    if session.leaving:
+        live.discard(session)
+        dialed.hang_up()
+        return draining().response()
+    log(
+        "upstream.connected",
+        session=session.id,
+        client=client,
+        dial_ms=dialed.dial_ms,
+        request_id=dialed.request_id,
+    )
+    return await session.accept(request, dialed)
+
+
+class Session:
+    """A call from admission to its end. Counters live here and on its legs, and are read when somebody asks."""
+
+    __slots__ = ("_live", "_log", "_splice", "client", "ended_by", "id", "leaving", "started", "turns")
+
+    def __init__(self, client: str, live: Live, log: Log) -> None:
+        self.id = secrets.token_hex(8)
+        self.client = client
+        self.turns = Turns()
+        self.started = time.monotonic()
+        self.ended_by = ""
+        self.leaving = False
+        self._live = live
+        self._log = log
+        self._splice: Splice | None = None
+
+    @property
+    def quiet(self) -> bool:
+        """Between turns: nothing is lost if the call is closed now."""
+        return self.turns.quiet
+
+    async def accept(self, request: web.Request, dialed: Dialed) -> web.StreamResponse:
+        """Answers the client's 101 and joins the two sockets; from here on aiohttp has nothing to do with them."""
+        response = _switching(request, self.id, dialed.subprotocol)
+        try:
+            await response.prepare(request)
+            client = Socket(request.protocol)
+        except ConnectionResetError:
+            # The caller hung up while we dialed.
+            self._summarise("client", VANISHED, dialed.hang_up())
+            return response
+        request.protocol.connection_lost(None)
+        self._log("client.connected", session=self.id, client=self.client, path=request.path)
+        wheel = request.app[WHEEL]
+        self._splice = Splice(client.transport, dialed.socket.transport, self.turns, wheel, self._ended)
+        self._splice.start(client.early, dialed.socket.early)
+        return response
+
+    def retire(self) -> None:
+        """Closes the call for the drain as soon as it is quiet: now, or when its turn ends. Idempotent."""
+        self.turns.on_change = self._retire_soon
+        self._retire_if_quiet()
+
+    def _retire_soon(self) -> None:
+        # The event that ended the turn is still on its way through the splice: it is to reach the client first.
+        asyncio.get_running_loop().call_soon(self._retire_if_quiet)
+
+    def _retire_if_quiet(self) -> None:
+        if self.quiet:
+            self.close()
+        elif (settling_s := self.turns.settling_s()) > 0:
+            asyncio.get_running_loop().call_later(settling_s, self._retire_if_quiet)
+
+    def close(self) -> None:
+        """Closes the call for the drain, whatever its turn, at the next frame boundary. Idempotent."""
+        self.leaving = True
+        if self._splice is not None:
+            self._splice.end("drain")
+
+    def cut(self) -> None:
+        """Ends the call at once; see `Splice.cut`."""
+        if self._splice is not None:
+            self._splice.cut()
+
+    def counts(self) -> dict[str, int]:
+        """What the call has moved and used so far."""
+        up, down = (0, 0), (0, 0)
+        if self._splice is not None:
+            client, upstream = self._splice.client, self._splice.upstream
+            up, down = (client.frames, client.received), (upstream.frames, upstream.received)
+        return {
+            "frames_up": up[0],
+            "frames_down": down[0],
+            "bytes_up": up[1],
+            "bytes_down": down[1],
+            "responses": self.turns.responses,
+            "tokens_in": self.turns.tokens_in,
+            "tokens_out": self.turns.tokens_out,
+        }
+
+    def _ended(self) -> None:
+        splice = self._splice
+        assert splice is not None
+        codes = splice.client.closed_with, splice.upstream.closed_with
+        self._log("bridge.completed", session=self.id, client_code=codes[0], upstream_code=codes[1])
+        self._summarise(splice.ended_by, *codes)
+
+    def _summarise(self, ended_by: str, client_code: int, upstream_code: int) -> None:
+        self.ended_by = ended_by
+        self._live.discard(self)
+        self._live.close_books(self)
+        self._log(
+            "connection.closed",
+            session=self.id,
+            client=self.client,
+            ended_by=ended_by,
+            client_code=client_code,
+            upstream_code=upstream_code,
+            duration_s=round(time.monotonic() - self.started, 3),
+            **self.counts(),
+            turn=self.turns.state,
+            upstream_session=self.turns.upstream_session,
+            upstream_error=self.turns.error_code,
+        )
+
+
+def _switching(request: web.Request, session: str, accepted: str | None) -> web.StreamResponse:
+    """The 101. Browsers fail a handshake that answers none of the subprotocols they offered."""
+    headers = {
+        hdrs.UPGRADE: "websocket",
+        hdrs.CONNECTION: "Upgrade",
+        hdrs.SEC_WEBSOCKET_ACCEPT: accept_of(request.headers[hdrs.SEC_WEBSOCKET_KEY]),
+        "x-rtproxy-session": session,
+    }
+    if accepted is None and REALTIME in subprotocols_of(request):
+        accepted = REALTIME
+    if accepted is not None:
+        headers[hdrs.SEC_WEBSOCKET_PROTOCOL] = accepted
+    return web.StreamResponse(status=101, headers=headers)

@@ -1,0 +1,176 @@
+"""Two legs joined, from the moment both sockets are ours until both are closed.
+
+Invariants, each with a test: both legs are always read or held back by backpressure; a leg gets at most one Close and
+nothing after it; a Close passes on unchanged and its answer is awaited; when one leg is gone the other follows within
+a second; what a session holds in memory is bounded by constants.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+from rtproxy.closing import ENDINGS, Ending
+from rtproxy.leg import Leg
+from rtproxy.turns import Turns
+from rtproxy.wheel import Wheel
+
+LINGER_S = 0.5
+"""A leg whose other side is gone, or does not answer, has this long to answer its Close."""
+ANSWER_S = 5.0
+"""While both legs stand, the answer to a Close may take this long, and longer while bytes still move."""
+ANSWER_ROUNDS = 12
+"""How often that wait is renewed at most: a peer that trickles cannot hold a session for ever."""
+
+
+class Splice:
+    """Joins a client's and the model's transport. ``on_end`` is called once, when both sockets are closed."""
+
+    __slots__ = (
+        "_on_end",
+        "_progress",
+        "_rounds",
+        "_timer",
+        "client",
+        "ended_by",
+        "slot",
+        "upstream",
+        "waiting_close",
+        "wheel",
+    )
+
+    def __init__(
+        self,
+        client: asyncio.Transport,
+        upstream: asyncio.Transport,
+        turns: Turns,
+        wheel: Wheel,
+        on_end: Callable[[], None],
+    ) -> None:
+        self.wheel = wheel
+        self.slot = 0
+        self.ended_by = ""
+        self.waiting_close: Ending | None = None
+        self._on_end = on_end
+        self._timer: asyncio.TimerHandle | None = None
+        self._rounds = 0
+        self._progress: tuple[tuple[int, ...], ...] = ()
+        self.client = Leg(self, "client", client, None)
+        self.upstream = Leg(self, "upstream", upstream, turns)
+        self.client.peer, self.upstream.peer = self.upstream, self.client
+
+    def start(self, client_early: bytes, upstream_early: bytes) -> None:
+        """Takes both sockets over, with what arrived on them together with their handshakes."""
+        client, upstream = self.client, self.upstream
+        client.out, upstream.out = upstream.transport.write, client.transport.write
+        client.transport.set_protocol(client)
+        upstream.transport.set_protocol(upstream)
+        self.wheel.add(self)
+        upstream.start(upstream_early)
+        client.start(client_early)
+
+    def end(self, cause: str) -> None:
+        """Closes both legs for one of `closing.ENDINGS`; does nothing when the session is ending already."""
+        if self.ended_by:
+            return
+        ending = ENDINGS[cause]
+        self.ended_by = ending.ended_by
+        self._wait(ANSWER_S if cause == "drain" else LINGER_S)
+        if ending.client_code is not None:
+            self.client.close(ending.client_code, ending.reason)
+        if self.client.pending:
+            # The model may hang up as soon as it is told, and the client would lose the frame it is in.
+            self.waiting_close = ending
+        else:
+            self._tell_upstream(ending)
+
+    def told(self, leg: Leg) -> None:
+        """A Close that waited for a boundary is out."""
+        if leg is self.client and self.waiting_close is not None:
+            self._tell_upstream(self.waiting_close)
+
+    def _tell_upstream(self, ending: Ending) -> None:
+        self.waiting_close = None
+        if ending.upstream_code is not None:
+            self.upstream.close(ending.upstream_code, ending.reason)
+
+    def halted(self, leg: Leg) -> None:
+        """``leg`` has nothing further to say: a Close of its own went through, or it broke the framing."""
+        if leg.got:
+            return
+        leg.got = True
+        if leg.halt != "close":
+            self.end(f"{leg.name}.{leg.halt}")
+            return
+        leg.mark(leg.code)
+        if not leg.peer.sent:
+            leg.peer.sent = True
+            leg.peer.mark(leg.code)
+            leg.peer.nothing_more()
+        if not self.ended_by:
+            self.ended_by = leg.name
+            self._wait(ANSWER_S)
+        self._hang_up_answered()
+
+    def _hang_up_answered(self) -> None:
+        for leg in (self.client, self.upstream):
+            if leg.halt == "close" and leg.sent:
+                leg.hang_up()
+
+    def vanished(self, leg: Leg) -> None:
+        """Nothing more arrives on ``leg``."""
+        if leg.gone:
+            return
+        leg.gone = True
+        self.end(f"{leg.name}.vanished")
+        peer = leg.peer
+        if peer.pending:
+            peer.hang_up()
+        elif peer.halt == "close":
+            # It said goodbye and the one to answer is gone.
+            peer.close(peer.code, "")
+            self._hang_up_answered()
+        self._wait(LINGER_S)
+
+    def stalled(self, leg: Leg) -> None:
+        """``leg`` took no byte for `wheel.STALL_S`."""
+        leg.finish_frame()
+        self.end(f"{leg.name}.stalled")
+
+    def beat(self) -> None:
+        """One heartbeat on both legs."""
+        for leg in (self.client, self.upstream):
+            if not self.ended_by and not leg.ping():
+                self.end(f"{leg.name}.silent")
+
+    def lost(self, leg: Leg) -> None:
+        """The socket of ``leg`` is closed."""
+        if not leg.peer.lost:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self.wheel.discard(self)
+        self._on_end()
+
+    def cut(self) -> None:
+        """Ends the call without waiting for answers; a second time, without waiting for readers either."""
+        self.end("drain")
+        for leg in (self.client, self.upstream):
+            if leg.transport.is_closing() and not leg.lost:
+                leg.transport.abort()
+            leg.hang_up()
+
+    def _wait(self, seconds: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._progress = (self.client.progress(), self.upstream.progress())
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._overdue, seconds)
+
+    def _overdue(self, seconds: float) -> None:
+        self._rounds += 1
+        moved = self._progress != (self.client.progress(), self.upstream.progress())
+        waits_on = moved and self._rounds <= ANSWER_ROUNDS
+        for leg in (self.client, self.upstream):
+            if seconds == LINGER_S or not (waits_on or leg.transport.is_closing()):
+                leg.hang_up()
+            elif not waits_on and not leg.lost:
+                leg.transport.abort()
+        self._wait(ANSWER_S)

@@ -1,0 +1,168 @@
+"""The model side: where it is, who we are to it, and the dial. A failed dial is an HTTP status for the client."""
+
+import asyncio
+import base64
+import os
+import time
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import aiohttp
+from aiohttp import hdrs
+from yarl import URL
+
+from rtproxy import __version__
+from rtproxy.admission import Refused
+from rtproxy.frames import close_frame
+from rtproxy.handover import Socket, accept_of
+from rtproxy.identity import Identity, NoToken
+from rtproxy.settings import Settings
+
+DIAL_TIMEOUT_S = 10.0
+"""Name, TCP, TLS and the model's 101; a caller hears silence for as long."""
+_REQUEST_ID_HEADERS = ("apim-request-id", "x-request-id")
+
+
+class Dialed(NamedTuple):
+    """A leg to the model, its 101 read."""
+
+    socket: Socket
+    subprotocol: str | None
+    request_id: str | None
+    dial_ms: float
+
+    def hang_up(self) -> int:
+        """Closes a leg that no client took over; returns the code that the model was given."""
+        code = 1001
+        self.socket.transport.write(close_frame(code, "client went away", masked=True))
+        self.socket.transport.close()
+        return code
+
+
+class DialFailed(Refused):
+    """The model did not take the call. ``cause``: ``refused``, ``unreachable``, ``timeout`` or ``token``."""
+
+    def __init__(
+        self,
+        status: int,
+        cause: str,
+        message: str,
+        *,
+        upstream_status: int | None = None,
+        request_id: str | None = None,
+        retry_after: str | None = None,
+    ) -> None:
+        kind = "rate_limit_error" if status == 429 else "server_error"
+        code = "rate_limit_exceeded" if status == 429 else f"upstream_{cause}"
+        super().__init__(status, kind, code, message, retry_after=retry_after)
+        self.cause = cause
+        self.upstream_status = upstream_status
+        self.request_id = request_id
+
+
+def realtime_url(settings: Settings) -> URL:
+    """The GA URL, or the preview URL when an api-version is set. The GA one takes no api-version (401 with one)."""
+    if settings.api_version is None:
+        return settings.endpoint / "openai/v1/realtime" % {"model": settings.deployment}
+    query = {"api-version": settings.api_version, "deployment": settings.deployment}
+    return settings.endpoint / "openai/realtime" % query
+
+
+class Upstream:
+    """Dials the model; one HTTP session for all dials, so TLS contexts and name look-ups are shared."""
+
+    def __init__(self, settings: Settings, http: aiohttp.ClientSession, identity: Identity | None) -> None:
+        self._url = realtime_url(settings)
+        self._http = http
+        self._api_key = settings.api_key
+        self._identity = identity
+
+    async def dial(self, subprotocols: Sequence[str]) -> Dialed:
+        """Opens a WebSocket to the model, offering ``subprotocols``. Raises DialFailed, in DIAL_TIMEOUT_S at most."""
+        started = time.monotonic()
+        key = base64.b64encode(os.urandom(16)).decode()
+        headers = self._headers(key, subprotocols)
+        try:
+            async with asyncio.timeout(DIAL_TIMEOUT_S):
+                response = await self._http.get(self._url, headers=headers, allow_redirects=False)
+        except TimeoutError:
+            raise DialFailed(504, "timeout", f"The model did not answer within {DIAL_TIMEOUT_S:g} s.") from None
+        except (aiohttp.ClientError, OSError) as problem:
+            what = type(problem).__name__
+            raise DialFailed(502, "unreachable", f"The model could not be reached ({what}).") from problem
+        try:
+            socket = _take(response, key)
+        finally:
+            response.close()
+        protocol = response.headers.get(hdrs.SEC_WEBSOCKET_PROTOCOL)
+        dial_ms = round((time.monotonic() - started) * 1000, 1)
+        return Dialed(socket, protocol if protocol in subprotocols else None, _request_id(response), dial_ms)
+
+    def _headers(self, key: str, subprotocols: Sequence[str]) -> dict[str, str]:
+        headers = {
+            hdrs.CONNECTION: "Upgrade",
+            hdrs.UPGRADE: "websocket",
+            hdrs.SEC_WEBSOCKET_VERSION: "13",
+            hdrs.SEC_WEBSOCKET_KEY: key,
+            hdrs.USER_AGENT: f"rtproxy/{__version__}",
+        }
+        if subprotocols:
+            headers[hdrs.SEC_WEBSOCKET_PROTOCOL] = ", ".join(subprotocols)
+        if self._api_key is not None:
+            return headers | {"api-key": self._api_key}
+        assert self._identity is not None, "without a key there is an identity"
+        try:
+            return headers | self._identity.header()
+        except NoToken:
+            raise DialFailed(502, "token", "The relay has no Entra ID token for the model.") from None
+
+
+def _take(response: aiohttp.ClientResponse, key: str) -> Socket:
+    request_id = _request_id(response)
+    told = f" (upstream request id {request_id})" if request_id else ""
+    if response.status == 429:
+        raise DialFailed(
+            429,
+            "refused",
+            f"The model takes no more calls for now{told}.",
+            upstream_status=429,
+            request_id=request_id,
+            retry_after=_retry_after(response),
+        )
+    sound = (
+        response.status == 101
+        and response.headers.get(hdrs.SEC_WEBSOCKET_ACCEPT) == accept_of(key)
+        and response.headers.get(hdrs.UPGRADE, "").lower() == "websocket"
+        # An extension we did not offer would put bits into frames that nobody agreed on (RFC 6455 section 4.1).
+        and hdrs.SEC_WEBSOCKET_EXTENSIONS not in response.headers
+    )
+    if not sound:
+        what = f"HTTP {response.status}" if response.status != 101 else "an unsound handshake"
+        raise DialFailed(
+            502,
+            "refused",
+            f"The model refused the call: {what}{told}.",
+            upstream_status=response.status,
+            request_id=request_id,
+        )
+    connection = response.connection
+    assert connection is not None
+    assert connection.protocol is not None
+    try:
+        return Socket(connection.protocol)
+    except ConnectionResetError as problem:
+        raise DialFailed(
+            502, "unreachable", f"The model hung up after its handshake{told}.", request_id=request_id
+        ) from problem
+
+
+def _request_id(response: aiohttp.ClientResponse) -> str | None:
+    for name in _REQUEST_ID_HEADERS:
+        if value := response.headers.get(name):
+            return value[:128]
+    return None
+
+
+def _retry_after(response: aiohttp.ClientResponse) -> str | None:
+    value = response.headers.get(hdrs.RETRY_AFTER, "")
+    return value if value and len(value) <= 40 else None

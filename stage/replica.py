@@ -1,0 +1,105 @@
+"""One relay process, as a platform would run it: its environment, its probes, its log lines, its signals."""
+
+import asyncio
+import os
+import signal
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import Mapping
+from typing import Any, BinaryIO, Self
+
+import orjson
+
+START_TIMEOUT_S = 20.0
+
+
+class ReplicaError(RuntimeError):
+    """The relay did not start; the message has what it said on stderr."""
+
+
+class Replica:
+    """A ``python -m rtproxy`` on a free loopback port. ``events`` grows as the process writes them."""
+
+    def __init__(self, process: Process, log: BinaryIO | None) -> None:
+        self.process = process
+        self._log = log
+        self.events: list[dict[str, Any]] = []
+        self.stderr = b""
+        self.port = 0
+        self._news = asyncio.Condition()
+        self._reading = asyncio.create_task(self._read())
+        self._reading_stderr = asyncio.create_task(self._read_stderr())
+
+    @classmethod
+    async def start(cls, settings: Mapping[str, str], log: BinaryIO | None = None) -> Self:
+        """Runs the relay with ``settings`` and returns when it listens; its lines go to ``log`` too.
+
+        It inherits no setting of ours, and no Ctrl-C: it ends by the signals it is sent.
+        """
+        # COVERAGE_*: so that a measured test suite measures its relays.
+        environ = {k: v for k, v in os.environ.items() if k == "PATH" or k.startswith("COVERAGE_")}
+        environ |= {"PORT": "0", "RTPROXY_HOST": "127.0.0.1", **settings}
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            *("-m", "rtproxy"),
+            env=environ,
+            stdout=PIPE,
+            stderr=PIPE,
+            limit=1 << 20,
+            start_new_session=True,
+        )
+        replica = cls(process, log)
+        started = asyncio.create_task(replica.event("proxy.started"))
+        exited = asyncio.create_task(process.wait())
+        await asyncio.wait((started, exited), timeout=START_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED)
+        exited.cancel()
+        if not started.done():
+            started.cancel()
+            await replica.kill()
+            raise ReplicaError(replica.stderr.decode(errors="replace").strip() or "the relay did not start")
+        replica.port = started.result()["port"]
+        return replica
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    async def event(self, name: str, **fields: object) -> dict[str, Any]:
+        """Waits for the first event of that name whose fields match."""
+
+        def found() -> list[dict[str, Any]]:
+            return [e for e in self.events if e["event"] == name and all(e.get(k) == v for k, v in fields.items())]
+
+        async with self._news:
+            await self._news.wait_for(found)
+        return found()[0]
+
+    def signal(self, number: signal.Signals) -> None:
+        """Sends a signal to the process, if it still runs."""
+        if self.process.returncode is None:
+            self.process.send_signal(number)
+
+    async def exited(self) -> int:
+        """Waits for the exit code, every line read."""
+        await asyncio.gather(self._reading, self._reading_stderr)
+        return await self.process.wait()
+
+    async def kill(self) -> int:
+        """SIGKILL, where it still runs."""
+        self.signal(signal.SIGCONT)
+        self.signal(signal.SIGKILL)
+        return await self.exited()
+
+    async def _read(self) -> None:
+        assert self.process.stdout is not None
+        async for line in self.process.stdout:
+            if self._log is not None:
+                self._log.write(line)
+                self._log.flush()
+            async with self._news:
+                self.events.append(orjson.loads(line))
+                self._news.notify_all()
+
+    async def _read_stderr(self) -> None:
+        assert self.process.stderr is not None
+        self.stderr = await self.process.stderr.read()

@@ -1,0 +1,156 @@
+"""Fixtures of the whole suite: the loop the product runs on, relays in this process and as processes, raw wires."""
+
+import asyncio
+import io
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, NamedTuple
+
+import orjson
+import pytest
+import uvloop
+from aiohttp import web
+
+from rtproxy.app import make_app
+from rtproxy.events import Log
+from rtproxy.settings import load
+from stage.rawpeer import RawPeer, RawServer, connect
+from stage.replica import Replica
+
+KEY = "client-key-of-alice"
+DEADLINE_S = 10.0
+"""What anything may take in a test that is not about time: long, because a busy machine is not a defect."""
+
+
+def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Every test runs on the loop the relay runs on."""
+    return {"uvloop": uvloop.new_event_loop}
+
+
+def settings_for(port: int, **more: str) -> dict[str, str]:
+    """The environment of a relay in front of a model on ``port``."""
+    return {
+        "AZURE_OPENAI_ENDPOINT": f"http://127.0.0.1:{port}",
+        "AZURE_OPENAI_DEPLOYMENT": "gpt-realtime",
+        "AZURE_OPENAI_API_KEY": "model-key",
+        "RTPROXY_CLIENT_KEYS": f"alice:{KEY},bob:client-key-of-bob",
+        "CONTAINER_APP_REVISION": "app--blue",
+        "CONTAINER_APP_REPLICA_NAME": "app--blue-1",
+    } | more
+
+
+class Relay:
+    """A relay in this process, on a real socket."""
+
+    def __init__(self, app: web.Application, port: int, stream: io.BytesIO) -> None:
+        self.app = app
+        self.port = port
+        self._stream = stream
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        return [orjson.loads(line) for line in self._stream.getvalue().splitlines()]
+
+    @property
+    def log(self) -> str:
+        return self._stream.getvalue().decode()
+
+    async def event(self, name: str, **fields: object) -> dict[str, Any]:
+        """Waits for an event; the loop is this test's own, so giving way to it is all there is to wait for."""
+        async with asyncio.timeout(DEADLINE_S):
+            while True:
+                for event in self.events:
+                    if event["event"] == name and all(event.get(k) == v for k, v in fields.items()):
+                        return event
+                await asyncio.sleep(0.005)
+
+
+RelayFactory = Callable[..., Awaitable[Relay]]
+ReplicaFactory = Callable[..., Awaitable[Replica]]
+
+
+@pytest.fixture
+async def relay_for() -> AsyncIterator[RelayFactory]:
+    """Starts relays in this process: ``await relay_for(port_of_the_model, RTPROXY_HEARTBEAT_SECONDS="1")``."""
+    runners: list[web.AppRunner] = []
+
+    async def start(port: int, **settings: str) -> Relay:
+        stream = io.BytesIO()
+        environ = settings_for(port, **settings)
+        app = make_app(load(environ), Log("app--blue", "app--blue-1", stream))
+        runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=0.1)
+        runners.append(runner)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        return Relay(app, runner.addresses[0][1], stream)
+
+    yield start
+    for runner in runners:
+        await runner.cleanup()
+
+
+@pytest.fixture
+async def replica_for() -> AsyncIterator[ReplicaFactory]:
+    """Starts relays as processes: ``await replica_for(port_of_the_model, RTPROXY_DRAIN_SECONDS="4")``."""
+    replicas: list[Replica] = []
+
+    async def start(port: int, **settings: str) -> Replica:
+        replicas.append(await Replica.start(settings_for(port, **settings)))
+        return replicas[-1]
+
+    yield start
+    for replica in replicas:
+        await replica.kill()
+
+
+@pytest.fixture
+async def upstream() -> AsyncIterator[RawServer]:
+    """A model whose every byte the test decides."""
+    async with RawServer() as server:
+        yield server
+
+
+class Call(NamedTuple):
+    """One call that stands: both ends of it, and the relay between."""
+
+    client: RawPeer
+    model: RawPeer
+    relay: Relay
+
+
+CallFactory = Callable[..., Awaitable[Call]]
+
+
+Caller = Callable[..., Awaitable[RawPeer]]
+
+
+@pytest.fixture
+async def dial() -> AsyncIterator[Caller]:
+    """`stage.rawpeer.connect` with alice's key; what it opened is closed at the end of the test."""
+    clients: list[RawPeer] = []
+
+    async def connected(port: int, path: str = "/v1/realtime", **how: Any) -> RawPeer:
+        how["headers"] = {"api-key": KEY} | how.get("headers", {})
+        clients.append(await connect(port, path, **how))
+        return clients[-1]
+
+    yield connected
+    for client in clients:
+        await client.closed()
+
+
+@pytest.fixture
+async def call(relay_for: RelayFactory, upstream: RawServer, dial: Caller) -> CallFactory:
+    """Opens a call: ``client, model, relay = await call(RTPROXY_HEARTBEAT_SECONDS="1")``; again by ``relay=relay``."""
+
+    async def open_call(relay: Relay | None = None, receive_buffer: int = 0, **settings: str) -> Call:
+        relay = relay or await relay_for(upstream.port, **settings)
+        connecting = asyncio.create_task(dial(relay.port, receive_buffer=receive_buffer))
+        model = await upstream.request()
+        await model.answer()
+        return Call(await connecting, model, relay)
+
+    return open_call

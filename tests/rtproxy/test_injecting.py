@@ -1,0 +1,82 @@
+"""Frames of the relay's own go between two frames of a peer, never into one."""
+
+import asyncio
+
+from rtproxy.session import LIVE
+from stage.rawpeer import BINARY, CLOSE, PING, TEXT, announced, close_payload, frame
+from tests.conftest import CallFactory
+
+MIB = 1024 * 1024
+CHUNK = 64 * 1024
+
+
+async def test_a_ping_and_a_drain_close_wait_for_the_end_of_a_trickling_frame(call: CallFactory) -> None:
+    client, model, relay = await call(RTPROXY_HEARTBEAT_SECONDS="0.2")
+    payload = bytes(range(256)) * (5 * MIB // 256)
+
+    async def trickle() -> None:
+        await model.write(announced(BINARY, len(payload), masked=False))
+        for start in range(0, len(payload), CHUNK):
+            await model.write(payload[start : start + CHUNK])
+            await asyncio.sleep(0.01)  # 0.8 s in all: four heartbeats and the drain come in its midst
+            if start == 3 * MIB:
+                (session,) = relay.app[LIVE].sessions
+                session.close()
+
+    trickling = asyncio.create_task(trickle())
+    got = await client.read()
+    while got.opcode == PING:
+        got = await client.read()
+    assert got == (0x82, payload)
+    await trickling
+    injected = [await client.read(), await client.read()]
+    assert [each.opcode for each in injected] == [PING, CLOSE]
+    assert (injected[1].code, injected[1].reason) == (1012, "revision draining, reconnect")
+    await client.send(CLOSE, injected[1].payload)
+    assert (await model.read_until(CLOSE)).code == 1001
+    closed = await relay.event("connection.closed")
+    assert (closed["ended_by"], closed["client_code"], closed["upstream_code"]) == ("drain", 1012, 1001)
+
+
+async def test_a_ping_to_the_model_waits_for_the_end_of_a_clients_frame(call: CallFactory) -> None:
+    client, model, _ = await call(RTPROXY_HEARTBEAT_SECONDS="0.1")
+    head = announced(TEXT, 1000, masked=True)
+    await client.write(head + b"a" * 500)
+    for _ in range(3):
+        assert (await client.read()).opcode == PING
+        await client.write(b"a")
+    await client.write(b"b" * 497 + frame(TEXT, b"next", masked=True))
+    got = await model.read()
+    while got.opcode == PING:
+        got = await model.read()
+    assert got.payload == b"a" * 503 + b"b" * 497
+    assert (await model.read()).opcode == PING
+    assert (await model.read_until(TEXT)).payload == b"next"
+
+
+async def test_the_model_is_told_of_a_drain_only_after_the_client(call: CallFactory) -> None:
+    client, model, relay = await call()
+    await model.write(announced(BINARY, 100, masked=False) + b"a" * 50)
+    await client.reader.readexactly(52)
+    (session,) = relay.app[LIVE].sessions
+    session.close()
+    await client.send(TEXT, b"still talking")
+    assert (await model.read()).payload == b"still talking", "not a Close"
+    await model.write(b"a" * 50 + frame(TEXT, b"dropped", masked=False))
+    assert await client.reader.readexactly(50) == b"a" * 50
+    assert (await client.read()).code == 1012
+    assert (await model.read()).code == 1001
+
+
+async def test_nothing_but_the_close_follows_a_drain_and_late_audio_is_dropped(call: CallFactory) -> None:
+    client, model, relay = await call()
+    (session,) = relay.app[LIVE].sessions
+    session.close()
+    session.close()
+    await model.send(TEXT, b"late")
+    assert (await client.read()).code == 1012
+    await client.send(CLOSE, close_payload(1012))
+    await model.read_until(CLOSE)
+    await model.send(CLOSE, close_payload(1001))
+    assert await client.reader.read() == b""
+    assert await model.reader.read() == b""
