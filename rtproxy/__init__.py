@@ -7,7 +7,8 @@ The nouns, in the order a call meets them:
     upstream   the model side: URL, credential, dial                upstream.py, identity.py
     session    one client's life, from admission to its summary     session.py
     handover   how aiohttp gives us two sockets after both 101s     handover.py
-    splice     the two legs joined; the only room a frame passes    splice.py
+    splice     the two legs joined, until both are closed           splice.py
+    leg        one socket, and the only room a frame passes         leg.py, kernel.py
     frames     where frames begin and end (RFC 6455), no I/O        frames.py, closing.py
     turns      what the model says about the call                   turns.py
     wheel      one timer for every heartbeat and every stalled leg  wheel.py

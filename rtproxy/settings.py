@@ -110,7 +110,8 @@ class _Reader:
             url = URL(value)
             sound = url.path in ("", "/") and not (url.query_string or url.fragment or url.user or url.password)
             sound = sound and (url.scheme == "https" or (url.scheme == "http" and _is_loopback(url.host or "")))
-            sound = sound and bool(url.host) and url.port != 0
+            # A name that DNS cannot carry would fail every dial: an empty label, one of over 63 characters.
+            sound = sound and bool((url.raw_host or "").encode("idna")) and url.port != 0
         except ValueError:
             url, sound = URL(), False
         if value and not sound:

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Callable
 
 from rtproxy.closing import ENDINGS, Ending
-from rtproxy.leg import Leg
+from rtproxy.leg import Leg, TlsLeg
 from rtproxy.turns import Turns
 from rtproxy.wheel import Wheel
 
@@ -54,7 +54,8 @@ class Splice:
         self._rounds = 0
         self._progress: tuple[tuple[int, ...], ...] = ()
         self.client = Leg(self, "client", client, None)
-        self.upstream = Leg(self, "upstream", upstream, turns)
+        kind = Leg if upstream.get_extra_info("sslcontext") is None else TlsLeg
+        self.upstream = kind(self, "upstream", upstream, turns)
         self.client.peer, self.upstream.peer = self.upstream, self.client
 
     def start(self, client_early: bytes, upstream_early: bytes) -> None:

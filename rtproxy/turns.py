@@ -21,6 +21,10 @@ the model's answer, or the next response, is on its way."""
 QUIET, SPEAKING, RESPONDING = "quiet", "speaking", "responding"
 
 
+_AUDIO = (b'{"type":"response.output_audio', b'{"type":"response.audio')
+# Nearly every message, and none that moves a turn: passed over in one step.
+
+
 class Turns:
     """The turn state of one call, moved by server events. ``on_change`` is called after each move."""
 
@@ -71,6 +75,8 @@ class Turns:
 
     def begin(self, data: bytes, start: int, stop: int, done: bool) -> bool:
         """Reads the type off the head; true when the rest of the message is needed."""
+        if data.startswith(_AUDIO, start):
+            return False
         key = data.find(b'"type"', start, stop)
         if 0 <= key - start < HEAD_BYTES:
             opening = data.find(b'"', key + 6, stop)

@@ -159,7 +159,8 @@ def _take(response: aiohttp.ClientResponse, key: str) -> Socket:
 def _request_id(response: aiohttp.ClientResponse) -> str | None:
     for name in _REQUEST_ID_HEADERS:
         if value := response.headers.get(name):
-            return value[:128]
+            # Bytes that are no UTF-8 come as surrogates, which no JSON carries.
+            return value[:128].encode("ascii", "replace").decode()
     return None
 
 

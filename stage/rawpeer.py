@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import os
 import socket
+import ssl
 import struct
 from collections.abc import Mapping
 from typing import NamedTuple, Self
@@ -183,13 +184,14 @@ async def connect(
 class RawServer:
     """A server on a free loopback port that hands over each request it gets, unanswered."""
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+        self._tls = tls
         self._requests: asyncio.Queue[RawPeer] = asyncio.Queue()
         self._peers: list[RawPeer] = []
         self.port = 0
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._came, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._came, "127.0.0.1", 0, ssl=self._tls)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 

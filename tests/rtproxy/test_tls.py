@@ -1,0 +1,122 @@
+"""The model's leg under TLS, as it is on Azure: the same promises hold."""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import trustme
+
+from stage.rawpeer import BINARY, CLOSE, TEXT, RawPeer, RawServer, close_payload, frame
+from stage.replica import Replica
+from tests.conftest import DEADLINE_S, Caller, ReplicaFactory
+
+MIB = 1024 * 1024
+
+
+@pytest.fixture
+async def model_server(tmp_path: Path) -> AsyncIterator[RawServer]:
+    """A model with a certificate of a CA that stands in ``tmp_path / "ca.pem"``."""
+    ca = trustme.CA()
+    ca.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    ca.issue_cert("localhost").configure_cert(context)
+    async with RawServer(context) as server:
+        yield server
+
+
+@pytest.fixture
+async def replica(model_server: RawServer, replica_for: ReplicaFactory, tmp_path: Path) -> Replica:
+    """A relay that trusts the CA."""
+    endpoint = f"https://localhost:{model_server.port}"
+    return await replica_for(0, AZURE_OPENAI_ENDPOINT=endpoint, SSL_CERT_FILE=str(tmp_path / "ca.pem"))
+
+
+async def open_call(replica: Replica, server: RawServer, dial: Caller, then: bytes = b"") -> tuple[RawPeer, RawPeer]:
+    connecting = asyncio.create_task(dial(replica.port))
+    model = await server.request()
+    await model.answer(then=then)
+    return await connecting, model
+
+
+async def test_session_created_in_the_record_of_the_101_reaches_the_client(
+    replica: Replica, model_server: RawServer, dial: Caller
+) -> None:
+    client, _ = await open_call(
+        replica, model_server, dial, then=frame(TEXT, b'{"type":"session.created"}', masked=False)
+    )
+    assert (await client.read()).payload == b'{"type":"session.created"}'
+
+
+async def test_large_frames_pass_both_ways_at_once(replica: Replica, model_server: RawServer, dial: Caller) -> None:
+    client, model = await open_call(replica, model_server, dial)
+    payload = bytes(range(256)) * (5 * MIB // 256)
+    sending = asyncio.gather(client.send(BINARY, payload), model.send(BINARY, payload))
+    async with asyncio.timeout(DEADLINE_S):
+        down, up = await asyncio.gather(client.read(), model.read())
+    await sending
+    assert down.payload == up.payload == payload
+
+
+@pytest.mark.parametrize("side", ["client", "model"])
+async def test_a_close_passes_and_both_sockets_close(
+    replica: Replica, model_server: RawServer, dial: Caller, side: str
+) -> None:
+    client, model = await open_call(replica, model_server, dial)
+    here, there = (client, model) if side == "client" else (model, client)
+    await here.send(CLOSE, close_payload(4001, "bye"))
+    assert (await there.read()).payload == close_payload(4001, "bye")
+    await there.send(CLOSE, close_payload(4001, "bye"))
+    async with asyncio.timeout(1):
+        assert (await here.read()).code == 4001
+        assert (await here.ended(), await there.ended()) == ("fin", "fin")
+
+
+async def test_a_model_that_vanishes_reaches_the_client_as_1011(
+    replica: Replica, model_server: RawServer, dial: Caller
+) -> None:
+    client, model = await open_call(replica, model_server, dial)
+    model.reset()
+    async with asyncio.timeout(1):
+        assert (await client.read()).code == 1011
+        assert await client.ended() == "fin"
+    assert (await replica.event("connection.closed"))["ended_by"] == "upstream"
+
+
+async def test_a_client_that_vanishes_reaches_the_model_as_1001(
+    replica: Replica, model_server: RawServer, dial: Caller
+) -> None:
+    client, model = await open_call(replica, model_server, dial)
+    client.reset()
+    async with asyncio.timeout(1):
+        assert (await model.read()).code == 1001
+        assert await model.ended() in ("fin", "reset")
+
+
+async def test_a_client_that_reads_nothing_holds_the_model_back(
+    replica: Replica, model_server: RawServer, dial: Caller
+) -> None:
+    client, model = await open_call(replica, model_server, dial)
+    client.reader._transport.pause_reading()
+
+    async def flood() -> None:
+        for _ in range(32):
+            await model.send(BINARY, bytes(MIB))
+
+    flooding = asyncio.create_task(flood())
+    _, stuck = await asyncio.wait((flooding,), timeout=1)
+    assert stuck
+    client.reader._transport.resume_reading()
+    for _ in range(32):
+        assert len((await client.read()).payload) == MIB
+    await flooding
+
+
+async def test_a_model_whose_certificate_nobody_vouches_for_is_unreachable(
+    model_server: RawServer, replica_for: ReplicaFactory, dial: Caller
+) -> None:
+    replica = await replica_for(0, AZURE_OPENAI_ENDPOINT=f"https://localhost:{model_server.port}")
+    client = await dial(replica.port)
+    assert client.status == 502
+    assert (await replica.event("upstream.failed"))["cause"] == "unreachable"
