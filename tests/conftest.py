@@ -113,6 +113,14 @@ async def upstream() -> AsyncIterator[RawServer]:
         yield server
 
 
+async def error(peer: RawPeer) -> dict[str, str]:
+    """What is in the envelope of a refusal."""
+    body = orjson.loads(await peer.reader.readexactly(int(peer.headers["content-length"])))
+    assert list(body) == ["error"]
+    assert list(body["error"]) == ["type", "code", "message"]
+    return dict(body["error"])
+
+
 class Call(NamedTuple):
     """One call that stands: both ends of it, and the relay between."""
 

@@ -1,0 +1,45 @@
+"""The two dialects of the protocol: GA, which the model speaks, and preview (beta).
+
+A dialect turns a client's event into GA, and a GA event into what its client expects; None is an
+event that dialect does not have. Fields of the other dialect are refused, as the service does.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from stage.gpt import preview
+from stage.gpt.shapes import Event, Rejected, missing, require, unsupported
+
+
+@dataclass(frozen=True)
+class Dialect:
+    name: str
+    incoming: Callable[[Event], Event]
+    outgoing: Callable[[Event], Event | None]
+
+
+def _ga_incoming(event: Event) -> Event:
+    if event.get("type") == "session.update":
+        session = require(event, "session", dict)
+        if "type" not in session:
+            raise missing("session.type")
+        if session["type"] != "realtime":
+            raise unsupported("session.type", session["type"], ["realtime"])
+        _refuse(session, preview.ONLY_IN_PREVIEW)
+    return event
+
+
+def _preview_incoming(event: Event) -> Event:
+    if event.get("type") == "session.update":
+        _refuse(require(event, "session", dict), preview.ONLY_IN_GA)
+    return preview.to_ga(event)
+
+
+def _refuse(session: Event, names: frozenset[str]) -> None:
+    for name in session:
+        if name in names:
+            raise Rejected("unknown_parameter", f"Unknown parameter: 'session.{name}'.", f"session.{name}")
+
+
+GA = Dialect("ga", _ga_incoming, lambda event: event)
+PREVIEW = Dialect("preview", _preview_incoming, preview.from_ga)

@@ -1,0 +1,41 @@
+"""The fields that `session.update` and `response.create` share, checked before anything acts on them."""
+
+from stage.gpt.shapes import Event, Rejected, require, unsupported
+
+_MODALITIES = (["audio"], ["text"])
+_TOOL_CHOICES = ("none", "auto", "required")
+
+
+def check_fields(fields: Event, within: str) -> None:
+    """Raises Rejected unless every shared field that is given can be worked with. `within` ends in a dot."""
+    for field, kind in (("instructions", str), ("tools", list), ("metadata", dict), ("audio", dict)):
+        if fields.get(field) is not None:
+            require(fields, field, kind, within)
+    for side in ("input", "output"):
+        as_object((fields.get("audio") or {}).get(side) or {}, f"{within}audio.{side}")
+    for index, tool in enumerate(fields.get("tools") or []):
+        _check_tool(tool, f"{within}tools[{index}]")
+    chosen = fields.get("output_modalities", ["audio"])
+    if chosen not in _MODALITIES:
+        raise Rejected(
+            "invalid_value",
+            f"Invalid modalities: {chosen}. Supported combinations are: ['text'] and ['audio'].",
+            f"{within}output_modalities",
+        )
+    choice, limit = fields.get("tool_choice", "auto"), fields.get("max_output_tokens", "inf")
+    if choice not in _TOOL_CHOICES and not isinstance(choice, dict):
+        raise unsupported(f"{within}tool_choice", choice, _TOOL_CHOICES)
+    if limit != "inf" and (isinstance(limit, bool) or not isinstance(limit, int)):
+        raise unsupported(f"{within}max_output_tokens", limit, ["inf"])
+
+
+def as_object(value: object, path: str) -> Event:
+    if not isinstance(value, dict):
+        raise Rejected("invalid_type", f"Invalid type for '{path}': expected an object.", path)
+    return value
+
+
+def _check_tool(tool: object, path: str) -> None:
+    known = as_object(tool, path)
+    if known.get("type", "function") == "function":
+        require(known, "name", str, f"{path}.")

@@ -1,0 +1,146 @@
+"""A simulated Azure OpenAI `gpt-realtime`: `python -m stage.realtime --key KEY`, or `make_app` in a test.
+
+One JSON line on stdout tells where it listens; SIGTERM and SIGINT end it with 0.
+"""
+
+import argparse
+import asyncio
+import json
+import signal
+import sys
+import uuid
+from collections.abc import Sequence
+
+import uvloop
+from aiohttp import web
+
+from stage.gpt import handshake
+from stage.gpt.faults import faults
+from stage.gpt.model import Model
+from stage.gpt.options import Options
+from stage.gpt.record import now
+from stage.gpt.voice import Voice
+
+_REGION = "East US 2"
+# Longer than a call takes to say goodbye, which `wire` bounds.
+_SHUTDOWN_TIMEOUT_S = 5.0
+
+
+def make_app(options: Options) -> web.Application:
+    """One deployment; any number of them may live in a process."""
+    model = Model(options, Voice(options.answer_seconds))
+
+    async def inject(request: web.Request) -> web.Response:
+        return await faults(request, model)
+
+    async def nothing_here(request: web.Request) -> web.Response:
+        return handshake.not_found()
+
+    app = web.Application()
+    for path in handshake.DOORS:
+        app.router.add_get(path, model.answer)
+    app.router.add_get("/_stage/sessions", model.sessions)
+    app.router.add_post("/_stage/faults", inject)
+    app.router.add_route("*", "/{anything:.*}", nothing_here)
+    app.on_response_prepare.append(_stamp)
+    app.on_shutdown.append(model.hang_up)
+    return app
+
+
+async def _stamp(request: web.Request, response: web.StreamResponse) -> None:
+    response.headers["apim-request-id"] = str(uuid.uuid4())
+    response.headers["x-ms-region"] = _REGION
+    response.headers.popall("Server", None)  # the service does not say aiohttp
+
+
+async def serve(options: Options, host: str, port: int) -> int:
+    """Serve until a signal; the exit code."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    runner = web.AppRunner(make_app(options), access_log=None, shutdown_timeout=_SHUTDOWN_TIMEOUT_S)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, host, port).start()
+        url_host = f"[{host}]" if ":" in host else host
+        ready = {"ts": now(), "event": "model.started", "url": f"http://{url_host}:{runner.addresses[0][1]}"}
+        sys.stdout.write(json.dumps(ready) + "\n")
+        sys.stdout.flush()
+        await stop.wait()
+    except OSError as fault:
+        sys.stderr.write(f"error: cannot listen on {host}:{port}: {fault.strerror or fault}\n")
+        return 1
+    finally:
+        await runner.cleanup()
+    return 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    settings = _parser().parse_args(arguments)
+    options = Options(
+        key=settings.key,
+        tokens=tuple(settings.token),
+        model=settings.model,
+        session_seconds=settings.session_seconds,
+        silence_ms=settings.silence_ms,
+        answer_seconds=settings.answer_seconds,
+        pace=settings.pace,
+        max_sessions=settings.max_sessions,
+        rate_limits=settings.rate_limits,
+    )
+    return uvloop.run(serve(options, settings.host, settings.port))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m stage.realtime",
+        description="A simulated Azure OpenAI gpt-realtime deployment on loopback.",
+        epilog="While it runs: POST /_stage/faults to break things, GET /_stage/sessions for the model's own view.",
+    )
+    add = parser.add_argument
+    add("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
+    add("--port", type=_port, default=9000, help="port to listen on; 0 picks a free one (%(default)s)")
+    add("--key", type=_secret, required=True, help="the API key callers must present")
+    add("--token", type=_secret, action="append", default=[], help="an Entra ID token to accept too; repeatable")
+    add("--model", default=Options.model, metavar="NAME", help="name of the deployment (%(default)s)")
+    add(
+        "--session-seconds", type=_positive, default=Options.session_seconds, metavar="S", help="longest session (3600)"
+    )
+    add("--silence-ms", type=_count, default=Options.silence_ms, metavar="MS", help="silence that ends a turn (500)")
+    add("--answer-seconds", type=_positive, default=Options.answer_seconds, metavar="S", help="length of an answer (3)")
+    add("--pace", type=_positive, default=Options.pace, metavar="X", help="speed of answers over that of speech (4)")
+    add("--max-sessions", type=_count, metavar="N", help="sessions at once, more get 429 (no limit)")
+    add("--rate-limits", choices=("start", "end"), default="end", help="place of rate_limits.updated (%(default)s)")
+    return parser
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port: 0-65535")
+    return int(text)
+
+
+def _positive(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+    return value
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number, 0 or more")
+    return int(text)
+
+
+def _secret(text: str) -> str:
+    if not text.isascii() or not text.strip():
+        raise argparse.ArgumentTypeError("must be plain ASCII and not empty")
+    return text
+
+
+if __name__ == "__main__":
+    sys.exit(main())
