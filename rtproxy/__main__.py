@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import logging
 import os
 import resource
 import signal
@@ -9,6 +10,7 @@ import sys
 
 import uvloop
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from rtproxy import __version__
 from rtproxy.app import make_app
@@ -32,7 +34,7 @@ async def serve(settings: Settings, log: Log) -> int:
         site = web.TCPSite(runner, settings.host, settings.port, backlog=BACKLOG)
         await site.start()
         port = runner.addresses[0][1]
-        log("proxy.started", version=__version__, host=settings.host, port=port, pid=os.getpid())
+        log("proxy.started", version=__version__, app=settings.app, host=settings.host, port=port, pid=os.getpid())
         log("signal.received", signal=(await signals.get()).name)
         draining = asyncio.create_task(drain(app[LIVE], app[ADMISSION], log, settings.drain_s))
         again = asyncio.create_task(signals.get())
@@ -53,6 +55,13 @@ async def serve(settings: Settings, log: Log) -> int:
     return code
 
 
+class _Hush(logging.Filter):
+    """Drops what aiohttp says of requests that it cannot parse: it quotes them, and a key may stand in one."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
+
+
 def main() -> int:
     """Reads the settings and serves. 2: they are wrong. 1: the port could not be had."""
     parser = argparse.ArgumentParser(
@@ -71,6 +80,7 @@ def main() -> int:
         for problem in error.problems:
             print(f"  {problem}", file=sys.stderr)  # noqa: T201
         return 2
+    logging.getLogger("aiohttp.server").addFilter(_Hush())
     # Two sockets a call: the soft limit of 1024 would end at 500 calls.
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

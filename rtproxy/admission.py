@@ -78,8 +78,8 @@ class Admission:
             cure = "Calls from this web origin are not allowed: add it to RTPROXY_ALLOWED_ORIGINS."
             raise Refused(403, "invalid_request_error", "origin_not_allowed", cure)
         client = self._client(request)
-        asked = request.query.get("model") or request.query.get("deployment") or self._deployment
-        if asked != self._deployment:
+        asked = {*request.query.getall("model", []), *request.query.getall("deployment", [])} - {""}
+        if asked - {self._deployment}:
             only = f"This relay serves the model {self._deployment!r} only."
             raise Refused(404, "invalid_request_error", "model_not_found", only)
         if len(self._live) >= self._limit:

@@ -84,8 +84,8 @@ async def _turning_wheel(app: web.Application) -> AsyncIterator[None]:
 
 def _upstream(settings: Settings, identity: Identity | None) -> Callable[[web.Application], AsyncIterator[None]]:
     async def dialling(app: web.Application) -> AsyncIterator[None]:
-        # Every dial takes its connection away for good: there is nothing to pool, and no limit but our own.
-        connector = aiohttp.TCPConnector(limit=0)
+        # A dial takes its connection away for good or was refused: nothing is pooled, and no limit is but our own.
+        connector = aiohttp.TCPConnector(limit=0, force_close=True)
         timeout = aiohttp.ClientTimeout(total=None)
         async with aiohttp.ClientSession(
             connector=connector,

@@ -5,15 +5,19 @@ A dial never waits for the token endpoint while it has a token that is valid.
 
 import asyncio
 import contextlib
+import logging
 import time
 from collections.abc import AsyncIterator, Callable
 
-from azure.core.exceptions import ClientAuthenticationError
-from azure.identity import CredentialUnavailableError
 from azure.identity.aio import DefaultAzureCredential
 
 REFRESH_MIN_S = 5.0
 """The token endpoint is asked no more often than this, whatever it answers."""
+FETCH_TIMEOUT_S = 15.0
+"""One attempt. The client's own limit is minutes, for which a start would not listen; `az` takes seconds."""
+
+# Its warnings quote the endpoint's answer: what may be said of a failure goes to ``on_failure``.
+logging.getLogger("azure").setLevel(logging.CRITICAL)
 
 
 class NoToken(Exception):
@@ -61,9 +65,10 @@ class Identity:
 
     async def _fetch(self, credential: DefaultAzureCredential) -> None:
         try:
-            token = await credential.get_token(self._scope)
-        except (ClientAuthenticationError, CredentialUnavailableError) as problem:
-            # Their messages quote the endpoint's answer: the name of the error is all that may be logged.
+            async with asyncio.timeout(FETCH_TIMEOUT_S):
+                token = await credential.get_token(self._scope)
+        except Exception as problem:  # noqa: BLE001 - the client raises whatever it stumbles over in an answer
+            # Messages quote that answer: the name of the error is all that may be logged.
             self._on_failure(type(problem).__name__)
         else:
             self._token, self._expires_on = token.token, float(token.expires_on)

@@ -7,8 +7,10 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from rtproxy.admission import Admission, Door
+from rtproxy.closing import ENDINGS
 from rtproxy.live import Live
 from rtproxy.turns import QUIET, RESPONDING, SPEAKING
+from rtproxy.upstream import FAILURE_CAUSES
 
 _BY_DIRECTION = {
     "frames": ("Frames passed on, by direction.", "direction", ("up", "down")),
@@ -52,14 +54,14 @@ class Metrics:
         endings = CounterMetricFamily(
             "rtproxy_sessions_ended", "Ended sessions, by who ended them.", labels=["ended_by"]
         )
-        for ended_by, count in live.endings.items():
-            endings.add_metric([ended_by], count)
+        for ended_by in sorted({ending.ended_by for ending in ENDINGS.values()}):
+            endings.add_metric([ended_by], live.endings[ended_by])
         yield endings
         refusals = CounterMetricFamily("rtproxy_refusals", "Calls not let in.", labels=["status", "code"])
         for (status, code), count in live.refusals.items():
             refusals.add_metric([str(status), code], count)
         yield refusals
         failures = CounterMetricFamily("rtproxy_dial_failures", "Calls the model did not take.", labels=["cause"])
-        for cause, count in live.dial_failures.items():
-            failures.add_metric([cause], count)
+        for cause in FAILURE_CAUSES:
+            failures.add_metric([cause], live.dial_failures[cause])
         yield failures

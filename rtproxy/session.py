@@ -5,6 +5,7 @@ client is accepted; a session that was accepted writes exactly one connection.cl
 """
 
 import asyncio
+import logging
 import secrets
 import time
 
@@ -53,7 +54,11 @@ async def carry(request: web.Request) -> web.StreamResponse:
             request_id=failure.request_id,
         )
         return failure.response()
-    except BaseException:
+    except Exception:  # the one edge: a defect of ours costs this call and no other
+        live.discard(session)
+        logging.getLogger("rtproxy").exception("a dial raised")
+        return Refused(500, "server_error", "internal_error", "The relay failed; its log says why.").response()
+    except asyncio.CancelledError:
         live.discard(session)
         raise
     if session.leaving:

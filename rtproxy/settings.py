@@ -53,6 +53,7 @@ class Settings:
     max_sessions: int
     drain_s: float
     heartbeat_s: float
+    app: str | None
     revision: str
     replica: str
 
@@ -74,6 +75,7 @@ def load(environ: Mapping[str, str]) -> Settings:
         max_sessions=int(read.number("RTPROXY_MAX_SESSIONS", 1000, 1, 1_000_000, whole=True)),
         drain_s=read.number("RTPROXY_DRAIN_SECONDS", 25, 0.1, 3600),
         heartbeat_s=read.number("RTPROXY_HEARTBEAT_SECONDS", 25, 0.1, 3600),
+        app=environ.get("CONTAINER_APP_NAME") or None,
         revision=environ.get("CONTAINER_APP_REVISION") or "local",
         replica=environ.get("CONTAINER_APP_REPLICA_NAME") or socket.gethostname(),
     )

@@ -11,7 +11,9 @@ from typing import Any
 import orjson
 
 HEAD_BYTES = 128
-"""The type stands first, or right after ``event_id``, in every event of the service."""
+"""The type's key stands first, or right after ``event_id``, in every event of the service."""
+KIND_BYTES = 64
+"""And its value behind it: no type that matters is half as long."""
 COLLECT_LIMIT = 256 * 1024
 """Bytes of one message kept for parsing; a longer one still moves the turn, its details are not read."""
 SETTLE_S = 2.0
@@ -89,7 +91,7 @@ class Turns:
                     self._move(kind, data[start:stop])
                     return False
                 self._kind = kind
-        if done or (self._kind is None and stop - start >= HEAD_BYTES):
+        if done or (self._kind is None and stop - start >= HEAD_BYTES + KIND_BYTES):
             return False
         self._text = bytearray(data[start:stop])
         return True

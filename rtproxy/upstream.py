@@ -23,6 +23,9 @@ DIAL_TIMEOUT_S = 10.0
 _REQUEST_ID_HEADERS = ("apim-request-id", "x-request-id")
 
 
+FAILURE_CAUSES = ("refused", "unreachable", "timeout", "token")
+
+
 class Dialed(NamedTuple):
     """A leg to the model, its 101 read."""
 
@@ -40,7 +43,7 @@ class Dialed(NamedTuple):
 
 
 class DialFailed(Refused):
-    """The model did not take the call. ``cause``: ``refused``, ``unreachable``, ``timeout`` or ``token``."""
+    """The model did not take the call. ``cause`` is one of FAILURE_CAUSES."""
 
     def __init__(
         self,
