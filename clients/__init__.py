@@ -8,7 +8,7 @@ target        the URL in one form, credentials, trust
 observations  the closed list of what a hold can observe; `record` writes it, a line each
 speech        what a caller says: voice-like audio as ready-made events
 dial          one WebSocket, or a `refusal` that names cause and cure
-session       one WebSocket's life: listen, talk (`conversation`, `events`), ping (`pings`), hang up
+session       one WebSocket up to one of its `endings`: listen, talk (`conversation`, `events`), ping (`pings`)
 call          one place's life: a session, and after a cut the next one, spaced by `pace`
 summary       observations folded into numbers, which `checks` holds against the limits
 live          the hold for eyes while it runs; at the end `outcome` and its `table`

@@ -1,0 +1,83 @@
+"""One caller's way to the target: each dial is an open WebSocket or a Refusal."""
+
+import asyncio
+import time
+from dataclasses import dataclass
+from typing import Literal
+
+import aiohttp
+from aiohttp import ClientHandlerType, ClientRequest, ClientResponse
+
+from clients import refusal
+from clients.observations import ms
+from clients.target import Target
+
+Socket = aiohttp.ClientWebSocketResponse[Literal[False]]
+
+# A relay dials its model before it answers; this leaves it time to say 504 itself.
+CONNECT_DEADLINE_S = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    socket: Socket
+    connect_ms: float
+    revision: str | None
+    replica: str | None
+    session: str | None
+
+
+class Line:
+    """Keeps the cookies it was given, as a browser does, and shares them with no other line.
+
+    So session affinity acts on each call by itself, and a call that comes back is known to the balancer.
+    """
+
+    def __init__(self, target: Target, connector: aiohttp.TCPConnector) -> None:
+        self._url = target.url
+        self._http = aiohttp.ClientSession(
+            connector=connector,
+            connector_owner=False,
+            headers=target.headers,
+            cookie_jar=aiohttp.CookieJar(unsafe=True),  # "unsafe" admits hosts that are IP addresses
+            middlewares=[self._look_at_answer],
+            timeout=aiohttp.ClientTimeout(total=None),
+        )
+        self._answer: ClientResponse | None = None
+
+    async def dial(self) -> Connection:
+        """Raises Refusal. The socket does not answer pings or closes by itself: its reader sees them all."""
+        began = time.monotonic()
+        try:
+            async with asyncio.timeout(CONNECT_DEADLINE_S):
+                socket = await self._http.ws_connect(
+                    self._url,
+                    autoping=False,
+                    autoclose=False,
+                    compress=0,
+                    max_msg_size=0,
+                    decode_text=False,
+                )
+        except TimeoutError:
+            raise refusal.Refusal(None, "timeout", f"no answer in {CONNECT_DEADLINE_S} s") from None
+        except (aiohttp.ClientError, OSError) as error:
+            raise refusal.from_exception(error) from error
+        assert self._answer is not None
+        headers = self._answer.headers
+        return Connection(
+            socket,
+            ms(time.monotonic() - began),
+            headers.get("x-rtproxy-revision"),
+            headers.get("x-rtproxy-replica"),
+            headers.get("x-rtproxy-session"),
+        )
+
+    async def close(self) -> None:
+        await self._http.close()
+
+    async def _look_at_answer(self, request: ClientRequest, send: ClientHandlerType) -> ClientResponse:
+        """A middleware, as ws_connect itself shows neither the headers of a 101 nor the body of a refusal."""
+        self._answer = await send(request)
+        if self._answer.status != 101:
+            raise refusal.from_response(self._answer, await self._answer.read())
+        return self._answer

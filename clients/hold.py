@@ -1,0 +1,120 @@
+"""Hold many voice calls at once for a long time; the exit code says whether every limit was kept.
+
+python -m clients.hold ws://127.0.0.1:8080 --connections 5 --duration 300
+"""
+
+import asyncio
+import os
+import resource
+import signal
+import sys
+import time
+
+import aiohttp
+import uvloop
+
+from clients import speech
+from clients.arguments import Plan, parse
+from clients.call import Call
+from clients.checks import BAD_ARGUMENTS, INTERRUPTED
+from clients.live import View
+from clients.observations import HoldCompleted, HoldStarted, Observation
+from clients.outcome import Outcome, complain
+from clients.summary import Tally
+
+# Beside one socket a call: the interpreter, the loop, the resolver's threads, the record.
+FILES_BESIDE_SOCKETS = 64
+
+
+class Hold:
+    """One run of a plan: set up, `run` once, then `report`."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._interrupted = False
+        self._plan = plan
+        self._tally = Tally(plan.connections)
+        self._end = asyncio.Event()
+        self._began = time.monotonic()
+        utterance = speech.utterance(plan.utterance)
+        self._calls = [
+            Call(number, plan, utterance, self._note, self._end) for number in range(1, plan.connections + 1)
+        ]
+        self._view = View(self._calls, self._tally, plan.ramp + plan.duration)
+        self._in_place = plan.connections
+
+    async def run(self) -> None:
+        """Until the time is over, no call is in place, or an interrupt. By then every session has been closed."""
+        plan = self._plan
+        self._note(HoldStarted(arguments=plan.told()))
+        self._began = time.monotonic()
+        watching = asyncio.create_task(self._view.watch())
+        alarm = asyncio.get_running_loop().call_later(plan.ramp + plan.duration, self._end.set)
+        connector = aiohttp.TCPConnector(limit=0, ssl=plan.target.trust)
+        async with connector, asyncio.TaskGroup() as group:
+            places = {
+                call: group.create_task(self._keep_place(call, plan.ramp * index / plan.connections, connector))
+                for index, call in enumerate(self._calls)
+            }
+            await self._end.wait()
+            for call, task in places.items():
+                if call.session is None:
+                    call.miss_the_end(self._interrupted)
+                    task.cancel()
+        alarm.cancel()
+        watching.cancel()
+        await asyncio.wait([watching])
+
+    async def _keep_place(self, call: Call, start_after: float, connector: aiohttp.TCPConnector) -> None:
+        await call.run(start_after, connector)
+        self._in_place -= 1
+        if self._in_place == 0:
+            self._end.set()
+
+    def interrupt(self) -> None:
+        """The first one ends the hold as its time would; the second ends the process."""
+        if self._interrupted:
+            self._view.leave()
+            os._exit(INTERRUPTED)
+        self._interrupted = True
+        self._end.set()
+
+    def report(self) -> int:
+        """Prints what was found, notes it as the last line of the record, and returns the exit code."""
+        lasted_s = round(time.monotonic() - self._began, 1)
+        outcome = Outcome(self._plan, self._tally, lasted_s, self._interrupted)
+        self._note(HoldCompleted(summary=outcome.summary()))
+        outcome.show()
+        return outcome.exit_code
+
+    def _note(self, observation: Observation) -> None:
+        self._tally.add(self._plan.record.write(observation))
+
+
+def may_open_files(count: int) -> bool:
+    """Lifts the soft limit, which is 1024 or 256 by default, as far as the hard one lets us."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < count:
+        soft = count if hard == resource.RLIM_INFINITY else min(count, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return soft == resource.RLIM_INFINITY or soft >= count
+
+
+async def hold(plan: Plan) -> int:
+    holding = Hold(plan)
+    for stop in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(stop, holding.interrupt)
+    await holding.run()
+    return holding.report()
+
+
+def main() -> int:
+    plan = parse(sys.argv[1:], os.environ)
+    files = plan.connections + FILES_BESIDE_SOCKETS
+    if not may_open_files(files):
+        complain(f"--connections {plan.connections} needs {files} open files; raise the hard limit (ulimit -Hn)")
+        return BAD_ARGUMENTS
+    return uvloop.run(hold(plan))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,122 @@
+"""What a hold can observe: a closed list. `record.py` writes each as one line of JSON.
+
+`ts` is UTC, ISO 8601, in ms; `call` counts from 1; what is not known is null. The four ids of a session are those of
+the relay's 101 (`x-rtproxy-revision`, `-replica`, `-session`) and the model's own from session.created.
+"""
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, ClassVar, Literal
+
+ClosedBy = Literal["local", "remote", "dropped"]
+TurnState = Literal["idle", "speaking", "answering"]
+
+
+def utc_now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def ms(seconds: float) -> float:
+    return round(seconds * 1000, 1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observation:
+    name: ClassVar[str]
+    ts: str = field(default_factory=utc_now)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HoldStarted(Observation):
+    """`arguments`: the whole plan without the key; `authenticated` in it says whether there was one."""
+
+    name = "hold.started"
+    arguments: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HoldCompleted(Observation):
+    """`summary`: what --json prints."""
+
+    name = "hold.completed"
+    summary: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opened(Observation):
+    """A 101. `ts` is its time, though the line waits for session.created, which brings `upstream_session`."""
+
+    name = "opened"
+    call: int
+    connect_ms: float
+    revision: str | None
+    replica: str | None
+    session: str | None
+    upstream_session: str | None
+    gap_ms: float | None  # since the cut this session makes up for; null on a call's first
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused(Observation):
+    """No session. `status` is null when no HTTP answer came; `code` then is one of ours: see refusal.py."""
+
+    name = "refused"
+    call: int
+    status: int | None
+    code: str | None
+    message: str
+    retry_after_s: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pong(Observation):
+    """`rtt_ms` is null when the next ping was due and this one had no answer."""
+
+    name = "pong"
+    call: int
+    rtt_ms: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn(Observation):
+    """`status`: the model's (completed, cancelled, failed, incomplete), or ours: timeout, or cut (socket ended).
+
+    Both times count from the end of speech; null when it did not come to that. `detail`: the model on a failure.
+    """
+
+    name = "turn"
+    call: int
+    status: str
+    first_audio_ms: float | None
+    duration_ms: float | None
+    detail: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Closed(Observation):
+    """`remote`: by a Close frame (1005: without a code); `local`: by us; `dropped`: with no Close frame (1006).
+
+    Dropped is also what has gone silent: three pings without any sign of life, or our own Close without an answer.
+    `early` is true when it was cut: ended by anything but our hanging up at the end of the hold.
+    """
+
+    name = "closed"
+    call: int
+    code: int
+    reason: str
+    closed_by: ClosedBy
+    age_s: float
+    early: bool
+    turn: TurnState
+    revision: str | None
+    replica: str | None
+    session: str | None
+    upstream_session: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reconnecting(Observation):
+    name = "reconnecting"
+    call: int
+    attempt: int
+    delay_ms: float

@@ -1,0 +1,112 @@
+"""Observations folded into numbers while they come; the same numbers however they are shown."""
+
+import dataclasses
+import statistics
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from clients.observations import Closed, Observation, Opened, Pong, Refused, Turn
+
+
+def spread(values: Sequence[float]) -> dict[str, float | None]:
+    """Percentiles interpolated between the values, so p99 never exceeds the greatest of a few."""
+    if not values:
+        return {"count": 0, "p50": None, "p95": None, "p99": None, "max": None}
+    cuts = statistics.quantiles(values, n=100, method="inclusive") if len(values) > 1 else [values[0]] * 99
+    p50, p95, p99 = (round(cuts[percent - 1], 1) for percent in (50, 95, 99))
+    return {"count": len(values), "p50": p50, "p95": p95, "p99": p99, "max": max(values)}
+
+
+class Tally:
+    """Memory grows with turns and pings, not with audio."""
+
+    def __init__(self, planned: int) -> None:
+        self.planned = planned
+        self.connects_ms: list[float] = []
+        self.rtts_ms: list[float] = []
+        self.first_audios_ms: list[float] = []
+        self.gaps_ms: list[float] = []
+        self.turns: Counter[str] = Counter()
+        self.unanswered_pings = 0
+        self.opened: set[int] = set()
+        self.by_revision: Counter[str | None] = Counter()
+        self.cuts: list[Closed] = []
+        self.closes: Counter[tuple[str, int]] = Counter()
+        self.refusals: list[Refused] = []
+
+    def add(self, observation: Observation) -> None:
+        match observation:
+            case Opened():
+                self.opened.add(observation.call)
+                self.connects_ms.append(observation.connect_ms)
+                self.by_revision[observation.revision] += 1
+                if observation.gap_ms is not None:
+                    self.gaps_ms.append(observation.gap_ms)
+            case Refused():
+                self.refusals.append(observation)
+            case Pong(rtt_ms=None):
+                self.unanswered_pings += 1
+            case Pong(rtt_ms=float(rtt)):
+                self.rtts_ms.append(rtt)
+            case Turn():
+                self.turns[observation.status] += 1
+                if observation.first_audio_ms is not None:
+                    self.first_audios_ms.append(observation.first_audio_ms)
+            case Closed():
+                self.closes[observation.closed_by, observation.code] += 1
+                if observation.early:
+                    self.cuts.append(observation)
+
+    @property
+    def never_opened(self) -> set[int]:
+        """Calls that were refused and had no session at all."""
+        return {refused.call for refused in self.refusals} - self.opened
+
+    @property
+    def survived(self) -> int:
+        return len(self.opened - {cut.call for cut in self.cuts})
+
+    @property
+    def failed_turns(self) -> int:
+        return self.turns.total() - self.turns["completed"]
+
+    def measured(self) -> dict[str, float | None]:
+        """What the limits of the same names are held against."""
+        return {
+            "max_cut": len(self.cuts) + len(self.never_opened),
+            "max_connect_p95_ms": spread(self.connects_ms)["p95"],
+            "max_rtt_p95_ms": spread(self.rtts_ms)["p95"],
+            "max_first_audio_p95_ms": spread(self.first_audios_ms)["p95"],
+            "max_failed_turns": self.failed_turns,
+        }
+
+    def numbers(self) -> dict[str, Any]:
+        return {
+            "sessions": {
+                "planned": self.planned,
+                "opened": len(self.opened),
+                "survived": self.survived,
+                "cut": len(self.cuts),
+                "never_opened": len(self.never_opened),
+                "reconnected": len(self.gaps_ms),
+            },
+            "connect_ms": spread(self.connects_ms),
+            "rtt_ms": spread(self.rtts_ms),
+            "first_audio_ms": spread(self.first_audios_ms),
+            "gap_ms": spread(self.gaps_ms),
+            "unanswered_pings": self.unanswered_pings,
+            "turns": dict(self.turns),
+            "revisions": {revision or "unknown": count for revision, count in self.by_revision.items()},
+            "closes": [
+                {"closed_by": side, "code": code, "count": count} for (side, code), count in self.closes.most_common()
+            ],
+            "cuts": [dataclasses.asdict(cut) for cut in self.cuts],
+            "refusals": [
+                {"status": status, "code": code, "message": message, "count": count}
+                for (status, code, message), count in self.refusals_by_cause().most_common()
+            ],
+        }
+
+    def refusals_by_cause(self) -> Counter[tuple[int | None, str | None, str]]:
+        return Counter((refused.status, refused.code, refused.message) for refused in self.refusals)

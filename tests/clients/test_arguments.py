@@ -1,0 +1,104 @@
+"""The command line: every problem is named at once, and the key in none of them."""
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from clients.arguments import parse
+from clients.target import target
+from tests.clients.conftest import KEY
+
+
+def complaint(capsys: pytest.CaptureFixture[str], *argv: str, **environ: str) -> str:
+    with pytest.raises(SystemExit) as left:
+        parse(argv, environ)
+    assert left.value.code == 2
+    return capsys.readouterr().err
+
+
+def test_every_problem_is_named_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+    said = complaint(
+        capsys,
+        *("ftp://relay", "--connections", "five", "--duration", "0", "--ramp=-1", "--talk-every", "nan"),
+        *("--ca-file", "/nowhere.pem", "--record", "/nowhere/r.jsonl", "--frob"),
+    )
+
+    for problem in (
+        "--connections wants a whole number of at least 1, not 'five'",
+        "--duration wants a number of at least 0.1, not '0'",
+        "--ramp wants a number of at least 0, not '-1'",
+        "--talk-every wants a number of at least 0, not 'nan'",
+        "unknown option --frob",
+        "URL wants the form ws://host:port, wss://, http:// or https://",
+        "--ca-file wants a PEM file with certificates",
+        "--record cannot be written",
+    ):
+        assert problem in said
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ("--kye", KEY, "ws://relay"),
+        (f"--kye={KEY}", "ws://relay"),
+        ("ws://relay", f"--key={KEY}\n"),
+        (f"ws://user:{KEY}@relay",),
+        (f"ws://relay/?api-key={KEY}",),
+        (f"ws://relay/?secret={KEY}", "--key", KEY),
+    ],
+)
+def test_a_misplaced_key_is_refused_and_not_quoted(capsys: pytest.CaptureFixture[str], argv: tuple[str, ...]) -> None:
+    assert KEY not in complaint(capsys, *argv)
+
+
+def test_insecure_and_ca_file_exclude_each_other(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "exclude each other" in complaint(capsys, "wss://relay", "--insecure", "--ca-file", "ca.pem")
+
+
+async def test_a_bad_record_path_ends_with_2_before_anything_starts(tmp_path: Path) -> None:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "clients.hold", "ws://127.0.0.1:9", "--record", str(tmp_path)),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env=os.environ | {"RTPROXY_KEY": KEY},
+    )
+    stdout, stderr = await process.communicate()
+
+    assert (process.returncode, stdout) == (2, b"")
+    assert b"--record cannot be written" in stderr
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("ws://relay:8080", "ws://relay:8080/v1/realtime?model=gpt-realtime"),
+        ("http://relay:8080/", "ws://relay:8080/v1/realtime?model=gpt-realtime"),
+        ("https://relay", "wss://relay/v1/realtime?model=gpt-realtime"),
+        ("wss://relay/openai/v1/realtime", "wss://relay/openai/v1/realtime?model=gpt-realtime"),
+        ("wss://relay/v1/realtime?model=other", "wss://relay/v1/realtime?model=other"),
+        ("wss://relay/openai/realtime?deployment=d", "wss://relay/openai/realtime?deployment=d"),
+        ("wss://relay?trace=1", "wss://relay/v1/realtime?trace=1&model=gpt-realtime"),
+        ("wss://relay/ws", "wss://relay/ws"),
+    ],
+)
+def test_a_url_gets_path_and_model_where_it_has_none(given: str, meant: str) -> None:
+    aim, problems = target(given, "gpt-realtime", None, "authorization", None, False)
+
+    assert (str(aim.url), problems) == (meant, [])
+
+
+def test_the_key_goes_into_the_header_asked_for() -> None:
+    assert parse(["ws://relay", "--key", KEY], {}).target.headers == {"Authorization": f"Bearer {KEY}"}
+    assert parse(["ws://relay", "--key-header", "api-key"], {"RTPROXY_KEY": KEY}).target.headers == {"api-key": KEY}
+    assert parse(["ws://relay"], {"RTPROXY_KEY": ""}).target.headers == {}
+
+
+def test_a_plan_tells_everything_but_the_key() -> None:
+    plan = parse(["ws://relay", "--key", KEY, "--max-rtt-p95-ms", "50"], {})
+
+    assert plan.told()["limits"] == {"max_cut": 0, "max_rtt_p95_ms": 50}
+    assert plan.told()["authenticated"] is True
+    assert KEY not in repr(plan) + str(plan.told())
