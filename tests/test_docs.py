@@ -1,0 +1,55 @@
+"""The two READMEs say the same, and what they say is what the code does."""
+
+import re
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from rtproxy import events, settings
+from rtproxy.closing import ENDINGS
+
+ROOT = Path(__file__).parents[1]
+README, JAPANESE = (ROOT / name for name in ("README.md", "README.ja.md"))
+BOTH = pytest.mark.parametrize("readme", [README, JAPANESE], ids=lambda path: path.name)
+
+
+def rows(readme: Path) -> list[list[str]]:
+    lines = [line for line in readme.read_text().splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+def test_both_readmes_have_the_same_headings_in_the_same_order() -> None:
+    levels = [re.findall(r"^(#+) ", path.read_text(), re.M) for path in (README, JAPANESE)]
+    assert levels[0] == levels[1]
+
+
+def test_both_readmes_have_the_same_tables_but_for_their_language() -> None:
+    codes = [[re.findall(r"`[^`]+`|\b1\d{3}\b", " ".join(row)) for row in rows(path)] for path in (README, JAPANESE)]
+    assert codes[0] == codes[1]
+
+
+@BOTH
+def test_a_readme_is_at_most_140_lines(readme: Path) -> None:
+    assert len(readme.read_text().splitlines()) <= 140
+
+
+@BOTH
+def test_the_settings_table_lists_every_variable(readme: Path) -> None:
+    documented = {name for row in rows(readme) for name in re.findall(r"`((?:AZURE_|RTPROXY_|PORT)\w*)`", row[0])}
+    assert documented == set(re.findall(r"^  (\w+)", settings.HELP, re.M))
+
+
+@BOTH
+def test_the_events_table_lists_every_event(readme: Path) -> None:
+    documented = {name for row in rows(readme) for name in re.findall(r"`(\w+\.\w+)`", row[0])}
+    assert documented == set(get_args(events.Event))
+
+
+@BOTH
+def test_the_endings_table_has_every_code_a_leg_may_get(readme: Path) -> None:
+    text = " ".join(" ".join(row) for row in rows(readme))
+    for cause, ending in ENDINGS.items():
+        assert f"`{ending.ended_by}`" in text, cause
+        for code in (ending.client_code, ending.upstream_code):
+            assert code is None or str(code) in text, cause
