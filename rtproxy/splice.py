@@ -169,6 +169,9 @@ class Splice:
         self._rounds += 1
         moved = self._progress != (self.client.progress(), self.upstream.progress())
         waits_on = moved and self._rounds <= ANSWER_ROUNDS
+        if self.waiting_close is not None and (seconds == LINGER_S or not waits_on):
+            # The client's boundary never came; the model need not suffer for it.
+            self._tell_upstream(self.waiting_close)
         for leg in (self.client, self.upstream):
             if seconds == LINGER_S or not (waits_on or leg.transport.is_closing()):
                 leg.hang_up()

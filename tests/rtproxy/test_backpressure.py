@@ -122,3 +122,18 @@ async def test_a_reset_is_noticed_on_a_leg_that_is_held_back(
     client.reset()
     async with asyncio.timeout(2):
         assert (await relay.event("connection.closed"))["ended_by"] == "client"
+
+
+async def test_the_model_is_told_when_a_client_stands_still_in_the_middle_of_a_large_frame(
+    call: CallFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rtproxy.wheel.STALL_S", 0.5)
+    monkeypatch.setattr("rtproxy.splice.ANSWER_S", 0.2)
+    client, model, relay = await call(receive_buffer=64 * KIB)
+    client.reader._transport.pause_reading()
+    sending = asyncio.create_task(model.send(BINARY, bytes(15 * MIB)))
+    async with asyncio.timeout(DEADLINE_S):
+        assert (await model.read_until(CLOSE)).code == 1001
+    sending.cancel()
+    closed = await relay.event("connection.closed")
+    assert (closed["ended_by"], closed["upstream_code"]) == ("limit", 1001)
