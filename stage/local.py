@@ -52,11 +52,13 @@ async def run(command: Sequence[str], log: BinaryIO) -> int:
 
 
 async def _start_model(key: str) -> tuple[Process, str]:
-    arguments = ("-m", "stage.realtime", "--port", "0", "--key", key, "--model", DEPLOYMENT)
+    # With "=", because a key may begin with a dash.
+    arguments = ("-m", "stage.realtime", "--port", "0", f"--key={key}", "--model", DEPLOYMENT)
     model = await asyncio.create_subprocess_exec(sys.executable, *arguments, stdout=PIPE, start_new_session=True)
     assert model.stdout is not None
     line = await model.stdout.readline()
     if not line:
+        await model.wait()
         raise ReplicaError("the simulated model did not start")
     return model, str(orjson.loads(line)["url"])
 
