@@ -1,5 +1,8 @@
 """Every intent is one session, and CI calls the same ones: ``nox -l`` lists them."""
 
+import os
+import sys
+
 import nox
 
 nox.needs_version = ">=2025.2.9"
@@ -46,16 +49,16 @@ def hold(session: nox.Session) -> None:
     given = session.posargs
     has_url = any(arg.startswith(("ws://", "wss://", "http://", "https://")) for arg in given)
     if has_url or "--help" in given or "-h" in given:
-        session.run("python", "-m", "clients.hold", *given, success_codes=[0])
+        become(session, "python", "-m", "clients.hold", *given)
     else:
-        session.run("python", "-m", "stage.local", "--", "python", "-m", "clients.hold", *given)
+        become(session, "python", "-m", "stage.local", "--", "python", "-m", "clients.hold", *given)
 
 
 @nox.session
 def serve(session: nox.Session) -> None:
     """The relay against the endpoint that the environment names."""
     install(session, ".")
-    session.run("python", "-m", "rtproxy", *session.posargs, success_codes=[0, 130, 143])
+    become(session, "python", "-m", "rtproxy", *session.posargs)
 
 
 @nox.session
@@ -79,6 +82,17 @@ def lock(session: nox.Session) -> None:
 
 
 # What the sessions share.
+
+
+def become(session: nox.Session, *command: str) -> None:
+    """The last step of a session that a person watches: nox makes way for ``command``.
+
+    Its exit code and its Ctrl-C are the person's then; nox would fold the one into 1 and cut the other after 0.3 s.
+    """
+    session.log(" ".join(command))
+    sys.stdout.flush()
+    path = os.pathsep.join((session.bin, os.environ.get("PATH", "")))
+    os.execvpe(command[0], command, {**os.environ, "PATH": path})  # noqa: S606 - there is no shell to want
 
 
 def install(session: nox.Session, *what: str, project: bool = True) -> None:
