@@ -13,9 +13,13 @@ LOCK = "constraints.txt"
 CODE = ("rtproxy", "clients", "stage", "tests", "noxfile.py")
 
 
-@nox.session
+# nox has no word for "the interpreter at hand unless --python names another".
+ASKED = any(argument.startswith(("-p", "--python")) for argument in sys.argv)
+
+
+@nox.session(python=["3.11", "3.12", "3.13"] if ASKED else None)
 def tests(session: nox.Session) -> None:
-    """The whole suite; arguments go to pytest. Another interpreter: nox -s tests --python 3.13 --force-python 3.13"""
+    """The whole suite; arguments go to pytest. Another interpreter: nox -s tests --python 3.13"""
     install(session, ".[clients,test]")
     session.run("python", "-m", "pytest", *session.posargs)
 
