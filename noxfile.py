@@ -2,6 +2,7 @@
 
 import os
 import sys
+from itertools import takewhile
 
 import nox
 
@@ -14,7 +15,7 @@ CODE = ("rtproxy", "clients", "stage", "tests", "noxfile.py")
 
 
 # nox has no word for "the interpreter at hand unless --python names another".
-ASKED = any(argument.startswith(("-p", "--python")) for argument in sys.argv)
+ASKED = any(each.startswith(("-p", "--python")) for each in takewhile(lambda each: each != "--", sys.argv))
 
 
 @nox.session(python=["3.11", "3.12", "3.13"] if ASKED else None)

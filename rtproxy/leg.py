@@ -216,9 +216,9 @@ _BUFFER = memoryview(bytearray(64 * 1024))
 
 
 class TlsLeg(Leg, asyncio.BufferedProtocol):
-    """A leg under TLS. uvloop allocates 256 KiB for each read of a plain protocol there, which costs a page fault
-    for every few bytes (22 us a frame instead of 12); into a buffer of ours it decrypts in place. In the clear it is
-    the other way round: handing over bytes is the cheaper call."""
+    """A leg under TLS. uvloop allocates 256 KiB for each read of a plain protocol there, and what that costs is up
+    to malloc; into a buffer of ours it decrypts in place. In the clear it is the other way round: handing over bytes
+    is the cheaper call."""
 
     __slots__ = ()
 
