@@ -104,7 +104,8 @@ class Splice:
         leg.mark(leg.code)
         if not leg.peer.sent:
             leg.peer.sent = True
-            leg.peer.mark(leg.code)
+            if not leg.peer.gone:  # half closed, it may read our Close's answer; but it vanished, and 1006 is the word
+                leg.peer.mark(leg.code)
             leg.peer.nothing_more()
         if not self.ended_by:
             self.ended_by = leg.name

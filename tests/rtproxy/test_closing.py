@@ -72,6 +72,15 @@ async def test_a_peer_that_half_closes_after_its_close_gets_the_answer(call: Cal
     assert (await here.read()).code == 1000
 
 
+async def test_a_model_that_vanished_is_1006_in_the_log_though_it_could_still_read(call: CallFactory) -> None:
+    client, model, relay = await call()
+    model.half_close()
+    assert (await client.read()).code == 1011
+    await client.send(CLOSE, close_payload(1011))
+    closed = await relay.event("connection.closed")
+    assert (closed["ended_by"], closed["client_code"], closed["upstream_code"]) == ("upstream", 1011, 1006)
+
+
 @pytest.mark.parametrize("side", ["client", "upstream"])
 async def test_a_close_is_answered_for_a_peer_that_vanishes_instead_of_answering(call: CallFactory, side: str) -> None:
     here, there = ends(await call(), side)
