@@ -49,6 +49,7 @@ def make_app(settings: Settings, log: Log) -> web.Application:
                 "replica": settings.replica,
                 "sessions": len(live),
                 "quiet": live.quiet,
+                "oldest_s": round(live.oldest_s, 3),
                 "draining": admission.door is not Door.OPEN,
                 "uptime_s": round(time.monotonic() - started, 3),
             }

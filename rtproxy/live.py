@@ -1,6 +1,7 @@
 """The sessions of this replica: who is on a call now, and what the ended calls add up to."""
 
 import asyncio
+import time
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,12 @@ class Live:
     def quiet(self) -> int:
         """How many calls are between turns."""
         return sum(session.quiet for session in self.sessions)
+
+    @property
+    def oldest_s(self) -> float:
+        """The age of the call that has lasted longest; 0 without any."""
+        now = time.monotonic()
+        return max((now - session.started for session in self.sessions), default=0.0)
 
     def add(self, session: "Session") -> None:
         self.sessions.add(session)

@@ -8,7 +8,7 @@ import pytest
 
 from rtproxy import __version__
 from rtproxy.admission import Door
-from rtproxy.session import ADMISSION
+from rtproxy.session import ADMISSION, LIVE
 from stage.rawpeer import BINARY, CLOSE, PING, TEXT, RawServer, close_payload, frame
 from tests.conftest import KEY, Call, Caller, CallFactory, Relay, RelayFactory
 
@@ -31,6 +31,12 @@ async def samples(relay: Relay) -> dict[str, float]:
 async def page(relay: Relay, path: str) -> tuple[int, dict[str, object]]:
     async with aiohttp.request("GET", relay.url + path) as response:
         return response.status, await response.json()
+
+
+async def oldest_s(relay: Relay) -> float:
+    said = (await page(relay, "/status"))[1]["oldest_s"]
+    assert isinstance(said, int | float)
+    return said
 
 
 async def heard(call: Call, *events: bytes) -> None:
@@ -88,6 +94,7 @@ async def test_status_of_an_idle_replica(relay_for: RelayFactory, upstream: RawS
         "replica": "app--blue-1",
         "sessions": 0,
         "quiet": 0,
+        "oldest_s": 0,
         "draining": False,
     }
     assert isinstance(uptime, float)
@@ -103,6 +110,18 @@ async def test_status_counts_calls_and_the_quiet_ones_among_them(call: CallFacto
     await ended(second)
     said = (await page(first.relay, "/status"))[1]
     assert (said["sessions"], said["quiet"]) == (1, 1)
+
+
+async def test_status_has_the_age_of_the_oldest_call_that_lives(call: CallFactory) -> None:
+    first = await call()
+    (session,) = first.relay.app[LIVE].sessions
+    session.started -= 600
+    second = await call(relay=first.relay)
+    assert 600 <= await oldest_s(first.relay) < 660
+    await ended(first)
+    assert 0 <= await oldest_s(first.relay) < 60
+    await ended(second)
+    assert await oldest_s(first.relay) == 0
 
 
 async def test_the_exposition_is_prometheus_text(relay_for: RelayFactory, upstream: RawServer) -> None:
