@@ -85,6 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         silence_ms=settings.silence_ms,
         answer_seconds=settings.answer_seconds,
         pace=settings.pace,
+        drop_after_seconds=settings.drop_after,
         max_sessions=settings.max_sessions,
         rate_limits=settings.rate_limits,
     )
@@ -109,6 +110,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--silence-ms", type=_count, default=Options.silence_ms, metavar="MS", help="silence that ends a turn (500)")
     add("--answer-seconds", type=_positive, default=Options.answer_seconds, metavar="S", help="length of an answer (3)")
     add("--pace", type=_positive, default=Options.pace, metavar="X", help="speed of answers over that of speech (4)")
+    add("--drop-after", type=_positive, metavar="S", help="drop each call without a Close after so long (never)")
     add("--max-sessions", type=_count, metavar="N", help="sessions at once, more get 429 (no limit)")
     add("--rate-limits", choices=("start", "end"), default="end", help="place of rate_limits.updated (%(default)s)")
     return parser

@@ -48,12 +48,16 @@ class Call:
         tempo = Tempo(options.pace, self.wire.drained, self.may_finish)
         self.conversation = Conversation(session, voice, floor, tempo)
         self._dialect, self._seconds = dialect, options.session_seconds
+        self._drop_after_s = options.drop_after_seconds
         self._ending: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
 
     async def run(self) -> web.StreamResponse:
         """Hold the call to its end. Raises ConnectionError when the client left before the 101."""
         await self.wire.accept()
-        expiry = asyncio.get_running_loop().call_later(self._seconds, self.expire)
+        loop = asyncio.get_running_loop()
+        timers = [loop.call_later(self._seconds, self.expire)]
+        if self._drop_after_s is not None:
+            timers.append(loop.call_later(self._drop_after_s, self.end, self.wire.drop))
         reading = asyncio.create_task(self._converse())
         try:
             self._emit({"type": "session.created", "session": self.conversation.session})
@@ -66,7 +70,8 @@ class Call:
             else:
                 reading.result()
         finally:
-            expiry.cancel()
+            for timer in timers:
+                timer.cancel()
             await _stop(reading)
             await self.conversation.end()
             await self.wire.release()

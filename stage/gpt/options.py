@@ -15,6 +15,8 @@ class Options:
     answer_seconds: float = 3
     # How many times faster than speech the answer's audio leaves.
     pace: float = 4
+    # A call's socket ends so long after its 101, in the middle of whatever is said, with no Close.
+    drop_after_seconds: float | None = None
     max_sessions: int | None = None
     # rate_limits.updated after response.created or after response.done: what Azure does is not documented.
     rate_limits: Literal["start", "end"] = "end"

@@ -2,13 +2,14 @@
 
 import asyncio
 import json
+import sys
 from collections.abc import AsyncIterator
 from typing import Any
 
 import aiohttp
 import pytest
 
-from tests.stage.conftest import DEADLINE_S, Caller, LiveModel, ModelFactory
+from tests.stage.conftest import DEADLINE_S, GA, KEY, Caller, LiveModel, ModelFactory
 
 
 async def answering(model_for: ModelFactory, **options: Any) -> tuple[LiveModel, Caller]:
@@ -86,6 +87,40 @@ async def test_the_client_sees_1006_when_a_call_is_dropped_in_mid_answer(model_f
 
     await caller.end()
     assert caller.socket.close_code == 1006
+
+
+async def test_each_call_is_dropped_in_mid_answer_when_its_time_to_drop_has_come(model_for: ModelFactory) -> None:
+    loop = asyncio.get_running_loop()
+    model = await model_for(answer_seconds=60, pace=4, drop_after_seconds=0.6)
+    for _ in range(2):
+        dialled_at = loop.time()
+        caller = await model.call()
+        await caller.send("response.create")
+        await caller.until("response.output_audio.delta")
+        assert loop.time() - dialled_at < 0.6, "it lives until then"
+
+        await caller.end()
+
+        assert loop.time() - dialled_at > 0.5
+        assert caller.socket.close_code == 1006
+    record = await model.ended()
+    assert (record["ended_by"], record["close_code_sent"]) == ("model", None)
+
+
+async def test_a_call_is_dropped_by_the_command_line_too() -> None:
+    command = (sys.executable, "-m", "stage.realtime", "--port", "0", "--key", KEY, "--drop-after", "0.1")
+    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+    assert process.stdout is not None
+    url = json.loads(await process.stdout.readline())["url"]
+    async with aiohttp.ClientSession(headers={"api-key": KEY}) as client:
+        call = await client.ws_connect(url + GA)
+        await call.receive(timeout=DEADLINE_S)
+
+        await call.receive(timeout=DEADLINE_S)
+
+        assert call.close_code == 1006
+    process.terminate()
+    assert await process.wait() == 0
 
 
 async def test_code_and_reason_reach_the_client_when_told_to_close(model_for: ModelFactory) -> None:
