@@ -1,12 +1,12 @@
 """The command line of a hold, checked as a whole: every problem is named at once, then exit 2."""
 
 import argparse
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from clients.checks import Limits
+from clients.options import address, leave_if_any, not_understood, number
 from clients.record import Record
 from clients.target import Target, target
 
@@ -22,6 +22,7 @@ examples:
   python -m clients.hold ws://127.0.0.1:8080 --connections 5 --duration 60
   RTPROXY_KEY=... python -m clients.hold https://voice.example.com --duration 1800 --record hold.jsonl
   python -m clients.hold wss://voice.example.com/ws --connections 500 --ramp 60 --max-connect-p95-ms 800
+  python -m clients.hold http://app--green.stage.localhost --connect-to 127.0.0.1:8081 --call-seconds 30
   python -m clients.hold https://127.0.0.1:8443 --ca-file stage.pem --reconnect --max-cut 5 --json
 
 exit code:
@@ -34,6 +35,7 @@ NUMBERS: tuple[tuple[str, type[int | float], float, float | None, str], ...] = (
     ("--connections", int, 1, 5, "calls held at the same time"),
     ("--duration", float, 0.1, 60, "seconds from the end of the ramp to the common end"),
     ("--ramp", float, 0, 0, "seconds over which the calls connect, evenly"),
+    ("--call-seconds", float, 0, 0, "seconds, about, after which a call hangs up and a new one begins; 0: at the end"),
     ("--ping-interval", float, 0, 30, "seconds between two pings of a call; 0: never"),
     ("--talk-every", float, 0, 15, "seconds between two turns of a call, jittered; 0: never"),
     ("--utterance", float, 0.1, 2, "seconds of speech in a turn"),
@@ -48,12 +50,13 @@ NUMBERS: tuple[tuple[str, type[int | float], float, float | None, str], ...] = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """One hold. Times in seconds; `ping_interval` and `talk_every` 0 mean never."""
+    """One hold. Times in seconds; `call_seconds`, `ping_interval` and `talk_every` 0 mean never."""
 
     target: Target
     connections: int
     duration: float
     ramp: float
+    call_seconds: float
     ping_interval: float
     talk_every: float
     utterance: float
@@ -67,10 +70,12 @@ class Plan:
         """For the record: without the key."""
         return {
             "url": str(self.target.url),
+            "connect_to": self.target.connect_to and str(self.target.connect_to),
             "authenticated": self.target.key is not None,
             "connections": self.connections,
             "duration_s": self.duration,
             "ramp_s": self.ramp,
+            "call_seconds": self.call_seconds,
             "ping_interval_s": self.ping_interval,
             "talk_every_s": self.talk_every,
             "utterance_s": self.utterance,
@@ -85,21 +90,17 @@ def parse(argv: Sequence[str], environ: Mapping[str, str]) -> Plan:
     problems: list[str] = []
     parser = _parser(problems)
     args, unknown = parser.parse_known_args(argv)
-    # Only the names of unknown options are quoted: what follows a mistyped --key is the key.
-    problems += [f"unknown option {word.partition('=')[0]}" for word in unknown if word.startswith("-")]
-    if any(not word.startswith("-") for word in unknown):
-        problems.append("more than one URL, or a value without its option")
+    problems += not_understood(unknown)
     given = vars(args)
     key = given.pop("key") or environ.get(KEY_VARIABLE) or None
-    where = {name: given.pop(name) for name in ("model", "key_header", "ca_file", "insecure")}
+    where = {name: given.pop(name) for name in ("model", "key_header", "ca_file", "insecure", "connect_to")}
     aim, mistakes = target(given.pop("url"), key=key, **where)
     problems += mistakes
     try:
         record = Record(given.pop("record"), key)
     except OSError as error:
         problems.append(f"--record cannot be written: {error}")
-    if problems:
-        parser.error("\n  " + "\n  ".join(problems) if len(problems) > 1 else problems[0])
+    leave_if_any(problems, parser)
     limits = Limits(**{name: given.pop(name) for name in list(given) if name.startswith("max_")})
     return Plan(target=aim, limits=limits, record=record, **given)
 
@@ -117,31 +118,20 @@ def _parser(problems: list[str]) -> argparse.ArgumentParser:
     add("url", metavar="URL", help="ws://, wss://, http:// or https://; without a path /v1/realtime is meant")
     for flag, kind, least, default, about in NUMBERS:
         ending = "" if default is None else f" (default {default:g})"
-        kind_of = _number(flag, kind, least, problems)
+        kind_of = number(flag, kind, least, problems)
         add(flag, type=kind_of, default=default, metavar="N", help=about + ending)
     add("--reconnect", action="store_true", help="a cut call comes back; the cut still counts")
     add("--model", default="gpt-realtime", help="deployment named in the URL where it names none")
     add("--key", help=f"the relay's client key; better in ${KEY_VARIABLE}, where no process list shows it")
     add("--key-header", choices=("authorization", "api-key"), default="authorization", help="where it goes")
+    add(
+        "--connect-to",
+        type=address("--connect-to", problems),
+        metavar="HOST:PORT",
+        help="dial this address whatever the URL says; Host and SNI stay the URL's",
+    )
     add("--ca-file", metavar="PEM", help="trust these authorities instead of the system's")
     add("--insecure", action="store_true", help="verify no certificate")
     add("--record", metavar="FILE", help="append every observation as a JSON line")
     add("--json", action="store_true", help="print the summary as one JSON object")
     return parser
-
-
-def _number(flag: str, kind: type[int | float], least: float, problems: list[str]) -> Callable[[str], int | float]:
-    """An argparse type that notes a problem instead of ending at the first."""
-
-    def check(text: str) -> int | float:
-        try:
-            value = kind(text)
-        except ValueError:
-            value = math.nan
-        if math.isfinite(value) and value >= least:
-            return value
-        what = "a whole number" if kind is int else "a number"
-        problems.append(f"{flag} wants {what} of at least {least:g}, not {text!r}")
-        return kind(least)
-
-    return check

@@ -1,4 +1,7 @@
-"""One call's life: dial, hold the session, and after a cut come back if the plan says so."""
+"""One place's life: dial, hold the session, and after a cut come back if the plan says so.
+
+With calls that hang up by themselves the place begins the next one, as its next caller would.
+"""
 
 import asyncio
 import time
@@ -9,9 +12,13 @@ import aiohttp
 from clients.arguments import Plan
 from clients.dial import Connection, Line
 from clients.observations import Observation, Pong, Reconnecting, Refused, Turn, ms
-from clients.pace import LONGEST_BACKOFF_S, backoff
+from clients.pace import LONGEST_BACKOFF_S, backoff, between
 from clients.refusal import Refusal
 from clients.session import Session
+
+# A dial begun later than this before the end of the hold is not held against the target.
+FAIR_DIAL_S = 2.0
+LONGEST_PAUSE_S = 1.0
 
 
 class Call:
@@ -35,6 +42,8 @@ class Call:
         self._utterance = utterance
         self._note_elsewhere = note
         self._end = end
+        self._had_session = False
+        self._dialled_at = 0.0
 
     @property
     def state(self) -> str:
@@ -51,7 +60,8 @@ class Call:
 
     def miss_the_end(self, interrupted: bool) -> None:
         """The hold ends and there is no session. A dial that is still waiting then was given its time, or not."""
-        if self.without_session == "connecting" and not interrupted:
+        fair = not self._had_session or time.monotonic() - self._dialled_at > FAIR_DIAL_S
+        if self.without_session == "connecting" and fair and not interrupted:
             self._note_refused(Refusal(None, "timeout", "no answer before the end of the hold"))
 
     async def _keep_a_session(self, line: Line) -> None:
@@ -59,39 +69,54 @@ class Call:
         attempt = 0
         cut_at: float | None = None
         while True:
-            self.without_session = "connecting"
-            retry_after = 0.0
             try:
-                connection = await line.dial()
+                connection = await self._dial(line)
             except Refusal as refusal:
-                retry_after = refusal.retry_after_s or 0.0
                 self._note_refused(refusal)
+                delay = max(next(delays), refusal.retry_after_s or 0.0)
             else:
                 gap = None if cut_at is None else ms(time.monotonic() - cut_at)
-                cut_at, age = await self._hold(connection, gap)
-                if age > LONGEST_BACKOFF_S:
+                session = await self._hold(connection, gap)
+                cut_at = session.ended_at if session.cut else None
+                if cut_at is None or session.ended_at - session.opened_at > LONGEST_BACKOFF_S:
                     delays, attempt = backoff(), 0
-            # A call that never was in has nothing to come back to: it is lost, not cut.
-            if self._end.is_set() or cut_at is None or not self._plan.reconnect:
+                delay = next(delays) if session.cut else between(LONGEST_PAUSE_S / 4, LONGEST_PAUSE_S)
+            if not self._goes_on(cut_at is not None):
                 return
-            attempt += 1
-            await self._wait(attempt, max(next(delays), retry_after))
+            if cut_at is None:
+                self.without_session = "pausing"
+            else:
+                attempt += 1
+                self._note_reconnecting(attempt, delay)
+            await asyncio.sleep(delay)
 
-    async def _hold(self, connection: Connection, gap_ms: float | None) -> tuple[float, float]:
-        """When the session ended, on the monotonic clock, and its age then."""
-        self.session = Session(self.number, connection, gap_ms, self._plan, self._utterance, self._note, self._end)
-        session = self.session
+    def _goes_on(self, cut: bool) -> bool:
+        """A call that was cut comes back if the plan says so; after one that was not, the next may begin here.
+
+        A place that never had a session is given up: there is nothing to come back to.
+        """
+        if self._end.is_set():
+            return False
+        return self._plan.reconnect if cut else self._had_session
+
+    async def _dial(self, line: Line) -> Connection:
+        self.without_session = "connecting"
+        self._dialled_at = time.monotonic()
+        return await line.dial()
+
+    async def _hold(self, connection: Connection, gap_ms: float | None) -> Session:
+        session = Session(self.number, connection, gap_ms, self._plan, self._utterance, self._note, self._end)
+        self.session, self._had_session = session, True
         try:
             await session.hold()
         finally:
             self.session = None
-        self.without_session = "closed" if self._end.is_set() else "cut"
-        return session.ended_at, session.ended_at - session.opened_at
+        self.without_session = "cut" if session.cut else "closed"
+        return session
 
-    async def _wait(self, attempt: int, delay: float) -> None:
+    def _note_reconnecting(self, attempt: int, delay: float) -> None:
         self.without_session = "reconnecting"
         self._note(Reconnecting(call=self.number, attempt=attempt, delay_ms=ms(delay)))
-        await asyncio.sleep(delay)
 
     def _note_refused(self, refusal: Refusal) -> None:
         self.without_session = "refused"

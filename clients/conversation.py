@@ -4,6 +4,7 @@
 """
 
 import asyncio
+import math
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -43,6 +44,7 @@ class Conversation:
     ) -> None:
         self.upstream_session: str | None = None
         self.turn: TurnState = "idle"
+        self.turn_began = time.monotonic()
         self._call = call
         self._socket = socket
         self._utterance = utterance
@@ -57,17 +59,16 @@ class Conversation:
             async with asyncio.timeout(SESSION_DEADLINE_S):
                 await self._created.wait()
 
-    async def talk(self, every: float) -> None:
-        """Never returns, unless `every` is 0. Raises ConnectionResetError when the socket is gone."""
+    async def talk(self, every: float, until: float) -> None:
+        """Returns between two turns, once `until` (monotonic) has come. Raises ConnectionResetError: no more socket."""
         await self._socket.send_frame(speech.SESSION_UPDATE, aiohttp.WSMsgType.TEXT)
-        if every == 0:
-            return
-        delay = between(0, min(every, FIRST_TURN_WITHIN_S))
-        while True:
-            await asyncio.sleep(delay)
+        turn_at = time.monotonic() + between(0, min(every, FIRST_TURN_WITHIN_S)) if every else math.inf
+        while turn_at < until:
+            await asyncio.sleep(turn_at - time.monotonic())
             began = time.monotonic()
             await self._take_turn()
-            delay = began + every * between(0.8, 1.2) - time.monotonic()
+            turn_at = max(began + every * between(0.8, 1.2), time.monotonic())
+        await asyncio.sleep(until - time.monotonic())
 
     def hear(self, message: bytes) -> None:
         kind = type_of(message)
@@ -95,12 +96,12 @@ class Conversation:
 
     async def _take_turn(self) -> None:
         answer = self._answer = Answer()
-        self.turn = "speaking"
+        self._enter("speaking")
         try:
             async with asyncio.timeout(len(self._utterance) * speech.CHUNK_S + self._turn_deadline):
                 await self._say(self._utterance)
-                self.turn = "answering"
-                answer.spoken_at = time.monotonic()
+                self._enter("answering")
+                answer.spoken_at = self.turn_began
                 await self._say(speech.SILENCE)
                 await answer.over.wait()
         except TimeoutError:
@@ -109,8 +110,11 @@ class Conversation:
 
     def _end_turn(self, status: str) -> None:
         self._note_turn(status)
-        self.turn = "idle"
+        self._enter("idle")
         self._answer.over.set()
+
+    def _enter(self, turn: TurnState) -> None:
+        self.turn, self.turn_began = turn, time.monotonic()
 
     async def _say(self, chunks: list[bytes]) -> None:
         """Each chunk leaves when a microphone would have filled it."""

@@ -9,6 +9,7 @@ import aiohttp
 from aiohttp import ClientHandlerType, ClientRequest, ClientResponse
 
 from clients import refusal
+from clients.address import dialled
 from clients.observations import ms
 from clients.target import Target
 
@@ -34,11 +35,11 @@ class Line:
     """
 
     def __init__(self, target: Target, connector: aiohttp.TCPConnector) -> None:
-        self._url = target.url
+        self._url, host, self._server_hostname = dialled(target.url, target.connect_to)
         self._http = aiohttp.ClientSession(
             connector=connector,
             connector_owner=False,
-            headers=target.headers,
+            headers=target.headers | host,
             cookie_jar=aiohttp.CookieJar(unsafe=True),  # "unsafe" admits hosts that are IP addresses
             middlewares=[self._look_at_answer],
             timeout=aiohttp.ClientTimeout(total=None),
@@ -52,6 +53,7 @@ class Line:
             async with asyncio.timeout(CONNECT_DEADLINE_S):
                 socket = await self._http.ws_connect(
                     self._url,
+                    server_hostname=self._server_hostname,
                     autoping=False,
                     autoclose=False,
                     compress=0,

@@ -53,6 +53,7 @@ class View:
         facts = [
             f"{passed:.0f} of {self._lasts_s:.0f} s",
             f"{sum(call.session is not None for call in self._calls)} of {len(self._calls)} sessions open",
+            f"{tally.held} so far",
             f"{len(tally.cuts)} cut",
             f"{len(tally.refusals)} refused",
             f"{tally.turns.total()} turns, {tally.failed_turns} failed",

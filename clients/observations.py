@@ -1,12 +1,13 @@
-"""What a hold can observe: a closed list. `record.py` writes each as one line of JSON.
+"""What a hold or a probe can observe: a closed list. `record.py` writes each as one line of JSON.
 
-`ts` is UTC, ISO 8601, in ms; `call` counts from 1; what is not known is null. The four ids of a session are those of
-the relay's 101 (`x-rtproxy-revision`, `-replica`, `-session`) and the model's own from session.created.
+`ts` is UTC, ISO 8601, in ms; `call` is a place in the hold, from 1; what is not known is null. The four ids of a
+session are those of the relay's 101 (`x-rtproxy-revision`, `-replica`, `-session`) and the model's own from
+session.created.
 """
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, TypedDict
 
 ClosedBy = Literal["local", "remote", "dropped"]
 TurnState = Literal["idle", "speaking", "answering"]
@@ -18,6 +19,15 @@ def utc_now() -> str:
 
 def ms(seconds: float) -> float:
     return round(seconds * 1000, 1)
+
+
+class Identity(TypedDict):
+    """The four ids."""
+
+    revision: str | None
+    replica: str | None
+    session: str | None
+    upstream_session: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +63,7 @@ class Opened(Observation):
     replica: str | None
     session: str | None
     upstream_session: str | None
-    gap_ms: float | None  # since the cut this session makes up for; null on a call's first
+    gap_ms: float | None  # since the cut this session makes up for; null where it begins a call
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +107,8 @@ class Closed(Observation):
     """`remote`: by a Close frame (1005: without a code); `local`: by us; `dropped`: with no Close frame (1006).
 
     Dropped is also what has gone silent: three pings without any sign of life, or our own Close without an answer.
-    `early` is true when it was cut: ended by anything but our hanging up at the end of the hold.
+    `early` is true when it was cut: ended by anything but our hanging up, at the end of the hold or of the call.
+    `turn_s` says for how long it had been in that `turn`: a relay cannot know of speech that has only just begun.
     """
 
     name = "closed"
@@ -108,6 +119,7 @@ class Closed(Observation):
     age_s: float
     early: bool
     turn: TurnState
+    turn_s: float
     revision: str | None
     replica: str | None
     session: str | None
@@ -120,3 +132,21 @@ class Reconnecting(Observation):
     call: int
     attempt: int
     delay_ms: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probed(Observation):
+    """One round of questions to the relays at `url`. `replicas`: sessions of each that answered.
+
+    `missing` were to answer and did not; then the round is not `complete`, and its sums are too low.
+    """
+
+    name = "probed"
+    url: str
+    revision: str | None
+    sessions: int
+    quiet: int
+    oldest_s: float
+    replicas: dict[str, int]
+    missing: list[str]
+    complete: bool

@@ -1,4 +1,4 @@
-"""The record of a hold: one JSON object a line, appended, each by one write, so that a killed hold leaves whole lines.
+"""The record of a hold or a probe: one JSON object a line, appended, each by one write: a kill leaves whole lines.
 
 A line is `ts`, `hold` (8 hex digits, one run: several may share a file), `observation` (its name) and its fields.
 """

@@ -36,6 +36,7 @@ CURES: dict[int | str | None, str] = {
     "connection_refused": "is it running, and is the port right?",
     "unreachable": "check the host, the port and the network between",
     "not_a_websocket": "check the path: something answered there that is no WebSocket",
+    "not_a_relay": "check the URL: what answers there is no relay, or has none behind it",
     "not_http": "a port with TLS wants wss://",
     "timeout": "check the network between, and whether the relay can reach its model",
     "connection_lost": "a port with TLS wants wss://; else see the relay's log",

@@ -1,14 +1,14 @@
 """One WebSocket from its 101 to its end: always read, so that a close is seen when it happens.
 
 Three tasks share the socket: the reader, the talker with the pinger beside it, and the one that hangs up when the
-hold is over. The reader's return is the end of the session, whatever the others are doing.
+hold is over or all has been said. The reader's return is the end of the session, whatever the others are doing.
 """
 
 import asyncio
+import math
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import TypedDict
 
 import aiohttp
 from aiohttp import WSMsgType
@@ -17,17 +17,11 @@ from clients.arguments import Plan
 from clients.conversation import Conversation
 from clients.dial import Connection
 from clients.endings import DROPPED, GOODBYE, NO_GOODBYE, SILENT, Ending, answer_to, by_close_frame, by_us
-from clients.observations import Closed, Observation, Opened, utc_now
+from clients.observations import Closed, Identity, Observation, Opened, utc_now
+from clients.pace import between
 from clients.pings import Pings
 
 CLOSE_DEADLINE_S = 5.0
-
-
-class Identity(TypedDict):
-    revision: str | None
-    replica: str | None
-    session: str | None
-    upstream_session: str | None
 
 
 class Session:
@@ -48,6 +42,8 @@ class Session:
         self._plan = plan
         self._note = note
         self._end = end
+        self._over = asyncio.Event()
+        self.cut = False
         self._socket = connection.socket
         self.opened_at = self.ended_at = time.monotonic()
         self._opened_ts = utc_now()
@@ -56,10 +52,11 @@ class Session:
         self._if_dropped = DROPPED
 
     async def hold(self) -> None:
-        """Until the hold ends or the session is cut; by then it has been noted. Cancelling it drops the socket."""
+        """Until the hold or the call is over, or the session is `cut`; noted by then. Cancelling drops the socket."""
         async with asyncio.TaskGroup() as group:
-            hanging_up = group.create_task(self._hang_up_at_the_end())
+            hanging_up = group.create_task(self._hang_up_when_over())
             beside = [
+                group.create_task(self._end_with_the_hold()),
                 group.create_task(_while_connected(self._converse())),
                 group.create_task(_while_connected(self._ping())),
             ]
@@ -71,7 +68,7 @@ class Session:
             await self._close(answer_to(ending.code))
 
     async def _listen(self) -> Ending | None:
-        """How the socket ended; None when we are hanging up, whose end `_hang_up_at_the_end` knows."""
+        """How the socket ended; None when we are hanging up, whose end `_hang_up_when_over` knows."""
         while True:
             message = await self._socket.receive()
             self._pings.heard_something()
@@ -87,12 +84,14 @@ class Session:
                 case WSMsgType.ERROR if isinstance(message.data, aiohttp.WebSocketError):
                     return Ending(message.data.code, str(message.data), "local")
                 case WSMsgType.CLOSING | WSMsgType.CLOSED | WSMsgType.ERROR:
-                    return None if self._end.is_set() else self._if_dropped
+                    return None if self._over.is_set() else self._if_dropped
 
     async def _converse(self) -> None:
         await self.conversation.greeted()
         self._note_opened()
-        await self.conversation.talk(self._plan.talk_every)
+        lasts_s = self._plan.call_seconds * between(0.8, 1.2) or math.inf
+        await self.conversation.talk(self._plan.talk_every, self.opened_at + lasts_s)
+        self._over.set()
 
     async def _ping(self) -> None:
         if self._plan.ping_interval:
@@ -100,8 +99,12 @@ class Session:
             self._if_dropped = SILENT
             await self._close(1000)
 
-    async def _hang_up_at_the_end(self) -> Ending:
+    async def _end_with_the_hold(self) -> None:
         await self._end.wait()
+        self._over.set()
+
+    async def _hang_up_when_over(self) -> Ending:
+        await self._over.wait()
         answered = await self._close(1000)
         return by_us(self._socket.close_code) if answered else NO_GOODBYE
 
@@ -130,7 +133,8 @@ class Session:
     def _note_end(self, ending: Ending) -> None:
         self.ended_at = time.monotonic()
         self._note_opened()
-        if early := not self._end.is_set() or ending is NO_GOODBYE:
+        self.cut = not self._over.is_set() or ending is NO_GOODBYE
+        if self.cut:
             self.conversation.cut()
         self._note(
             Closed(
@@ -139,8 +143,9 @@ class Session:
                 reason=ending.reason,
                 closed_by=ending.closed_by,
                 age_s=round(self.ended_at - self.opened_at, 3),
-                early=early,
+                early=self.cut,
                 turn=self.conversation.turn,
+                turn_s=round(self.ended_at - self.conversation.turn_began, 3),
                 **self._identity(),
             )
         )

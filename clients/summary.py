@@ -19,7 +19,11 @@ def spread(values: Sequence[float]) -> dict[str, float | None]:
 
 
 class Tally:
-    """Memory grows with turns and pings, not with audio."""
+    """Memory grows with turns and pings, not with audio.
+
+    `planned`, `opened` and `survived` count places, `held` the sessions they had in all; `never_opened` are calls that
+    were refused when they began, as against one that comes back and is refused: its cut counts already.
+    """
 
     def __init__(self, planned: int) -> None:
         self.planned = planned
@@ -29,7 +33,10 @@ class Tally:
         self.gaps_ms: list[float] = []
         self.turns: Counter[str] = Counter()
         self.unanswered_pings = 0
+        self.held = 0
         self.opened: set[int] = set()
+        self.never_opened = 0
+        self._coming_back: set[int] = set()
         self.by_revision: Counter[str | None] = Counter()
         self.cuts: list[Closed] = []
         self.closes: Counter[tuple[str, int]] = Counter()
@@ -38,13 +45,16 @@ class Tally:
     def add(self, observation: Observation) -> None:
         match observation:
             case Opened():
+                self.held += 1
                 self.opened.add(observation.call)
+                self._coming_back.discard(observation.call)
                 self.connects_ms.append(observation.connect_ms)
                 self.by_revision[observation.revision] += 1
                 if observation.gap_ms is not None:
                     self.gaps_ms.append(observation.gap_ms)
             case Refused():
                 self.refusals.append(observation)
+                self.never_opened += observation.call not in self._coming_back
             case Pong(rtt_ms=None):
                 self.unanswered_pings += 1
             case Pong(rtt_ms=float(rtt)):
@@ -57,14 +67,11 @@ class Tally:
                 self.closes[observation.closed_by, observation.code] += 1
                 if observation.early:
                     self.cuts.append(observation)
-
-    @property
-    def never_opened(self) -> set[int]:
-        """Calls that were refused and had no session at all."""
-        return {refused.call for refused in self.refusals} - self.opened
+                    self._coming_back.add(observation.call)
 
     @property
     def survived(self) -> int:
+        """Places without a cut."""
         return len(self.opened - {cut.call for cut in self.cuts})
 
     @property
@@ -74,7 +81,7 @@ class Tally:
     def measured(self) -> dict[str, float | None]:
         """What the limits of the same names are held against."""
         return {
-            "max_cut": len(self.cuts) + len(self.never_opened),
+            "max_cut": len(self.cuts) + self.never_opened,
             "max_connect_p95_ms": spread(self.connects_ms)["p95"],
             "max_rtt_p95_ms": spread(self.rtts_ms)["p95"],
             "max_first_audio_p95_ms": spread(self.first_audios_ms)["p95"],
@@ -85,10 +92,11 @@ class Tally:
         return {
             "sessions": {
                 "planned": self.planned,
+                "held": self.held,
                 "opened": len(self.opened),
                 "survived": self.survived,
                 "cut": len(self.cuts),
-                "never_opened": len(self.never_opened),
+                "never_opened": self.never_opened,
                 "reconnected": len(self.gaps_ms),
             },
             "connect_ms": spread(self.connects_ms),

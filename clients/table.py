@@ -36,7 +36,9 @@ def show(tally: Tally, checks: Sequence[Check], held_for: str) -> None:
     console.print(f"turns: {turns}\nsessions by revision: {revisions}")
     if tally.unanswered_pings:
         console.print(f"pings without an answer: {tally.unanswered_pings}")
-    console.print(f"{tally.survived} of {tally.planned} sessions held for {held_for}")
+    in_turn = tally.held > len(tally.opened)
+    what, in_all = ("places", f", {tally.held} sessions in all") if in_turn else ("sessions", "")
+    console.print(f"{tally.survived} of {tally.planned} {what} held for {held_for}{in_all}")
     for cut in tally.cuts:
         console.print(_cut_in_words(cut), style="red")
     for refused in tally.refusals:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from clients.address import Address
 from clients.arguments import parse
 from clients.target import target
 from tests.clients.conftest import KEY
@@ -23,6 +24,7 @@ def test_every_problem_is_named_at_once(capsys: pytest.CaptureFixture[str]) -> N
     said = complaint(
         capsys,
         *("ftp://relay", "--connections", "five", "--duration", "0", "--ramp=-1", "--talk-every", "nan"),
+        *("--connect-to", "relay", "--call-seconds=-1"),
         *("--ca-file", "/nowhere.pem", "--record", "/nowhere/r.jsonl", "--frob"),
     )
 
@@ -31,6 +33,8 @@ def test_every_problem_is_named_at_once(capsys: pytest.CaptureFixture[str]) -> N
         "--duration wants a number of at least 0.1, not '0'",
         "--ramp wants a number of at least 0, not '-1'",
         "--talk-every wants a number of at least 0, not 'nan'",
+        "--connect-to wants the form HOST:PORT, with [ ] around an IPv6 address, not 'relay'",
+        "--call-seconds wants a number of at least 0, not '-1'",
         "unknown option --frob",
         "URL wants the form ws://host:port, wss://, http:// or https://",
         "--ca-file wants a PEM file with certificates",
@@ -90,6 +94,21 @@ def test_a_url_gets_path_and_model_where_it_has_none(given: str, meant: str) -> 
     assert (str(aim.url), problems) == (meant, [])
 
 
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [("relay:1", ("relay", 1)), ("127.0.0.1:65535", ("127.0.0.1", 65535)), ("[::1]:80", ("::1", 80))],
+)
+def test_an_address_is_a_host_and_a_port(given: str, meant: tuple[str, int]) -> None:
+    assert Address.parse(given) == meant
+    assert str(Address.parse(given)) == given
+
+
+@pytest.mark.parametrize("text", ["", "relay", "relay:", ":80", "relay:0", "relay:65536", "::1:80", "u@h:1", "h:1/x"])
+def test_anything_else_is_no_address(text: str) -> None:
+    with pytest.raises(ValueError):
+        Address.parse(text)
+
+
 def test_the_key_goes_into_the_header_asked_for() -> None:
     assert parse(["ws://relay", "--key", KEY], {}).target.headers == {"Authorization": f"Bearer {KEY}"}
     assert parse(["ws://relay", "--key-header", "api-key"], {"RTPROXY_KEY": KEY}).target.headers == {"api-key": KEY}
@@ -97,8 +116,9 @@ def test_the_key_goes_into_the_header_asked_for() -> None:
 
 
 def test_a_plan_tells_everything_but_the_key() -> None:
-    plan = parse(["ws://relay", "--key", KEY, "--max-rtt-p95-ms", "50"], {})
+    plan = parse(["ws://relay", "--key", KEY, "--max-rtt-p95-ms", "50", "--connect-to", "[::1]:80"], {})
 
     assert plan.told()["limits"] == {"max_cut": 0, "max_rtt_p95_ms": 50}
     assert plan.told()["authenticated"] is True
+    assert (plan.told()["connect_to"], plan.told()["call_seconds"]) == ("[::1]:80", 0)
     assert KEY not in repr(plan) + str(plan.told())

@@ -16,6 +16,7 @@ async def test_a_hold_without_cuts_ends_with_0_and_records_every_observation(mod
     assert (result.code, result.stderr) == (0, "")
     assert result.summary["sessions"] == {
         "planned": 2,
+        "held": 2,
         "opened": 2,
         "survived": 2,
         "cut": 0,
