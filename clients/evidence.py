@@ -1,0 +1,70 @@
+"""All facts of a record, and what follows from them for whoever asks: weights by time, the stops of replicas, calls."""
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from clients.facts import Act, Hold, Logged, Pong, Refused, Session, Stop, Turn, Window
+from clients.stops import stops_of
+
+
+@dataclass
+class Evidence:
+    """Everything in order of time: `sessions` by opening, `turns` and `pongs` by place.
+
+    `began` and `ended` are the first and the last thing that a hold observed, `observations` how many there were.
+    """
+
+    files: list[Path] = field(default_factory=list)
+    ignored: int = 0
+    observations: int = 0
+    holds: dict[str, Hold] = field(default_factory=dict)
+    sessions: list[Session] = field(default_factory=list)
+    turns: dict[tuple[str, int], list[Turn]] = field(default_factory=lambda: defaultdict(list))
+    pongs: dict[tuple[str, int], list[Pong]] = field(default_factory=lambda: defaultdict(list))
+    refusals: list[Refused] = field(default_factory=list)
+    logged: dict[str, Logged] = field(default_factory=dict)
+    logged_stops: list[Act] = field(default_factory=list)
+    acts: list[Act] = field(default_factory=list)
+    began: float = float("inf")
+    ended: float = float("-inf")
+
+    def acts_of(self, *names: str) -> list[Act]:
+        return [act for act in self.acts if act.name in names]
+
+    def app_at(self, at: float) -> Act | None:
+        """The app's settings in force then."""
+        updates = [act for act in self.acts_of("app.updated") if act.at <= at]
+        return updates[-1] if updates else None
+
+    @cached_property
+    def windows(self) -> list[Window]:
+        """Weights by time, revisions in the order in which they first had one.
+
+        A setting that changes no weight opens no new window.
+        """
+        settings = self.acts_of("traffic.set")
+        known = dict.fromkeys(name for act in settings for name, weight in act["weights"].items() if weight)
+        weights = [{name: act["weights"][name] for name in known if act["weights"].get(name)} for act in settings]
+        changes = [i for i, each in enumerate(weights) if i == 0 or each != weights[i - 1]]
+        ends = [*(settings[i].at for i in changes), float("inf")][1:]
+        return [Window(start=settings[i].at, end=end, weights=weights[i]) for i, end in zip(changes, ends, strict=True)]
+
+    @cached_property
+    def stops(self) -> list[Stop]:
+        """The platform's account; where it gives none, that of the relays."""
+        return stops_of(self.acts) or stops_of(self.logged_stops)
+
+    @cached_property
+    def calls(self) -> dict[tuple[str, int], list[Session]]:
+        """The sessions of each place, one after the other."""
+        found: dict[tuple[str, int], list[Session]] = defaultdict(list)
+        for session in self.sessions:
+            found[session.place].append(session)
+        return dict(found)
+
+    @property
+    def to_app(self) -> list[Session]:
+        """Sessions whose revision the platform chose: those dialled at a revision's own address prove no routing."""
+        return [session for session in self.sessions if not session.to_revision]

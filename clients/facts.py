@@ -1,0 +1,181 @@
+"""What a record proves, as plain values: times are seconds since the epoch (UTC), names are those of the lines."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+MOVED_CODE = 1012
+"""A relay that drains says so with this code; between two turns it asks the caller to come back, and cuts nobody."""
+STAGE_STOPPING = "stage stopping"
+UNHEARD_S = 0.5
+"""The model's voice activity detection hears some speech before it says so, and that is all a relay goes by."""
+
+
+def utc(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hold:
+    """`name` is that of its file. `ended` is None when the record stops before the hold does."""
+
+    id: str
+    name: str
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    started: float
+    ended: float | None = None
+
+    @property
+    def to_revision(self) -> bool:
+        """Azure puts `--` into the host names of revisions and labels only; `xn--` begins a Unicode name."""
+        host = urlsplit(str(self.arguments.get("url", ""))).hostname or ""
+        return any("--" in label and not label.startswith("xn--") for label in host.split("."))
+
+    @property
+    def reconnects(self) -> bool:
+        return bool(self.arguments.get("reconnect"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class End:
+    at: float
+    code: int
+    reason: str
+    closed_by: str
+    early: bool
+    turn: str
+    turn_s: float | None = None
+
+    @property
+    def in_a_turn(self) -> bool:
+        """A caller who has only just begun to speak is known to nobody but the caller."""
+        unheard = self.turn == "speaking" and self.turn_s is not None and self.turn_s < UNHEARD_S
+        return self.turn != "idle" and not unheard
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """One WebSocket of one call. `end` is None: it was still open at the end of the record."""
+
+    hold: str
+    call: int
+    opened: float
+    connect_ms: float
+    gap_ms: float | None
+    id: str | None
+    revision: str | None
+    replica: str | None
+    upstream_session: str | None
+    to_revision: bool
+    end: End | None
+
+    @property
+    def begun(self) -> float:
+        """When it was dialled: whoever chose its place did so between this and `opened`."""
+        return self.opened - self.connect_ms / 1000
+
+    @property
+    def place(self) -> tuple[str, int]:
+        return self.hold, self.call
+
+    @property
+    def name(self) -> str:
+        return self.id or self.upstream_session or "without an id"
+
+    @property
+    def moved(self) -> bool:
+        end = self.end
+        return bool(end and end.early and end.code == MOVED_CODE and end.closed_by == "remote" and not end.in_a_turn)
+
+    @property
+    def cut(self) -> bool:
+        return bool(self.end and self.end.early and not self.moved)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """`at` is its end; both times count from the end of speech."""
+
+    hold: str
+    call: int
+    at: float
+    status: str
+    first_audio_ms: float | None
+    duration_ms: float | None
+    detail: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pong:
+    hold: str
+    call: int
+    at: float
+    rtt_ms: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    hold: str
+    call: int
+    at: float
+    status: int | None
+    code: str | None
+    message: str
+
+    @property
+    def answer(self) -> str:
+        return " ".join(str(each) for each in ("HTTP" if self.status else None, self.status, self.code) if each)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Logged:
+    """A session as its relay saw it. Without `ended_by` the relay logged no end of it."""
+
+    id: str
+    revision: str
+    replica: str
+    connected: float | None = None
+    closed: float | None = None
+    ended_by: str | None = None
+    client_code: int | None = None
+    upstream_code: int | None = None
+    turn: str | None = None
+    upstream_error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """Something the platform did."""
+
+    at: float
+    name: str
+    fields: Mapping[str, Any]
+
+    def __getitem__(self, key: str) -> Any:
+        """None where the line does not say."""
+        return self.fields.get(key)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Window:
+    """A time in which the same weights held. Revisions at weight 0 are left out."""
+
+    start: float
+    end: float
+    weights: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stop:
+    """A replica asked to stop, or killed unasked (`asked` is the kill then). `exited` None: the record ends before."""
+
+    replica: str
+    revision: str
+    reason: str
+    asked: float
+    grace_s: float | None
+    killed: float | None
+    exited: float | None
+    code: int | None

@@ -1,0 +1,150 @@
+"""SIGTERM to exit, SIGKILL, and what became of the calls on a replica that had to go."""
+
+from collections.abc import Iterator
+
+from clients.evidence import Evidence
+from clients.facts import MOVED_CODE, STAGE_STOPPING, Session, Stop
+from clients.judging.check import Check, Named, listed, several
+
+THEME = "graceful termination"
+GRACE = Named("termination.grace", THEME, "within the grace period")
+NO_SIGKILL = Named("termination.no_sigkill", THEME, "0")
+CODES = Named("termination.codes", THEME, f"{MOVED_CODE} or by themselves")
+TURNS = Named("termination.turns", THEME, "0 in a turn")
+NO_STOP = "No replica was asked to stop."
+EXIT_S = 1.0
+"""A process that is killed at the end of its grace period is gone and told of a moment later."""
+
+
+def grace(evidence: Evidence) -> Check:
+    stops = [stop for stop in _stops(evidence) if stop.grace_s is not None]
+    if not stops:
+        return GRACE.unknown(NO_STOP)
+    late = [stop for stop in stops if stop.killed or _overdue(stop, evidence)]
+    took = {stop.replica: stop.exited - stop.asked for stop in stops if stop.exited}
+    grace_s = max(stop.grace_s or 0.0 for stop in stops)
+    expected = f"<= {grace_s:g} s"
+    longest = max(took.values(), default=0.0)
+    measured = f"{longest:.1f} s" if took else "no exit"
+    if late:
+        names = listed([f"{stop.replica} ({stop.grace_s:g} s)" for stop in late])
+        return GRACE(False, measured, f"{several(len(late), 'replica')} outlived the grace period: {names}.", expected)
+    if not took:
+        return GRACE("inconclusive", measured, "The record ends before a replica that was asked to stop did.", expected)
+    within = (
+        f"The slowest of {several(len(took), 'replica')} exited {longest:.1f} s after SIGTERM, of {grace_s:g} s it had."
+    )
+    return GRACE(True, measured, within, expected)
+
+
+def no_sigkill(evidence: Evidence) -> Check:
+    stops = _stops(evidence)
+    if not stops:
+        return NO_SIGKILL.unknown(NO_STOP)
+    killed = [f"{stop.replica} ({stop.reason})" for stop in stops if stop.killed]
+    if killed:
+        return NO_SIGKILL(
+            False, str(len(killed)), f"{several(len(killed), 'replica')} had to be killed: {listed(killed)}."
+        )
+    codes = sorted({str(stop.code) for stop in stops if stop.code is not None})
+    exits = f" and exited with {listed(codes)}" if codes else ""
+    return NO_SIGKILL(True, "0", f"{several(len(stops), 'replica')} left after SIGTERM{exits}; nothing was killed.")
+
+
+def codes(evidence: Evidence) -> Check:
+    stops = _stops(evidence)
+    if not stops:
+        return CODES.unknown(NO_STOP)
+    caught = list(_caught(evidence))
+    if not caught:
+        return _empty(CODES, stops, evidence)
+    ended = [(session, stop) for session, stop in caught if session.end]
+    wrong = [(session, stop) for session, stop in ended if not _goes_well(session, evidence)]
+    asked = sum(bool(session.end and session.end.code == MOVED_CODE and session.end.early) for session, _ in ended)
+    measured = f"{asked} x {MOVED_CODE}, {len(ended) - asked - len(wrong)} by themselves, {len(wrong)} otherwise"
+    if wrong:
+        ends = listed([f"call {s.call} {s.end.code} on {stop.replica}" for s, stop in wrong if s.end])
+        return CODES(False, measured, f"{several(len(wrong), 'call')} on a stopping replica lost the socket: {ends}.")
+    open_still = len(caught) - len(ended)
+    rest = f" {several(open_still, 'call')} had no end in the record." if open_still else ""
+    said = f"{several(len(caught), 'call')} on stopping replicas: {asked} closed with {MOVED_CODE}, none lost."
+    return CODES(True, measured, said + rest)
+
+
+def turns(evidence: Evidence) -> Check:
+    stops = _stops(evidence)
+    if not stops:
+        return TURNS.unknown(NO_STOP)
+    caught = [session for session, _ in _caught(evidence) if session.end]
+    if not caught:
+        return _empty(TURNS, stops, evidence)
+    asked = [
+        session
+        for session in caught
+        if session.end and session.end.early and not _ended_by(session, evidence, "client", "upstream")
+    ]
+    broken = [words for session in asked if (words := _in_a_turn(session, evidence))]
+    if broken:
+        said = f"{several(len(broken), 'call')} closed in the middle of a turn: {listed(broken)}."
+        return TURNS(False, f"{len(broken)} in a turn", said)
+    hung_up = len(caught) - len(asked)
+    rest = f"; {hung_up} more ended by themselves" if hung_up else ""
+    said = f"{several(len(asked), 'call')} closed, none in the middle of a turn{rest}."
+    return TURNS(True, "0 in a turn", said)
+
+
+def _empty(check: Named, stops: list[Stop], evidence: Evidence) -> Check:
+    """A drain that left nobody to close; replicas that never had a call prove nothing."""
+    served = {session.replica for session in evidence.sessions} & {stop.replica for stop in stops}
+    said = f"{several(len(stops), 'replica')} asked to stop had no call left."
+    return check("pass" if served else "inconclusive", "0 calls left", said)
+
+
+def _stops(evidence: Evidence) -> list[Stop]:
+    return [stop for stop in evidence.stops if stop.reason != STAGE_STOPPING]
+
+
+def _overdue(stop: Stop, evidence: Evidence) -> bool:
+    last = max([evidence.ended, *(act.at for act in evidence.acts[-1:])])
+    return (stop.exited or last) - stop.asked > (stop.grace_s or 0.0) + EXIT_S
+
+
+def _caught(evidence: Evidence) -> Iterator[tuple[Session, Stop]]:
+    """Sessions open at the SIGTERM of their replica, or let in after it."""
+    for stop in _stops(evidence):
+        for session in evidence.sessions:
+            before_exit = stop.exited is None or session.opened < stop.exited
+            if session.replica == stop.replica and before_exit and (not session.end or session.end.at > stop.asked):
+                yield session, stop
+
+
+def _goes_well(session: Session, evidence: Evidence) -> bool:
+    """Closed to come back, hung up by the caller, or ended by the model, which the replica cannot help."""
+    end = session.end
+    assert end is not None
+    return not end.early or end.code == MOVED_CODE or _ended_by(session, evidence, "upstream")
+
+
+def _ended_by(session: Session, evidence: Evidence, *sides: str) -> bool:
+    """Caller or model ended it while its replica was stopping, which is not the replica's doing."""
+    logged = evidence.logged.get(session.id or "")
+    return bool(logged and logged.ended_by in sides)
+
+
+def _in_a_turn(session: Session, evidence: Evidence) -> str | None:
+    """In words, None between two turns. Harness and relay may differ for as long as a frame is on its way."""
+    end, logged = session.end, evidence.logged.get(session.id or "")
+    assert end is not None
+    by_relay = logged.turn if logged and logged.ended_by == "drain" and logged.turn != "quiet" else None
+    if not end.in_a_turn and by_relay is None:
+        return None
+    cut = [
+        turn
+        for turn in evidence.turns.get(session.place, ())
+        if turn.status == "cut" and abs(turn.at - end.at) < EXIT_S
+    ]
+    if cut and cut[0].duration_ms is not None and cut[0].first_audio_ms is not None:
+        lasted_s = (cut[0].duration_ms - cut[0].first_audio_ms) / 1000
+        return f"call {session.call} ({lasted_s:.1f} s into an answer)"
+    state = end.turn if end.in_a_turn else by_relay
+    return f"call {session.call} ({state})"

@@ -1,0 +1,140 @@
+"""Records read into evidence: any mix of files and directories of JSON lines, told apart by one key.
+
+`observation` is a harness's line, `event` a relay's, `act` the platform's. What is none of these, or lacks a field
+that its kind has, is counted and left out; so is a torn last line, which is what a kill leaves behind.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from clients.evidence import Evidence
+from clients.facts import Act, End, Hold, Logged, Pong, Refused, Session, Turn
+
+Line = dict[str, Any]
+
+
+def read(paths: Iterable[Path]) -> Evidence:
+    """Raises OSError for what cannot be read."""
+    reader = _Reader()
+    for file in _files(paths):
+        reader.begin(file)
+        with file.open("rb") as lines:
+            for line in lines:
+                reader.add(line)
+    return reader.finished()
+
+
+def _files(paths: Iterable[Path]) -> Iterator[Path]:
+    seen = set()
+    for path in paths:
+        for file in sorted(path.rglob("*.jsonl")) if path.is_dir() else [path]:
+            if (resolved := file.resolve()) not in seen:
+                seen.add(resolved)
+                yield file
+
+
+class _Reader:
+    """Takes lines in the order of their files."""
+
+    def __init__(self) -> None:
+        self.evidence = Evidence()
+        self._open: dict[tuple[str, int, str | None], Session] = {}
+        self._kinds = (("observation", self._observe), ("event", self._log), ("act", self._act))
+
+    def begin(self, file: Path) -> None:
+        self.evidence.files.append(file)
+
+    def add(self, raw: bytes) -> None:
+        try:
+            line = orjson.loads(raw)
+            at = datetime.fromisoformat(line["ts"]).timestamp()
+            next(take for key, take in self._kinds if key in line)(line, at)
+        except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError, StopIteration):
+            self.evidence.ignored += bool(raw.strip())
+
+    def finished(self) -> Evidence:
+        found = self.evidence
+        found.sessions += self._open.values()
+        # What a hold to a revision's own address proves is known only once its first line was read.
+        revision_holds = {hold.id for hold in found.holds.values() if hold.to_revision}
+        found.sessions = [replace(each, to_revision=each.hold in revision_holds) for each in found.sessions]
+        found.sessions.sort(key=lambda session: session.opened)
+        for by_place in (found.turns, found.pongs):
+            for each in by_place.values():
+                each.sort(key=lambda one: one.at)
+        found.refusals.sort(key=lambda refused: refused.at)
+        for acts in (found.acts, found.logged_stops):
+            acts.sort(key=lambda act: act.at)
+        return found
+
+    def _observe(self, line: Line, at: float) -> None:
+        found, hold = self.evidence, line["hold"]
+        match line["observation"]:
+            case "hold.started":
+                found.holds[hold] = self._hold(hold, at, line["arguments"])
+            case "hold.completed":
+                found.holds[hold] = replace(found.holds.get(hold) or self._hold(hold, at, {}), ended=at)
+            case "opened":
+                session = _session(line, at, None)
+                self._open[hold, line["call"], line["session"]] = session
+            case "closed":
+                self._close(line, at)
+            case "turn":
+                turn = Turn(at=at, **_only(line, "hold", "call", "status", "first_audio_ms", "duration_ms", "detail"))
+                found.turns[hold, line["call"]].append(turn)
+            case "pong":
+                found.pongs[hold, line["call"]].append(Pong(at=at, **_only(line, "hold", "call", "rtt_ms")))
+            case "refused":
+                found.refusals.append(Refused(at=at, **_only(line, "hold", "call", "status", "code", "message")))
+            case "probed":  # a question asked of relays, no call
+                return
+        found.observations += 1
+        found.began = min(found.began, at)
+        found.ended = max(found.ended, at)
+
+    def _hold(self, hold: str, started: float, arguments: Line) -> Hold:
+        return Hold(id=hold, name=self.evidence.files[-1].stem, arguments=arguments, started=started)
+
+    def _close(self, line: Line, at: float) -> None:
+        end = End(at=at, **_only(line, "code", "reason", "closed_by", "early", "turn", "turn_s"))
+        opened = self._open.pop((line["hold"], line["call"], line["session"]), None)
+        session = replace(opened, end=end) if opened else _session(line, at - line["age_s"], end)
+        self.evidence.sessions.append(session)
+
+    def _log(self, line: Line, at: float) -> None:
+        logged = self.evidence.logged
+        match line["event"]:
+            case "client.connected":
+                known = logged.get(line["session"]) or Logged(id=line["session"], **_only(line, "revision", "replica"))
+                logged[known.id] = replace(known, connected=at)
+            case "connection.closed":
+                known = logged.get(line["session"]) or Logged(id=line["session"], **_only(line, "revision", "replica"))
+                ending = _only(line, "ended_by", "client_code", "upstream_code", "turn", "upstream_error")
+                logged[known.id] = replace(known, closed=at, **ending)
+            case "signal.received":
+                about = _only(line, "revision", "replica") | {"reason": line["signal"]}
+                self.evidence.logged_stops.append(Act(at, "replica.sigterm", about))
+            case "proxy.stopped":
+                about = _only(line, "revision", "replica", "code")
+                self.evidence.logged_stops.append(Act(at, "replica.exited", about))
+
+    def _act(self, line: Line, at: float) -> None:
+        act = Act(at, line.pop("act"), line)
+        if act.name == "traffic.set" and not isinstance(act["weights"], dict):
+            raise TypeError
+        self.evidence.acts.append(act)
+
+
+def _session(line: Line, opened: float, end: End | None) -> Session:
+    measured = {"connect_ms": line.get("connect_ms", 0.0), "gap_ms": line.get("gap_ms")}
+    ids = _only(line, "hold", "call", "revision", "replica", "upstream_session")
+    return Session(opened=opened, id=line["session"], to_revision=False, end=end, **measured, **ids)
+
+
+def _only(line: Line, *names: str) -> dict[str, Any]:
+    return {name: line[name] for name in names}

@@ -1,0 +1,86 @@
+"""Draw a record as one HTML file that needs no network: the verdict, every call, every act of the platform.
+
+python -m clients.report run/ --verdict run/verdict.json --out report.html
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from clients.checks import BAD_ARGUMENTS
+from clients.drawing.page import page
+from clients.evidence import Evidence
+from clients.judging import judge
+from clients.judging.answer import verdict
+from clients.judging.rollback import rollout
+from clients.reading import read
+from clients.verdict import NO_EVIDENCE
+
+EPILOG = """\
+examples:
+  python -m clients.report run/ --out report.html
+  python -m clients.report run/hold.jsonl --verdict run/verdict.json --out report.html
+
+exit code:
+  0 drawn, 2 bad arguments, 3 no line of a hold in the record
+"""
+
+
+def main() -> int:
+    args = _parse(sys.argv[1:])
+    try:
+        evidence = read(args.paths)
+        found = _verdict(args.verdict, evidence)
+    except OSError as error:
+        return complain(f"cannot read {error.filename}: {error.strerror}", BAD_ARGUMENTS)
+    except ValueError as error:
+        return complain(f"--verdict wants what clients.verdict --json wrote: {error}", BAD_ARGUMENTS)
+    if not evidence.observations:
+        where = ", ".join(map(str, args.paths))
+        return complain(f"no line of a hold in {where}: record one with clients.hold --record FILE", NO_EVIDENCE)
+    try:
+        args.out.write_text(page(evidence, found, rollout(evidence)), encoding="utf-8")
+    except OSError as error:
+        return complain(f"--out cannot be written: {error}", BAD_ARGUMENTS)
+    sys.stdout.write(f"{args.out}\n")
+    return 0
+
+
+def _verdict(file: Path | None, evidence: Evidence) -> dict[str, Any]:
+    """That of the file, or judged here. Raises ValueError when the file is something else."""
+    if file is None:
+        return verdict(evidence, judge(evidence), {}) if evidence.observations else {}
+    found = orjson.loads(file.read_bytes())
+    wanted = {"headline", "outcome", "checks", "expected_but_missing", "counts"}
+    if not isinstance(found, dict) or (missing := wanted - found.keys()):
+        raise ValueError(f"{file} lacks {', '.join(sorted(missing)) if isinstance(found, dict) else 'everything'}")
+    return found
+
+
+def complain(text: str, code: int) -> int:
+    sys.stderr.write(f"clients.report: {text}\n")
+    return code
+
+
+def _parse(argv: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m clients.report",
+        usage="%(prog)s PATH... --out FILE [--verdict FILE]",
+        description="Draw a record as one HTML file that needs no network.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("paths", nargs="+", type=Path, metavar="PATH", help="a record, or a directory: every *.jsonl in it")
+    add("--out", type=Path, required=True, metavar="FILE", help="the HTML file")
+    add("--verdict", type=Path, metavar="FILE", help="what clients.verdict --json wrote; without it judged here")
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

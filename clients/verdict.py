@@ -1,0 +1,138 @@
+"""Judge a rollout from what it left behind: JSON lines of holds, relays and the platform.
+
+python -m clients.verdict run/ --json verdict.json
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import orjson
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from clients.checks import BAD_ARGUMENTS
+from clients.judging import CHECKS, GROUPS, judge, selected
+from clients.judging.answer import verdict
+from clients.judging.check import STATUSES
+from clients.reading import read
+
+NO_EVIDENCE = 3
+WIDE = 150
+"""Columns of a terminal in which measured and expected fit beside the sentence, which says them too."""
+STYLES = {"pass": "green", "fail": "bold red", "inconclusive": "yellow"}
+
+EPILOG = """\
+examples:
+  python -m clients.verdict run/
+  python -m clients.verdict run/step-50.jsonl --share app--blue=50 --share app--green=50 --baseline run/before.jsonl
+  python -m clients.verdict run/ --expect rollback.outcome=fail --check survival --check rollback
+
+checks:
+  {checks}
+  routing.step-1, ... (one for each setting of the weights), quality.rtt, quality.first_audio
+
+exit code:
+  0 every check is as expected, 1 one is not, 2 bad arguments, 3 no line of a hold in the record
+"""
+
+
+def show(found: dict[str, Any]) -> None:
+    console = Console(highlight=False, markup=False)
+    bad = found["exit_code"] or any(row["status"] == "fail" for row in found["checks"])
+    console.print(found["headline"], style="bold red" if bad else "bold green", soft_wrap=True)
+    wide = console.width >= WIDE
+    table = Table("check", "status", *(("measured", "expected") if wide else ()), "in words", box=SIMPLE_HEAD)
+    theme = None
+    for row in found["checks"]:
+        if row["theme"] != theme:
+            theme = row["theme"]
+            table.add_row(Text(theme, style="bold"))
+        status = row["status"] if row["as_expected"] else f"{row['status']} (!)"
+        numbers = (row["measured"], row["expected"]) if wide else ()
+        table.add_row(f"  {row['name']}", Text(status, style=STYLES[row["status"]]), *numbers, row["sentence"])
+    console.print(table)
+    for name in found["expected_but_missing"]:
+        console.print(f"--expect {name}: no such check came up", style="bold red")
+
+
+def main() -> int:
+    args = _parse(sys.argv[1:])
+    try:
+        evidence = read(args.paths)
+        baseline = read([args.baseline]) if args.baseline else None
+    except OSError as error:
+        return complain(f"cannot read {error.filename}: {error.strerror}", BAD_ARGUMENTS)
+    if not evidence.observations:
+        where = ", ".join(map(str, args.paths))
+        return complain(f"no line of a hold in {where}: record one with clients.hold --record FILE", NO_EVIDENCE)
+    everything = judge(evidence, dict(args.share) or None, baseline)
+    found = verdict(evidence, selected(everything, args.check), dict(args.expect), everything)
+    show(found)
+    if args.json:
+        try:
+            args.json.write_bytes(orjson.dumps(found, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+        except OSError as error:
+            return complain(f"--json cannot be written: {error}", BAD_ARGUMENTS)
+    code: int = found["exit_code"]
+    return code
+
+
+def complain(text: str, code: int) -> int:
+    sys.stderr.write(f"clients.verdict: {text}\n")
+    return code
+
+
+def _parse(argv: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m clients.verdict",
+        usage="%(prog)s PATH... [options], see --help",
+        description="Judge a rollout from the JSON lines of holds, relays and the platform.",
+        epilog=EPILOG.format(checks=", ".join(name for name, _ in CHECKS)),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("paths", nargs="+", type=Path, metavar="PATH", help="a record, or a directory: every *.jsonl in it")
+    add(
+        "--share",
+        action="append",
+        default=[],
+        type=_share,
+        metavar="REVISION=WEIGHT",
+        help="weights in force all along",
+    )
+    add("--baseline", type=Path, metavar="PATH", help="the hold to compare the calls' quality with")
+    add("--expect", action="append", default=[], type=_expectation, metavar="CHECK=STATUS", help=", ".join(STATUSES))
+    add("--check", action="append", default=[], type=_name, metavar="NAME", help="judge this check or group only")
+    add("--json", type=Path, metavar="FILE", help="write the verdict")
+    return parser.parse_args(argv)
+
+
+def _share(text: str) -> tuple[str, int]:
+    revision, _, weight = text.rpartition("=")
+    if not revision or not weight.isdecimal():
+        raise argparse.ArgumentTypeError(f"wants REVISION=WEIGHT with a whole number, not {text!r}")
+    return revision, int(weight)
+
+
+def _expectation(text: str) -> tuple[str, str]:
+    name, _, status = text.rpartition("=")
+    if not name or status not in STATUSES:
+        raise argparse.ArgumentTypeError(f"wants CHECK=STATUS with one of {', '.join(STATUSES)}, not {text!r}")
+    return name, status
+
+
+def _name(text: str) -> str:
+    names = [name for name, _ in CHECKS]
+    if text in (*GROUPS, *names, "quality.rtt", "quality.first_audio") or text.startswith("routing.step-"):
+        return text
+    raise argparse.ArgumentTypeError(f"{text!r} is no check; see --help for their names")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
