@@ -101,7 +101,8 @@ class _Reader:
         return Hold(id=hold, name=self.evidence.files[-1].stem, arguments=arguments, started=started)
 
     def _close(self, line: Line, at: float) -> None:
-        end = End(at=at, **_only(line, "code", "reason", "closed_by", "early", "turn", "turn_s"))
+        how = _only(line, "code", "reason", "closed_by", "early", "turn")
+        end = End(at=at, turn_s=line.get("turn_s"), **how)  # records of older holds have no turn_s
         opened = self._open.pop((line["hold"], line["call"], line["session"]), None)
         session = replace(opened, end=end) if opened else _session(line, at - line["age_s"], end)
         self.evidence.sessions.append(session)

@@ -1,4 +1,4 @@
-"""The page: the answer first, then why, then the figure, then what to look up. One file, no network."""
+"""The page: the answer and its themes first, then the figure, then why, then what to look up. One file, no network."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -6,7 +6,7 @@ from typing import Any
 
 from clients.drawing.figure import figure
 from clients.drawing.style import CSS
-from clients.drawing.tables import acts, checks, cuts, files, text
+from clients.drawing.tables import acts, checks, cuts, files, text, themes
 from clients.evidence import Evidence
 from clients.facts import utc
 from clients.judging.rollback import Rollout
@@ -35,9 +35,10 @@ def page(evidence: Evidence, verdict: Mapping[str, Any], rollout: Rollout) -> st
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{text(verdict["headline"])}</title><link rel="icon" href="data:,"><style>{CSS}</style></head><body>
 {_header(verdict)}
+{themes(verdict["checks"])}
 {_facts(evidence, verdict)}
-<h2>Checks</h2>{checks(verdict["checks"])}
 <h2>What happened</h2><p class="soft">{CAPTION}</p><div class="scroll">{drawing}</div>
+<h2>Checks</h2>{checks(verdict["checks"])}
 <h2>Cuts and refusals</h2>{cuts(evidence)}
 {acts(evidence)}
 {files(evidence)}

@@ -13,6 +13,8 @@ header.other { --tone: var(--open); --wash: #fdf4e1 }
 h1 { font-size: clamp(21px, 3.4vw, 32px); line-height: 1.2; margin: 2px 0 6px; overflow-wrap: break-word }
 h2 { font-size: 18px; margin: 30px 0 8px }
 p { margin: 4px 0 } .soft { color: var(--soft) }
+ul.themes { display: flex; flex-wrap: wrap; gap: 4px 22px; list-style: none; margin: 12px 0 0; padding: 0 }
+ul.themes { font-weight: 600 }
 dl.facts { display: flex; flex-wrap: wrap; gap: 8px 28px; margin: 16px 0 0 }
 dl.facts div { min-width: 70px }
 dt { color: var(--soft); font-size: 12.5px } dd { margin: 0; font-size: 20px; font-weight: 600 }

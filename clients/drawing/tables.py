@@ -15,6 +15,18 @@ MARKS = {"pass": "✓", "fail": "✗", "inconclusive": "?"}
 MOST_ROWS = 300
 
 
+def themes(decided: Sequence[Mapping[str, Any]]) -> str:
+    """Each theme by its worst check; one that decided nothing is inconclusive."""
+    found: dict[str, set[str]] = {}
+    for check in decided:
+        found.setdefault(check["theme"], set()).add(check["status"])
+    worst = {
+        name: next(each for each in ("fail", "pass", "inconclusive") if each in has) for name, has in found.items()
+    }
+    items = (f'<li class="{each}">{MARKS[each]} {text(name)}</li>' for name, each in worst.items())
+    return f'<ul class="themes">{"".join(items)}</ul>'
+
+
 def checks(decided: Sequence[Mapping[str, Any]]) -> str:
     rows = []
     theme = None
