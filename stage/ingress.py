@@ -1,0 +1,149 @@
+"""Application Gateway and the ingress of Container Apps, played by one Envoy.
+
+client -> gateway listener -> ingress listener -> replica of a revision
+          one app, its name   app, revision and label addresses; weights; affinity
+"""
+
+import asyncio
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple, Self
+
+from stage.envoy import Envoy, free_port
+from stage.envoy_config import Document, affinity, at, cluster, hosts, listener
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gateway:
+    """The Application Gateway of the stage; a session over which nothing flows for the timeout is cut."""
+
+    app: str = "rtproxy"
+    """The app whose name it puts into Host."""
+    request_timeout_s: float = 3600.0
+    """Of the backend setting. The usual 20-30 s cut calls; 3600 is what a relay is deployed with."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Site:
+    """What the ingress serves for one app. Without weights its own address answers 404."""
+
+    fqdn: str
+    weights: Mapping[str, int] = field(default_factory=dict)
+    """Revision to weight; they need not total 100."""
+    addresses: Mapping[str, str] = field(default_factory=dict)
+    """FQDN of a revision or a label, to the revision."""
+    sticky: bool = False
+
+
+class Counts(NamedTuple):
+    """What a revision was asked: an open WebSocket is an active request."""
+
+    started: int
+    active: int
+
+
+class Ingress:
+    """Both listeners. Every change is in force when its method returns, and touches no open socket."""
+
+    def __init__(self, root: Path, domain: str, gateway: Gateway, *, idle_timeout_s: float, cookie: str) -> None:
+        self._envoy = Envoy(root)
+        self._gateway = gateway
+        self._gateway_host = f"{gateway.app}.{domain}"
+        self._idle_timeout_s = idle_timeout_s
+        self._cookie = cookie
+        self._sites: dict[str, Site] = {}
+        self._revisions: list[str] = []
+        self._changing = asyncio.Lock()
+        self.gateway_port, self.port = free_port(), free_port()
+
+    async def __aenter__(self) -> Self:
+        await self._envoy.__aenter__()
+        try:
+            await self._put_clusters(wait=False)
+            await self._put_routes(wait=False)
+            await self._envoy.start(self._listeners(), [cluster("ingress", {"type": "STATIC", **at([self.port])})])
+        except BaseException:
+            await self._envoy.__aexit__()
+            raise
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self._envoy.__aexit__(*exc)
+
+    async def add_revision(self, revision: str) -> None:
+        """Makes a revision known, with no replica yet; one known already stays as it is."""
+        async with self._changing:
+            if revision not in self._revisions:
+                await self._put_endpoints(revision, (), wait=False)
+                self._revisions.append(revision)
+                await self._put_clusters()
+
+    async def remove_revision(self, revision: str) -> None:
+        """Forgets one that no site names any more."""
+        async with self._changing:
+            if revision in self._revisions:
+                self._revisions.remove(revision)
+                await self._put_clusters()
+
+    async def set_replicas(self, revision: str, ports: Collection[int]) -> None:
+        """Sets where new requests to a revision go; nowhere: they are answered 503."""
+        async with self._changing:
+            await self._put_endpoints(revision, ports)
+
+    async def set_traffic(self, app: str, site: Site | None) -> None:
+        """Sets the addresses and weights of an app; None: it has none."""
+        async with self._changing:
+            self._sites = {name: each for name, each in self._sites.items() if name != app}
+            if site is not None:
+                self._sites[app] = site
+            await self._put_routes()
+
+    async def counts(self) -> dict[str, Counts]:
+        """Requests of each revision since it was added."""
+        stats = await self._envoy.stats(r"^cluster\..*\.upstream_rq_(total|active)$")
+        read = {each: f"cluster.{each}.upstream_rq" for each in self._revisions}
+        return {
+            each: Counts(stats.get(f"{stat}_total", 0), stats.get(f"{stat}_active", 0)) for each, stat in read.items()
+        }
+
+    async def _put_endpoints(self, revision: str, ports: Collection[int], *, wait: bool = True) -> None:
+        resource = at(ports, revision)["load_assignment"]
+        taken = f"cluster.{revision}" if wait else None
+        await self._envoy.put(f"eds-{revision}", "config.endpoint.v3.ClusterLoadAssignment", [resource], taken=taken)
+
+    async def _put_clusters(self, *, wait: bool = True) -> None:
+        clusters = [
+            cluster(each, {"type": "EDS", "eds_cluster_config": {"eds_config": self._envoy.source(f"eds-{each}")}})
+            for each in self._revisions
+        ]
+        await self._envoy.put(
+            "cds", "config.cluster.v3.Cluster", clusters, taken="cluster_manager.cds" if wait else None
+        )
+
+    async def _put_routes(self, *, wait: bool = True) -> None:
+        served = [
+            host
+            for name, site in self._sites.items()
+            for host in hosts(name, site.fqdn, site.weights, site.addresses, sticky=site.sticky)
+        ]
+        routes = {"name": "ingress", "virtual_hosts": served}
+        taken = "http.ingress.rds.ingress" if wait else None
+        await self._envoy.put("rds", "config.route.v3.RouteConfiguration", [routes], taken=taken)
+
+    def _listeners(self) -> list[Document]:
+        timeout_s = self._gateway.request_timeout_s
+        onward = {
+            "cluster": "ingress",
+            "timeout": f"{timeout_s}s",
+            "host_rewrite_literal": self._gateway_host,
+            "append_x_forwarded_host": True,
+        }
+        to_app = {"name": "app", "domains": ["*"], "routes": [{"match": {"prefix": "/"}, "route": onward}]}
+        static = {"route_config": {"name": "gateway", "virtual_hosts": [to_app]}}
+        dynamic = {"rds": {"route_config_name": "ingress", "config_source": self._envoy.source("rds")}}
+        return [
+            # What the request timeout means to a WebSocket: the longest silence.
+            listener("gateway", self.gateway_port, static, timeout_s),
+            listener("ingress", self.port, dynamic, self._idle_timeout_s, affinity(self._cookie)),
+        ]

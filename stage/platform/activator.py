@@ -1,0 +1,53 @@
+"""The endpoint of a revision that sleeps: it wakes the revision and hands each connection to a replica."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+_CHUNK = 1 << 16
+
+
+class Activator:
+    """Listens from ``start`` to ``close``. ``wake`` asks for a replica and returns the port of a ready one.
+
+    A connection stays with its replica for its life, closed or not; one that no replica is found for is ended.
+    """
+
+    def __init__(self, wake: Callable[[], Awaitable[int]]) -> None:
+        self._wake = wake
+        self._server: asyncio.Server | None = None
+        self._waiting: set[asyncio.Task[int]] = set()
+        self.port = 0
+
+    async def start(self) -> None:
+        self._server = await asyncio.start_server(self._came, "127.0.0.1", 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    def close(self) -> None:
+        """Takes no connection any more and ends those that still wait for a replica."""
+        if self._server is not None:
+            self._server.close()
+        for each in self._waiting:
+            each.cancel()
+
+    async def _came(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        waking = asyncio.ensure_future(self._wake())
+        self._waiting.add(waking)
+        waking.add_done_callback(self._waiting.discard)
+        onward = None
+        try:
+            # Cancelled is the waking, by ``close``; a timeout of it is an OSError.
+            with suppress(OSError, asyncio.CancelledError):
+                replica, onward = await asyncio.open_connection("127.0.0.1", await waking)
+                await asyncio.gather(_pump(reader, onward), _pump(replica, writer))
+        finally:
+            writer.close()
+            if onward is not None:
+                onward.close()
+
+
+async def _pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+    while chunk := await source.read(_CHUNK):
+        sink.write(chunk)
+        await sink.drain()
+    sink.write_eof()

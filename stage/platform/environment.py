@@ -1,0 +1,133 @@
+"""A Container Apps environment on loopback: Envoy and the apps, up and down together."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any, Self
+
+import aiohttp
+
+from stage.ingress import Gateway, Ingress
+from stage.platform import desired
+from stage.platform.app import App
+from stage.platform.host import Host
+from stage.platform.rejected import Rejected
+from stage.platform.unverified import Timing, Unverified
+from stage.timeline import Timeline
+
+NAME = "rehearsal"
+DOMAIN = "stage.localhost"
+
+
+class Environment:
+    """From ``async with`` to its end; after that no replica, no Envoy and no port of it is left, whatever happened.
+
+    ``root`` is the run directory, ``pull`` says whether the registry has an image, ``injected`` are variables that
+    every container gets.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        timeline: Timeline,
+        *,
+        gateway: Gateway = Gateway(),  # noqa: B008 - frozen
+        unverified: Unverified = Unverified(),  # noqa: B008
+        timing: Timing = Timing(),  # noqa: B008
+        pull: Callable[[str], bool] = lambda image: True,
+        injected: Mapping[str, str] | None = None,
+    ) -> None:
+        self.name = NAME
+        self.domain = DOMAIN
+        self.apps: dict[str, App] = {}
+        self._root = root.resolve()
+        self.timeline = timeline
+        self._gateway = gateway
+        self._unverified = unverified
+        self._timing = timing
+        self._pull = pull
+        self._injected = dict(injected or {})
+        self._stack = AsyncExitStack()
+        self._host: Host
+
+    @property
+    def gateway_url(self) -> str:
+        return f"http://127.0.0.1:{self._host.ingress.gateway_port}"
+
+    @property
+    def ingress(self) -> str:
+        return f"127.0.0.1:{self._host.ingress.port}"
+
+    async def __aenter__(self) -> Self:
+        (self._root / "replicas").mkdir(parents=True, exist_ok=True)
+        async with AsyncExitStack() as stack:
+            ingress = Ingress(
+                self._root / "ingress",
+                self.domain,
+                self._gateway,
+                idle_timeout_s=self._unverified.ingress_idle_timeout_s,
+                cookie=self._unverified.affinity_cookie,
+            )
+            await stack.enter_async_context(ingress)
+            http = await stack.enter_async_context(
+                aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0, force_close=True))
+            )
+            self._host = Host(
+                root=self._root,
+                domain=self.domain,
+                ingress=ingress,
+                timeline=self.timeline,
+                http=http,
+                unverified=self._unverified,
+                timing=self._timing,
+                injected=self._injected,
+            )
+            stack.push_async_callback(self._end)
+            self._stack = stack.pop_all()
+        self.timeline(
+            "stage.started",
+            gateway_url=self.gateway_url,
+            ingress=self.ingress,
+            domain=self.domain,
+            gateway_request_timeout_s=self._gateway.request_timeout_s,
+            ingress_idle_timeout_s=self._unverified.ingress_idle_timeout_s,
+        )
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self._stack.aclose()
+        self.timeline("stage.stopped")
+
+    async def put(self, name: str, properties: dict[str, Any]) -> App:
+        """Creates an app, or replaces its properties wholly."""
+        app = self.apps.get(name)
+        if app is None:
+            desired.check_name(name)
+            app = App(self._host, name, self._pull)
+        try:
+            await app.update(properties)
+        finally:
+            # Not when it was rejected; but whatever runs is ours to end.
+            if app.revisions:
+                self.apps[name] = app
+        return app
+
+    async def delete(self, name: str) -> None:
+        """Ends an app; returns when nothing of it runs."""
+        if name not in self.apps:
+            raise Rejected("ResourceNotFound", f"app '{name}' was not found", 404)
+        await self.apps[name].delete()
+        del self.apps[name]
+
+    async def _end(self) -> None:
+        # First those who would start another replica.
+        tasks = list(self._host.tasks)
+        for each in tasks:
+            each.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        revisions = [each for app in self.apps.values() for each in app.revisions.values()]
+        for revision in revisions:
+            revision.end(self._timing.leaving_grace_s)
+        replicas = [each for revision in revisions for each in revision.replicas]
+        await asyncio.gather(*(each.gone() for each in replicas), return_exceptions=True)

@@ -1,0 +1,120 @@
+"""The replicas of one revision: as many as asked for, and the ingress told where they are."""
+
+import asyncio
+import secrets
+import string
+from collections.abc import Callable
+
+from stage.platform.activator import Activator
+from stage.platform.host import Host
+from stage.platform.replica import Replica
+
+Start = Callable[[str, Callable[[], None]], Replica]
+"""Starts one of that name, which calls back when something changed."""
+_ALPHANUMERIC = string.ascii_lowercase + string.digits
+
+
+class Replicas:
+    """``scale`` them; ``publish`` after every change, which ``news`` tells of.
+
+    At a count of 0 the endpoint is an activator: the next request brings one replica back.
+    """
+
+    def __init__(self, host: Host, app: str, revision: str, start: Start) -> None:
+        self._host = host
+        self._app, self._revision = app, revision
+        self._start = start
+        self._hash = secrets.token_hex(5)
+        self._activator = Activator(self._wake)
+        self._replaced: list[Replica] = []
+        self._published: list[int] | None = None
+        self.running: list[Replica] = []
+        self.count = 0
+        self.asleep = False
+        self.news = asyncio.Event()
+
+    @property
+    def staying(self) -> list[Replica]:
+        """Those that are not on their way out."""
+        return [each for each in self.running if not each.leaving and each not in self._replaced]
+
+    @property
+    def ready(self) -> int:
+        """How many of them are ready."""
+        return sum(each.ready for each in self.staying)
+
+    def scale(self, count: int, reason: str, *, stop: str = "scaled in") -> None:
+        """Starts or stops as many as it takes; ``stop`` is the reason given to those that go."""
+        if count != self.count:
+            change = {"replicas_from": self.count, "replicas_to": count, "reason": reason}
+            self._host.timeline("revision.scaled", app=self._app, revision=self._revision, **change)
+        self.count = count
+        for _ in range(count - len(self.staying)):
+            self._add()
+        # Which ones go is not documented, only that it is not the emptiest: here the newest, unready ones first.
+        leaving = sorted(reversed(self.staying), key=lambda each: each.ready)
+        for each in leaving[: len(leaving) - count]:
+            each.stop(stop)
+        self.tell()
+
+    def replace(self) -> None:
+        """Starts as many anew; the old ones go when the new ones are ready."""
+        self._replaced += self.staying
+        for _ in range(self.count):
+            self._add()
+
+    async def sleep(self, reason: str) -> None:
+        """To zero; from now on a request wakes it."""
+        if not self._activator.port:
+            await self._activator.start()
+        self.asleep = True
+        self.scale(0, reason)
+
+    def open(self) -> None:
+        """The ingress knows none of them, whatever it was told before."""
+        self._published = None
+
+    def close(self) -> None:
+        """No request wakes it any more; one that waits is turned away."""
+        self.asleep = False
+        self._activator.close()
+        self._activator = Activator(self._wake)
+
+    async def publish(self) -> None:
+        """Returns when the ingress sends new requests to those that are ready now."""
+        if self.ready:
+            self.asleep = False
+        if self._replaced and self.ready >= self.count:
+            for each in self._replaced:
+                each.stop("restart")
+            self._replaced = []
+        ports = [each.port for each in self.running if each.ready]
+        if not ports and self.asleep:
+            ports = [self._activator.port]
+        if ports != self._published:
+            await self._host.ingress.set_replicas(self._revision, ports)
+            self._published = ports
+
+    def tell(self) -> None:
+        """Something changed."""
+        news, self.news = self.news, asyncio.Event()
+        news.set()
+
+    def _add(self) -> None:
+        suffix = "".join(secrets.choice(_ALPHANUMERIC) for _ in range(5))
+        replica = self._start(f"{self._revision}-{self._hash}-{suffix}", self.tell)
+        self.running.append(replica)
+        self._host.spawn(self._see_out(replica))
+
+    async def _see_out(self, replica: Replica) -> None:
+        await replica.gone()
+        self.running.remove(replica)
+        self.tell()
+
+    async def _wake(self) -> int:
+        if self.asleep and not self.count:
+            self.scale(1, "a request came")
+        async with asyncio.timeout(self._host.unverified.provisioning_deadline_s):
+            while not (ready := [each.port for each in self.staying if each.ready]):
+                await self.news.wait()
+        return ready[0]

@@ -1,0 +1,139 @@
+"""A revision's template, read once: every rule that Azure has for it is checked here and nowhere else."""
+
+import math
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from stage.platform.probes import Probe, probes
+from stage.platform.rejected import Rejected
+
+_SUFFIX = re.compile(r"[a-z0-9](?!.*--)([-a-z0-9]*[a-z0-9])?")
+_DNS_LABEL_MAX = 63
+_DEFAULT_CONCURRENT_REQUESTS = 10
+
+Secrets = Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scale:
+    """When replicas are added and taken away."""
+
+    minimum: int = 0
+    maximum: int = 10
+    cooldown_s: float = 300.0
+    polling_s: float = 30.0
+    concurrent_requests: int | None = _DEFAULT_CONCURRENT_REQUESTS
+    """Of the HTTP rule; None: there is no rule that counts requests."""
+
+    def clamp(self, count: int) -> int:
+        """The nearest count that the limits allow."""
+        return max(self.minimum, min(self.maximum, count))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Template:
+    """What a revision runs. ``env`` has pairs of a name and a value, ``references`` pairs of a name and a secret."""
+
+    image: str
+    env: tuple[tuple[str, str], ...]
+    references: tuple[tuple[str, str], ...]
+    probes: tuple[Probe, ...]
+    grace_s: float
+    scale: Scale
+
+    def environ(self, secrets: Secrets) -> dict[str, str]:
+        """The container's own variables, secrets resolved."""
+        return dict(self.env) | {name: secrets[secret] for name, secret in self.references}
+
+
+def read(template: Mapping[str, Any], *, ingress: bool) -> Template:
+    """Raises Rejected, naming the field."""
+    containers = template.get("containers") or []
+    if len(containers) != 1:
+        raise _invalid("template.containers", f"the stage runs exactly one container a replica, got {len(containers)}")
+    container = containers[0]
+    image = container.get("image")
+    if not image:
+        raise _invalid("template.containers.image", "an image is required")
+    variables = container.get("env") or []
+    for each in variables:
+        if not each.get("name"):
+            raise _invalid("template.containers.env", "every variable needs a name")
+    return Template(
+        image=image,
+        env=tuple((each["name"], str(each.get("value") or "")) for each in variables if not each.get("secretRef")),
+        references=tuple((each["name"], each["secretRef"]) for each in variables if each.get("secretRef")),
+        probes=probes(container.get("probes") or (), ingress=ingress),
+        grace_s=number(template, "terminationGracePeriodSeconds", 30, 0, 3600),
+        scale=_scale(template.get("scale") or {}, ingress=ingress),
+    )
+
+
+def check_references(template: Template, secrets: Secrets) -> None:
+    """Raises Rejected when a variable refers to a secret that is not there."""
+    for name, secret in template.references:
+        if secret not in secrets:
+            raise Rejected(
+                "ContainerAppSecretRefNotFound",
+                f"SecretRef '{secret}' of variable '{name}' was not found; set the secret first.",
+            )
+
+
+def check_suffix(app: str, suffix: str, taken: Iterable[str]) -> None:
+    """Raises Rejected for a suffix that Azure would not take."""
+    if not _SUFFIX.fullmatch(suffix) or len(f"{app}--{suffix}") > _DNS_LABEL_MAX:
+        raise _invalid(
+            "template.revisionSuffix",
+            f"'{suffix}' is not a suffix; accepted: lower-case letters, digits and single dashes, a letter or digit at "
+            f"both ends, '{app}--' and the suffix together at most {_DNS_LABEL_MAX} characters",
+        )
+    if suffix in taken:
+        raise _invalid("template.revisionSuffix", f"a revision with suffix '{suffix}' already exists")
+
+
+def number(source: Mapping[str, Any], name: str, default: float, low: float, high: float) -> float:
+    """A number of the template within its limits; Rejected otherwise."""
+    value = source.get(name)
+    if value is None:
+        return default
+    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+        limit = "" if math.isinf(high) else f" to {high:g}"
+        raise _invalid(name, f"{value!r} is not accepted; accepted: {low:g}{limit or ' or more'}")
+    return value
+
+
+def _scale(scale: Mapping[str, Any], *, ingress: bool) -> Scale:
+    read = Scale(
+        minimum=int(number(scale, "minReplicas", 0, 0, 1000)),
+        maximum=int(number(scale, "maxReplicas", 10, 1, 1000)),
+        cooldown_s=number(scale, "cooldownPeriod", 300, 0, math.inf),
+        polling_s=number(scale, "pollingInterval", 30, 1, math.inf),
+        concurrent_requests=_concurrent_requests(scale.get("rules") or [], ingress=ingress),
+    )
+    if read.minimum > read.maximum:
+        raise _invalid("template.scale", f"minReplicas {read.minimum} is more than maxReplicas {read.maximum}")
+    return read
+
+
+def _concurrent_requests(rules: Iterable[Mapping[str, Any]], *, ingress: bool) -> int | None:
+    rules = list(rules)
+    if not rules:
+        return _DEFAULT_CONCURRENT_REQUESTS if ingress else None
+    for rule in rules:
+        if "http" not in rule:
+            raise _invalid("template.scale.rules", f"'{rule.get('name')}' is not an http rule, the stage's only kind")
+    # The value is a string, as every metadata value. The rule that asks for most replicas decides.
+    values = [str((rule["http"] or {}).get("metadata", {}).get("concurrentRequests", "10")) for rule in rules]
+    for value in values:
+        if not value.isdecimal() or not int(value):
+            raise _invalid("template.scale.rules.http.metadata.concurrentRequests", f"{value!r} is not 1 or more")
+    return min(int(value) for value in values)
+
+
+def _invalid(field: str, details: str) -> Rejected:
+    return Rejected(
+        "InvalidParameterValueInContainerTemplate",
+        f"The following field(s) are either invalid or missing. Field '{field}' is invalid with details: '{details}'.",
+    )
