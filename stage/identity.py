@@ -20,6 +20,8 @@ class Directory:
 
     header: str = "identity-header"
     """What callers must send as X-IDENTITY-HEADER."""
+    token: str = "entra-token"  # noqa: S105 - the beginning of all of them
+    """What every token begins with; it is followed by a number."""
     lifetime_s: int = 86_400
     """Of each token; `refresh_in` tells the caller to renew it at half of that."""
     refusal: tuple[int, str] | None = None
@@ -44,7 +46,7 @@ class Directory:
 
     async def issue(self) -> dict[str, str | int]:
         """A new token, in the words of the protocol, where a time is a string and a span a number."""
-        self.tokens.append(f"entra-token-{len(self.tokens) + 1}")
+        self.tokens.append(f"{self.token}-{len(self.tokens) + 1}")
         await self._tell()
         return {
             "access_token": self.tokens[-1],

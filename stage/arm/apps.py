@@ -1,0 +1,119 @@
+"""Container apps: what is asked of them, and the operation that follows until the new revision stands or fell."""
+
+from collections.abc import Collection
+from typing import Any
+
+from aiohttp import web
+
+from stage.arm import documents, merge
+from stage.arm.body import read
+from stage.arm.ids import APPS
+from stage.arm.operations import Operation
+from stage.arm.routes import ANY_GROUP, ANY_SUBSCRIPTION, Route
+from stage.arm.subscription import Subscription
+from stage.platform import App, Rejected
+
+APP = f"{ANY_GROUP}/providers/{APPS}/{{app}}"
+_FIELDS = ("location", "tags", "identity")
+
+
+async def listed(subscription: Subscription, request: web.Request, group: str | None = None) -> web.Response:
+    found = [documents.app(subscription, app) for app in subscription.apps(group)]
+    return web.json_response({"value": found})
+
+
+async def show(subscription: Subscription, request: web.Request, group: str, app: str) -> web.Response:
+    return web.json_response(documents.app(subscription, subscription.app(group, app)))
+
+
+async def put(subscription: Subscription, request: web.Request, group: str, app: str) -> web.Response:
+    operation = await write(subscription, group, app, await read(request))
+    document = documents.app(subscription, subscription.app(group, app)) if subscription.find(group, app) else {}
+    return web.json_response(document, status=201, headers=subscription.operations.headers(operation))
+
+
+async def patch(subscription: Subscription, request: web.Request, group: str, app: str) -> web.Response:
+    body = await read(request)
+    target = subscription.app(group, app)
+    if subscription.faults.pending:
+        operation = subscription.operations.start(subscription.faults.strike())
+    else:
+        before = set(target.revisions)
+        await target.update(merge.patched(body.get("properties") or {}, target.properties))
+        _note(subscription, target.name, merge.merge_patch(subscription.resource(target.name).fields, body))
+        operation = subscription.operations.start(_provisioned(target, before))
+    return web.Response(status=202, headers=subscription.operations.headers(operation))
+
+
+async def delete(subscription: Subscription, request: web.Request, group: str, app: str) -> web.Response:
+    target = subscription.find(group, app)
+    if target is None:
+        return web.Response(status=204)
+    operation = subscription.operations.start(_deleted(subscription, target.name))
+    return web.Response(status=202, headers=subscription.operations.location(operation))
+
+
+async def list_secrets(subscription: Subscription, request: web.Request, group: str, app: str) -> web.Response:
+    secrets = subscription.app(group, app).properties.get("configuration", {}).get("secrets", [])
+    return web.json_response({"value": secrets})
+
+
+async def auth_token(subscription: Subscription, request: web.Request, group: str, app: str) -> web.Response:
+    subscription.app(group, app)
+    return web.json_response({"properties": {"token": subscription.stream_token}})
+
+
+async def write(subscription: Subscription, group: str, name: str, body: dict[str, Any]) -> Operation:
+    """Creates the app, or replaces it wholly. Raises Rejected before anything changed."""
+    group = subscription.group(group)
+    asked = body.get("properties") or {}
+    _check_environment(subscription, asked)
+    if subscription.faults.pending:
+        return subscription.operations.start(subscription.faults.strike())
+    current = subscription.find(group, name)
+    before = set(current.revisions) if current is not None else ()
+    name = current.name if current is not None else name
+    app = await subscription.environment.put(name, merge.created(asked, current.properties if current else {}))
+    subscription.resource(app.name).group = group
+    _note(subscription, app.name, body)
+    return subscription.operations.start(_provisioned(app, before))
+
+
+def _note(subscription: Subscription, app: str, body: dict[str, Any]) -> None:
+    resource = subscription.resource(app)
+    resource.fields = {name: body[name] for name in _FIELDS if body.get(name) is not None}
+
+
+def _check_environment(subscription: Subscription, asked: dict[str, Any]) -> None:
+    ours = documents.environment_id(subscription.environment)
+    for name in ("managedEnvironmentId", "environmentId"):
+        if str(asked.get(name) or ours).lower() != ours.lower():
+            raise Rejected("InvalidManagedEnvironment", f"{name}: the stage has one environment: {ours}")
+
+
+async def _provisioned(app: App, before: Collection[str]) -> None:
+    """Ends when the revision that a change made, if any, is provisioned; not when an old one is gone."""
+    made = [revision for name, revision in app.revisions.items() if name not in before]
+    for revision in made:
+        await revision.settled()
+        if revision.provisioning_state == "Failed":
+            why = revision.provisioning_error or "the revision did not become ready"
+            what = f"Failed to provision revision '{revision.name}' for container app '{app.name}'"
+            raise Rejected("ContainerAppOperationError", f"{what}. Error details: {why}", 409)
+
+
+async def _deleted(subscription: Subscription, app: str) -> None:
+    await subscription.environment.delete(app)
+    subscription.forget(app)
+
+
+ROUTES: tuple[Route, ...] = (
+    ("GET", f"{ANY_SUBSCRIPTION}/providers/{APPS}", listed),
+    ("GET", f"{ANY_GROUP}/providers/{APPS}", listed),
+    ("GET", APP, show),
+    ("PUT", APP, put),
+    ("PATCH", APP, patch),
+    ("DELETE", APP, delete),
+    ("POST", f"{APP}/listSecrets", list_secrets),
+    ("POST", f"{APP}/getAuthToken", auth_token),
+)

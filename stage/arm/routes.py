@@ -1,0 +1,71 @@
+"""Which request means what: a table of verbs and paths, as ARM reads them, without regard to case or a last slash.
+
+Answers to what nobody handles name the verb and the path, so that a missing piece of the stage is not taken for a
+missing resource. No answer is a 5xx: az retries those for seconds and then hides what they said.
+"""
+
+import logging
+import re
+from collections.abc import Awaitable, Callable, Container, Iterable
+from typing import TypeAlias
+
+from aiohttp import web
+
+from stage.arm.ids import SUBSCRIPTION
+from stage.arm.subscription import Subscription
+from stage.platform import Rejected
+
+Handler: TypeAlias = Callable[..., Awaitable[web.StreamResponse]]
+"""Called with the subscription, the request, and the names in the path as keywords."""
+Route: TypeAlias = tuple[str, str, Handler]
+
+ANY_SUBSCRIPTION = "/subscriptions/{subscription}"
+ANY_GROUP = f"{ANY_SUBSCRIPTION}/resourceGroups/{{group}}"
+
+_LOG = logging.getLogger(__name__)
+
+
+class Table:
+    """The routes of one listener. With ``tokens``, what is below a subscription wants one of them, as ARM does."""
+
+    def __init__(
+        self, subscription: Subscription, routes: Iterable[Route], tokens: Container[str] | None = None
+    ) -> None:
+        self._subscription = subscription
+        self._tokens = tokens
+        self._routes = [(verb, _pattern(path), handler) for verb, path, handler in routes]
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        """The answer to any request at all."""
+        try:
+            return await self._dispatch(request)
+        except Rejected as refusal:
+            return error(refusal.status, refusal.code, str(refusal))
+        except Exception as fault:  # noqa: BLE001 - the edge of every request, and no answer may be a 5xx
+            _LOG.exception("%s %s", request.method, request.path)
+            # Its kind alone goes out: the rest of it may quote the request.
+            what = f"the stage failed at {request.method} {request.path}: {type(fault).__name__}; its log says where"
+            return error(400, "StageDefect", what)
+
+    async def _dispatch(self, request: web.Request) -> web.StreamResponse:
+        if self._tokens is not None and request.path.lower().startswith("/subscriptions"):
+            scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+            if scheme != "Bearer" or token not in self._tokens:
+                raise Rejected("AuthenticationFailed", "Authentication failed: a token of the stage is needed.", 401)
+        for verb, pattern, handler in self._routes:
+            found = pattern.fullmatch(request.path.rstrip("/") or "/")
+            if verb == request.method and found:
+                names = found.groupdict()
+                if names.pop("subscription", SUBSCRIPTION) != SUBSCRIPTION:
+                    raise Rejected("SubscriptionNotFound", f"the stage has one subscription: {SUBSCRIPTION}", 404)
+                return await handler(self._subscription, request, **names)
+        raise Rejected("NotOnTheStage", f"the stage has no {request.method} {request.path}", 404)
+
+
+def error(status: int, code: str, message: str) -> web.Response:
+    """ARM's error envelope."""
+    return web.json_response({"error": {"code": code, "message": message}}, status=status)
+
+
+def _pattern(path: str) -> re.Pattern[str]:
+    return re.compile(re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", path.replace(".", r"\.")), re.IGNORECASE)

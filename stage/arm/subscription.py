@@ -1,0 +1,74 @@
+"""Everything that the control plane knows, beside what the platform knows about its apps."""
+
+import secrets
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from stage.arm.faults import Faults
+from stage.arm.ids import APPS, GROUP, LOCATION
+from stage.arm.operations import Operations
+from stage.arm.registry import Registry
+from stage.platform import App, Environment, Rejected, Revision
+
+
+@dataclass
+class Resource:
+    """What an app has that the platform has no use for."""
+
+    group: str = GROUP
+    fields: dict[str, Any] = field(default_factory=lambda: {"location": LOCATION})
+    """`location`, `tags`, `identity`."""
+
+
+@dataclass
+class Subscription:
+    environment: Environment
+    registry: Registry
+    timeline: Path
+    """Where the platform writes down what it does."""
+    operations: Operations = field(default_factory=Operations)
+    faults: Faults = field(default_factory=Faults)
+    groups: dict[str, dict[str, Any]] = field(default_factory=lambda: {GROUP: {"location": LOCATION, "tags": {}}})
+    """By name; the environment and the registry are in the first."""
+    deployments: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
+    """Documents, by group and name."""
+    streams: str = ""
+    """The URL below which logs are streamed."""
+    stream_token: str = field(default_factory=lambda: secrets.token_urlsafe(24), repr=False)
+    """What a caller must show to read them."""
+    _resources: dict[str, Resource] = field(default_factory=dict)
+
+    def group(self, name: str) -> str:
+        """The group's name as it was given; names are compared without regard to case."""
+        for group in self.groups:
+            if group.lower() == name.lower():
+                return group
+        raise Rejected("ResourceGroupNotFound", f"Resource group '{name}' could not be found.", 404)
+
+    def resource(self, app: str) -> Resource:
+        return self._resources.setdefault(app, Resource())
+
+    def apps(self, group: str | None = None) -> list[App]:
+        """All of them, or those of one group."""
+        wanted = None if group is None else self.group(group)
+        return [app for app in self.environment.apps.values() if wanted in (None, self.resource(app.name).group)]
+
+    def find(self, group: str, name: str) -> App | None:
+        return next((app for app in self.apps(group) if app.name.lower() == name.lower()), None)
+
+    def app(self, group: str, name: str) -> App:
+        found = self.find(group, name)
+        if found is None:
+            what = f"The Resource '{APPS}/{name}' under resource group '{group}' was not found."
+            raise Rejected("ResourceNotFound", what, 404)
+        return found
+
+    def revision(self, group: str, name: str, revision: str) -> Revision:
+        app = self.app(group, name)
+        if revision not in app.revisions:
+            raise Rejected("RevisionNotFound", f"Revision '{revision}' of container app '{name}' was not found.", 404)
+        return app.revisions[revision]
+
+    def forget(self, app: str) -> None:
+        self._resources.pop(app, None)
