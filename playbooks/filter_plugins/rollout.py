@@ -1,0 +1,86 @@
+"""Who carries the calls of an app, and which weights give a new revision its share: no arithmetic for YAML."""
+
+
+class FilterModule:
+    def filters(self):
+        return {"standing": standing, "weights": weights, "already": already, "environment": environment}
+
+
+def standing(app, revisions, green):
+    """Blue, green and their weights now.
+
+    ``app``: mode, traffic, latest_ready. ``revisions``: name, active, created, last_active and more, inactive ones too.
+    Blue is {revision: weight} of what is active, is not green and is in the traffic list: with a weight, or at 0
+    without a label, as an interrupted rollout leaves it. A revision outside the list, or only labelled, is somebody's
+    test. A deactivated revision stays in Azure's list with its weight.
+    """
+    known = {each["name"]: each for each in revisions}
+    active = {name for name, each in known.items() if each["active"]}
+    listed, shared, labelled = {}, {}, set()
+    for entry in app["traffic"] or []:
+        name, weight = "latest" if entry.get("latestRevision") else entry["revisionName"], entry.get("weight") or 0
+        listed[name] = listed.get(name, 0) + weight
+        # "Latest" is pinned to the name it means now, before a newer revision exists.
+        name = app["latest_ready"] if name == "latest" else name
+        shared[name] = shared.get(name, 0) + weight
+        if entry.get("label"):
+            labelled.add(name)
+    blue = {
+        name: weight for name, weight in shared.items() if name in active - {green} and (weight or name not in labelled)
+    }
+    return {
+        "mode": app["mode"],
+        "listed": {name: weight for name, weight in listed.items() if name in {"latest", *known}},
+        "carrying": [name for name, weight in shared.items() if name in active and weight],
+        "blue": blue,
+        "oldest": min(blue, key=lambda name: known[name]["created"], default=None),
+        "stopped_last": stopped_last(revisions, green),
+        "green": {"name": green, "active": False, **known.get(green, {}), "exists": green in known},
+        "green_weight": shared.get(green, 0) if green in active else 0,
+        "revisions": known,
+    }
+
+
+def stopped_last(revisions, green):
+    """The revision that was active last, of those that are not any more; null without any.
+
+    Not the newest: a green that failed may be newer than the blue it failed to replace.
+    """
+    stopped = [each for each in revisions if each["name"] != green and not each["active"]]
+    last = max(stopped, key=lambda each: (each["last_active"] or "", each["created"]), default=None)
+    return last and last["name"]
+
+
+def weights(now, share):
+    """Every revision of the traffic list by name, 100 in all: ``share`` to green, the rest to blue as blue had it.
+
+    A list that leaves a name out would be rescaled by az without a word. Where green has all of it already, the oldest
+    of blue stands for what blue had: it is the one that was proven.
+    """
+    blue = now["blue"] if any(now["blue"].values()) else dict.fromkeys([now["oldest"]] if now["oldest"] else [], 1)
+    named = dict.fromkeys([*now["listed"], *now["blue"]], 0) | parts(blue, 100 - share)
+    return named | ({now["green"]["name"]: share} if share or now["green"]["exists"] else {})
+
+
+def already(now, named):
+    """Whether the app sends its calls so."""
+    return {name: each for name, each in now["listed"].items() if each} == {
+        name: each for name, each in named.items() if each
+    }
+
+
+def environment(variables):
+    """{name: value} of a container's variables, as --replace-env-vars takes them."""
+    return {
+        each["name"]: f"secretref:{each['secretRef']}" if each.get("secretRef") else each.get("value") or ""
+        for each in variables or []
+    }
+
+
+def parts(shares, total):
+    """``total`` in whole parts as ``shares`` are to each other; what rounding leaves goes to the largest remainders."""
+    whole = sum(shares.values())
+    exact = {name: divmod(total * share, whole) for name, share in shares.items()}
+    left = total - sum(quotient for quotient, _ in exact.values())
+    favoured = sorted(exact, key=lambda name: exact[name][1], reverse=True)[:left]
+    return {name: quotient + (name in favoured) for name, (quotient, _) in exact.items()}

@@ -1,0 +1,117 @@
+"""One stage for all plays, as a process, and ansible as an operator runs it. No test relies on what another left."""
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PLAYBOOKS = ROOT / "playbooks"
+BIN = Path(sys.executable).parent
+DEADLINE_S = 150.0
+"""For one run of a play on a busy machine."""
+# Small holds: what they measure is tested elsewhere.
+BRISK = {"judge_connections": 6, "judge_seconds": 3, "smoke_connections": 2, "smoke_seconds": 2, "ready_timeout": 60}
+# A short grace period, so that nobody waits for calls that a test leaves on blue.
+STAND = """
+import asyncio, pathlib, sys
+from stage.__main__ import stand
+from stage.seed import Seed
+asyncio.run(stand(pathlib.Path(sys.argv[1]), Seed(grace_s=8, drain_s=4)))
+"""
+
+
+class Run(NamedTuple):
+    code: int
+    output: str
+
+    @property
+    def changed(self) -> int:
+        """From the play's recap."""
+        return int(self.output.rpartition("changed=")[2].split()[0])
+
+
+class Stage:
+    """What the tests know of a stage: its environment and what it writes."""
+
+    def __init__(self, out: Path, environ: dict[str, str]) -> None:
+        self.out = out
+        self.environ = environ
+
+    def acts(self) -> list[dict[str, Any]]:
+        """What was asked of the platform, in order; not what its replicas do by themselves."""
+        acts = [json.loads(line) for line in (self.out / "timeline.jsonl").read_text().splitlines()]
+        return [act for act in acts if act["act"] in ASKED]
+
+    def az(self, *words: str) -> Any:
+        """The answer of the real az, on the app."""
+        command = [str(BIN / "az"), *words, "--name", "rtproxy", "--resource-group", "rehearsal", "--output", "json"]
+        done = subprocess.run(command, env=self.environ, capture_output=True, text=True, timeout=DEADLINE_S)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout or "null")
+
+    def weights(self) -> dict[str, int]:
+        """Who carries calls, by name."""
+        traffic = self.az("containerapp", "ingress", "traffic", "show")
+        latest = self.az("containerapp", "show", "--query", "properties.latestReadyRevisionName")
+        return {each.get("revisionName") or latest: each["weight"] for each in traffic if each["weight"]}
+
+    def active(self) -> set[str]:
+        return set(self.az("containerapp", "revision", "list", "--query", "[].name"))
+
+
+def environment(home: Path, **more: str) -> dict[str, str]:
+    """What every run of ansible gets: nothing of it goes into the home directory."""
+    path = os.pathsep.join((str(BIN), os.environ.get("PATH", os.defpath)))
+    return os.environ | {"PATH": path, "ANSIBLE_HOME": str(home), "ANSIBLE_NOCOLOR": "1", "LC_ALL": "C.UTF-8"} | more
+
+
+@pytest.fixture(scope="session")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    out = tmp_path_factory.mktemp("stage")
+    log = out.parent / "stage.log"
+    with log.open("wb") as stderr:
+        words = [sys.executable, "-c", STAND, str(out)]
+        process = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=stderr, text=True)
+    assert process.stdout is not None
+    try:
+        while (line := process.stdout.readline()) != "Ctrl-C ends all of it.\n":
+            assert line, log.read_text()
+        exports = (out / "env.sh").read_text().splitlines()
+        environ = dict(shlex.split(line)[1].split("=", 1) for line in exports)
+        yield Stage(out, environment(out / "ansible", **environ))
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(DEADLINE_S)
+        process.stdout.close()
+
+
+ASKED = {"app.updated", "revision.created", "revision.activated", "revision.deactivated", "traffic.set"}
+Play = Callable[..., Run]
+
+
+def command(playbook: str, *flags: str, **variables: object) -> list[str]:
+    extra = json.dumps(BRISK | variables)
+    inventory = PLAYBOOKS / "inventories" / "stage.yml"
+    return [str(BIN / "ansible-playbook"), "-i", str(inventory), str(PLAYBOOKS / playbook), "-e", extra, *flags]
+
+
+@pytest.fixture
+def play(stage: Stage, tmp_path: Path) -> Play:
+    """Runs a play on the stage to its end: ``play("bluegreen.yml", "--check", release="one")``."""
+
+    def run(playbook: str, *flags: str, **variables: object) -> Run:
+        words = command(playbook, *flags, **{"run_dir": str(tmp_path / "run"), **variables})
+        done = subprocess.run(
+            words, env=stage.environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=DEADLINE_S
+        )
+        return Run(done.returncode, done.stdout)
+
+    return run

@@ -1,0 +1,153 @@
+"""Rollouts and the ways back, as an operator runs them: real ansible-playbook, real az, on the stage."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.playbooks.conftest import DEADLINE_S, ROOT, Play, Stage, command
+
+pytestmark = pytest.mark.timeout(400)
+IMAGE = "docker.io/library/rtproxy:1"
+"""Of a registry that is not the stage's own: it counts as present, and nothing is built."""
+
+
+@contextmanager
+def calls(stage: Stage, record: Path, *flags: str) -> Iterator[None]:
+    """Four calls through the gateway while the block runs."""
+    words = [sys.executable, "-m", "clients.hold", stage.environ["STAGE_GATEWAY_URL"], "--connections", "4"]
+    with subprocess.Popen(
+        [*words, "--duration", "600", "--talk-every", "3", "--record", str(record), *flags],
+        cwd=ROOT,
+        env=stage.environ,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as hold:
+        try:
+            until(lambda: record.exists() and record.read_text().count('"opened"') >= 4)
+            yield
+        finally:
+            hold.send_signal(signal.SIGINT)
+            hold.wait(DEADLINE_S)
+
+
+def until(happened: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + DEADLINE_S
+    while not happened():
+        assert time.monotonic() < deadline, "it never happened"
+        time.sleep(0.05)
+
+
+def observed(record: Path, name: str) -> list[dict[str, object]]:
+    lines = [json.loads(line) for line in record.read_text().splitlines()]
+    return [line for line in lines if line["observation"] == name]
+
+
+def test_green_takes_over_unnoticed_and_a_second_run_changes_nothing(stage: Stage, play: Play, tmp_path: Path) -> None:
+    record, run = tmp_path / "hold.jsonl", tmp_path / "run"
+    (blue,) = stage.weights()
+    with calls(stage, record, "--call-seconds", "5", "--reconnect"):
+        done = play("bluegreen.yml", release="built")
+    assert done.code == 0, done.output
+    assert stage.weights() == {"rtproxy--built": 100}
+    assert stage.active() == {"rtproxy--built"}
+    assert [cut for cut in observed(record, "closed") if cut["early"] and cut["code"] != 1012] == []
+    assert not observed(record, "refused")
+    assert f"az containerapp logs show --name rtproxy --resource-group rehearsal --revision {blue}" in done.output
+    held = {path.name for path in run.glob("*.jsonl")}
+    assert held == {"smoke.jsonl", "before.jsonl", "step-50.jsonl", "step-100.jsonl", "drain.jsonl"}
+
+    for path in run.iterdir():
+        path.unlink()
+    again = play("bluegreen.yml", release="built")
+    assert again.code == 0, again.output
+    assert again.changed == 0
+    assert list(run.iterdir()) == []
+
+
+def test_check_mode_tells_every_step_and_changes_nothing(stage: Stage, play: Play, tmp_path: Path) -> None:
+    before, (blue,) = stage.acts(), stage.weights()
+    done = play("bluegreen.yml", "--check", "--diff", release="planned")
+    assert done.code == 0, done.output
+    for step in (
+        "az acr build . --registry rehearsal --image rtproxy:planned --file Containerfile",
+        "az containerapp update --name rtproxy --resource-group rehearsal --revision-suffix planned",
+        f"{blue}=50 rtproxy--planned=50",
+        f"{blue}=0 rtproxy--planned=100",
+        f"az containerapp revision deactivate --name rtproxy --resource-group rehearsal --revision {blue}",
+    ):
+        assert step in done.output
+    assert stage.acts() == before
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_interrupted_rollout_goes_on_where_it_was(stage: Stage, play: Play, tmp_path: Path) -> None:
+    (blue,) = stage.weights()
+    variables = {"release": "resumed", "image": IMAGE, "run_dir": str(tmp_path / "run")}
+    step = tmp_path / "run" / "step-50.jsonl"
+    with subprocess.Popen(
+        command("bluegreen.yml", **variables), env=stage.environ, stdout=subprocess.DEVNULL, start_new_session=True
+    ) as ansible:
+        until(lambda: step.exists() and '"opened"' in step.read_text())
+        # As when the machine it runs on goes away: nothing gets to tidy up.
+        os.killpg(ansible.pid, signal.SIGKILL)
+    assert stage.weights() == {blue: 50, "rtproxy--resumed": 50}
+    created = [act["revision"] for act in stage.acts() if act["act"] == "revision.created"]
+
+    done = play("bluegreen.yml", **variables)
+    assert done.code == 0, done.output
+    assert stage.weights() == {"rtproxy--resumed": 100}
+    assert stage.active() == {"rtproxy--resumed"}
+    assert [act["revision"] for act in stage.acts() if act["act"] == "revision.created"] == created
+
+
+def test_a_green_that_never_becomes_ready_gets_no_call_and_goes(stage: Stage, play: Play) -> None:
+    before = stage.weights()
+    # Without its key the relay looks for an identity, which this app has not: alive, never ready.
+    broken = {"AZURE_OPENAI_API_KEY": ""}
+    done = play("bluegreen.yml", release="broken", image=IMAGE, green_env=broken, ready_timeout=5)
+    assert done.code != 0
+    (blue,) = before
+    assert f"Rolled back, {blue} carries every call: rtproxy--broken did not become healthy" in done.output
+    assert stage.weights() == before
+    assert "rtproxy--broken" not in stage.active()
+    carried = [act["weights"] for act in stage.acts() if act["act"] == "traffic.set"]
+    assert not any(weights.get("rtproxy--broken") for weights in carried)
+
+    other = play("bluegreen.yml", release="broken", image=IMAGE)
+    assert other.code != 0
+    assert "other values of AZURE_OPENAI_API_KEY: a revision never changes, choose another release" in other.output
+
+
+def test_rollback_starts_a_deactivated_blue_again(stage: Stage, play: Play, tmp_path: Path) -> None:
+    (blue,) = stage.weights()
+    record = tmp_path / "hold.jsonl"
+    # These calls stay on blue until it is stopped: the drain gives up waiting, and says how many are left.
+    with calls(stage, record, "--reconnect", "--max-cut", "100"):
+        over = play("bluegreen.yml", release="regretted", image=IMAGE, drain_timeout=2)
+    assert over.code == 0, over.output
+    assert "4 calls" in over.output
+    assert {cut["code"] for cut in observed(record, "closed") if cut["early"]} == {1012}
+    assert stage.active() == {"rtproxy--regretted"}
+
+    done = play("rollback.yml", release="regretted")
+    assert done.code == 0, done.output
+    assert stage.weights() == {blue: 100}
+    assert stage.active() == {blue}
+    again = play("rollback.yml", release="regretted")
+    assert (again.code, again.changed) == (0, 0), again.output
+
+
+def test_rollback_does_not_guess(stage: Stage, play: Play) -> None:
+    before = stage.weights()
+    done = play("rollback.yml", release="nobody")
+    assert done.code != 0
+    assert "There is no revision rtproxy--nobody to roll back; name the release with -e release=NAME" in done.output
+    assert stage.weights() == before
