@@ -11,7 +11,8 @@ nox.options.sessions = ["lint", "types", "tests"]
 nox.options.default_venv_backend = "venv"
 
 LOCK = "constraints.txt"
-CODE = ("rtproxy", "clients", "stage", "tests", "noxfile.py")
+CODE = ("rtproxy", "clients", "stage", "playbooks", "tests", "noxfile.py")
+EVERYTHING = ".[clients,report,rollout,stage,test]"
 
 
 # nox has no word for "the interpreter at hand unless --python names another".
@@ -21,29 +22,39 @@ ASKED = any(each.startswith(("-p", "--python")) for each in takewhile(lambda eac
 @nox.session(python=["3.11", "3.12", "3.13"] if ASKED else None)
 def tests(session: nox.Session) -> None:
     """The whole suite; arguments go to pytest. Another interpreter: nox -s tests --python 3.13"""
-    install(session, ".[clients,test]")
+    install(session, EVERYTHING)
     session.run("python", "-m", "pytest", *session.posargs)
+
+
+@nox.session
+def nightly(session: nox.Session) -> None:
+    """Every scenario of a rehearsal, one after the other: about ten minutes."""
+    install(session, EVERYTHING)
+    session.run("python", "-m", "pytest", "-m", "", "tests/stage/test_rehearse.py", *session.posargs)
 
 
 @nox.session
 def coverage(session: nox.Session) -> None:
     """Branch coverage of rtproxy/, relay processes included; fails below 95 %."""
-    install(session, ".[clients,test]")
+    install(session, EVERYTHING)
     session.run("python", "-m", "pytest", "--cov", "--cov-report=term-missing", "--cov-fail-under=95", *session.posargs)
 
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """ruff: rules and format."""
-    install(session, "ruff", project=False)
+    """ruff: rules and format; ansible-lint: the plays, production profile."""
+    install(session, "ruff", "ansible-lint", "ansible-core", project=False)
     session.run("ruff", "check", *CODE)
     session.run("ruff", "format", "--check", *CODE)
+    session.run(
+        "ansible-lint", "--offline", "playbooks", env={"ANSIBLE_HOME": session.create_tmp(), "LC_ALL": "C.UTF-8"}
+    )
 
 
 @nox.session
 def types(session: nox.Session) -> None:
     """mypy --strict on rtproxy, clients and stage."""
-    install(session, ".[clients,test,types]")
+    install(session, ".[clients,report,rollout,stage,test,types]")
     session.run("mypy")
 
 
@@ -57,6 +68,13 @@ def hold(session: nox.Session) -> None:
         become(session, "python", "-m", "clients.hold", *given)
     else:
         become(session, "python", "-m", "stage.local", "--", "python", "-m", "clients.hold", *given)
+
+
+@nox.session
+def rehearse(session: nox.Session) -> None:
+    """A whole blue/green rollout on this machine, with calls held and a verdict: nox -s rehearse -- --help"""
+    install(session, ".[clients,report,rollout,stage]")
+    become(session, "python", "-m", "stage.rehearse", *session.posargs)
 
 
 @nox.session

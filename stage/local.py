@@ -9,29 +9,26 @@ import asyncio
 import secrets
 import signal
 import sys
-from asyncio.subprocess import PIPE, Process
 from collections.abc import Sequence
 from os import environ
 from pathlib import Path
 from typing import BinaryIO
 
-import orjson
-
+from stage.model import DEPLOYMENT, Model, ModelError
 from stage.replica import Replica, ReplicaError
 
 RELAY_LOG = Path("hold-relay.jsonl")
-DEPLOYMENT = "gpt-realtime"
 
 
 async def run(command: Sequence[str], log: BinaryIO) -> int:
     """Starts both servers, the relay's events going to ``log``, runs ``command``, stops them; returns its exit code."""
     model_key, client_key = secrets.token_urlsafe(24), secrets.token_urlsafe(24)
-    model, model_url = await _start_model(model_key)
+    model = await Model.start(model_key)
     relay = None
     try:
         relay = await Replica.start(
             {
-                "AZURE_OPENAI_ENDPOINT": model_url,
+                "AZURE_OPENAI_ENDPOINT": model.url,
                 "AZURE_OPENAI_DEPLOYMENT": DEPLOYMENT,
                 "AZURE_OPENAI_API_KEY": model_key,
                 "RTPROXY_CLIENT_KEYS": f"hold:{client_key}",
@@ -39,28 +36,14 @@ async def run(command: Sequence[str], log: BinaryIO) -> int:
             },
             log,
         )
-        print(f"model  {model_url}  pid {model.pid}", file=sys.stderr)  # noqa: T201
+        print(f"model  {model.url}  pid {model.process.pid}", file=sys.stderr)  # noqa: T201
         print(f"relay  {relay.url}  pid {relay.process.pid}  events in {RELAY_LOG}", file=sys.stderr)  # noqa: T201
         return await _run(command, relay.url, client_key)
     finally:
         if relay is not None:
             relay.signal(signal.SIGTERM)
             await relay.exited()
-        if model.returncode is None:
-            model.terminate()
-        await model.wait()
-
-
-async def _start_model(key: str) -> tuple[Process, str]:
-    # With "=", because a key may begin with a dash.
-    arguments = ("-m", "stage.realtime", "--port", "0", f"--key={key}", "--model", DEPLOYMENT)
-    model = await asyncio.create_subprocess_exec(sys.executable, *arguments, stdout=PIPE, start_new_session=True)
-    assert model.stdout is not None
-    line = await model.stdout.readline()
-    if not line:
-        await model.wait()
-        raise ReplicaError("the simulated model did not start")
-    return model, str(orjson.loads(line)["url"])
+        await model.stop()
 
 
 async def _run(command: Sequence[str], url: str, key: str) -> int:
@@ -81,7 +64,7 @@ def main() -> int:
     try:
         with RELAY_LOG.open("wb") as log:
             return asyncio.run(run(arguments.command, log))
-    except ReplicaError as error:
+    except (ModelError, ReplicaError) as error:
         print(f"stage.local: {error}", file=sys.stderr)  # noqa: T201
         return 1
 

@@ -47,7 +47,7 @@ def zero(evidence: Evidence) -> Check:
         return ZERO.unknown("Nothing scaled to zero.")
     waits = []
     for act in scaled:
-        app = evidence.app_at(act.at)
+        app = _scale(evidence, act)
         cooldown_s = app["cooldown_s"] if app else None
         last = _last_activity(evidence, act["revision"], act.at)
         if cooldown_s is not None and last is not None:
@@ -73,8 +73,7 @@ def no_effect(evidence: Evidence) -> Check:
     if gone:
         names = listed(sorted({str(act["revision"]) for act in gone}))
         return NO_EFFECT(False, f"{len(gone)} to zero", f"{names} scaled to zero although minReplicas is 1 or more.")
-    quiet_s, revision = max(_longest_quiet(evidence), default=(0.0, "any"))
-    cooldown_s = kept[-1]["cooldown_s"]
+    quiet_s, revision, cooldown_s = max(_longest_quiet(evidence), default=(0.0, "any", kept[-1]["cooldown_s"]))
     measured = f"never, {quiet_s:.0f} s quiet"
     if cooldown_s is None or quiet_s <= cooldown_s:
         said = f"Nothing scaled to zero; nothing was quiet for the {cooldown_s or 0:g} s of cooldownPeriod either."
@@ -107,8 +106,14 @@ def _to_zero(evidence: Evidence) -> Iterator[Act]:
 
 
 def _least(evidence: Evidence, act: Act) -> int | None:
-    app = evidence.app_at(act.at)
+    app = _scale(evidence, act)
     return app["min_replicas"] if app else None
+
+
+def _scale(evidence: Evidence, act: Act) -> Act | None:
+    """What the app was like when the act's revision was made: scale settings are a revision's own."""
+    made = [each.at for each in evidence.acts_of("revision.created") if each["revision"] == act["revision"]]
+    return evidence.app_at(made[0] if made else act.at)
 
 
 def _last_activity(evidence: Evidence, revision: str, before: float) -> float | None:
@@ -128,10 +133,12 @@ def _busy(evidence: Evidence, revision: str) -> Iterator[tuple[float, float]]:
             yield logged.connected, logged.closed
 
 
-def _longest_quiet(evidence: Evidence) -> Iterator[tuple[float, str]]:
-    """Of each revision, between ready and deactivated."""
+def _longest_quiet(evidence: Evidence) -> Iterator[tuple[float, str, float | None]]:
+    """Of each revision that keeps a replica, between ready and deactivated; with its cooldownPeriod."""
     for act in evidence.acts_of("revision.ready"):
-        revision = act["revision"]
+        revision, scale = act["revision"], _scale(evidence, act)
+        if not scale or not scale["min_replicas"]:
+            continue
         ends = [
             each.at
             for each in evidence.acts_of("revision.deactivated", "stage.stopped")
@@ -142,4 +149,4 @@ def _longest_quiet(evidence: Evidence) -> Iterator[tuple[float, str]]:
         for start, until in sorted([*_busy(evidence, revision), (end, end)]):
             longest = max(longest, min(start, end) - quiet_from)
             quiet_from = max(quiet_from, until)
-        yield longest, revision
+        yield longest, revision, scale["cooldown_s"]

@@ -107,6 +107,20 @@ def test_a_cooldown_that_was_not_put_to_the_test_is_inconclusive(tmp_path: Path)
     assert "nothing was quiet for the 300 s" in check.sentence
 
 
+def test_a_revision_goes_by_the_scale_it_was_made_with(tmp_path: Path) -> None:
+    lines = app(min_replicas=0, cooldown_s=20)
+    lines.act(0, "revision.created", app="rtproxy", revision=BLUE)
+    lines.opened(1, 1)
+    lines.closed(10, 1)
+    lines.app(20, min_replicas=1, cooldown_s=300)
+    lines.act(31, "revision.scaled", app="rtproxy", revision=BLUE, replicas_from=1, replicas_to=0, reason="cooldown")
+
+    checks = judged(lines, tmp_path)
+
+    assert checks["cooldown.zero"].status == "pass"
+    assert checks["cooldown.no_effect"].status == "inconclusive"
+
+
 def test_scaling_to_zero_in_spite_of_min_replicas_fails(tmp_path: Path) -> None:
     lines = app(min_replicas=1)
     lines.opened(1, 1)

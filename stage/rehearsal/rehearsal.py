@@ -1,0 +1,128 @@
+"""What a scenario can do on a stage that stands: hold calls, run a play, type az, wait."""
+
+import asyncio
+import json
+import os
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from stage.azure import RESOURCE_GROUP, Stage
+from stage.rehearsal.processes import lines, running
+from stage.rehearsal.steps import Steps
+from stage.seed import APP
+from stage.timeline import Act
+
+ROOT = Path(__file__).parents[2]
+PLAYBOOKS = ROOT / "playbooks"
+LONGEST_HOLD_S = 3600
+OPENED_DEADLINE_S = 60.0
+LOOK_EVERY_S = 0.2
+
+
+class Unexpected(Exception):
+    """The rehearsal cannot go on, or what happened is not what the scenario is about; the message says why."""
+
+
+class Rehearsal:
+    """One scenario under way. Its methods do one thing each and may run one at a time, beside `calls`."""
+
+    def __init__(self, stage: Stage, steps: Steps, connections: int) -> None:
+        self.stage = stage
+        self.steps = steps
+        self.connections = connections
+        self._environ = os.environ | stage.environ | {"PYTHONUNBUFFERED": "1"}
+        self._out = stage.out
+
+    @asynccontextmanager
+    async def calls(self, *flags: str, record: str = "hold.jsonl") -> AsyncIterator[Process]:
+        """Calls held through the gateway while the block runs; every one has opened when it begins."""
+        path = self._out / record
+        fixed = ("--record", str(path), "--connections", str(self.connections), "--duration", str(LONGEST_HOLD_S))
+        command = (sys.executable, "-m", "clients.hold", self.stage.environment.gateway_url, *fixed, *flags)
+        async with running(command, self._environ, self._out / "hold.log") as hold:
+            with self.steps.step(f"{self.connections} calls open through the gateway"):
+                await self._opened(hold, path)
+            yield hold
+
+    async def _opened(self, hold: Process, record: Path) -> None:
+        try:
+            async with asyncio.timeout(OPENED_DEADLINE_S):
+                while (opened := _count(record, '"observation":"opened"')) < self.connections:
+                    if hold.returncode is not None:
+                        raise Unexpected(f"the hold ended early, see {self._out / 'hold.log'}")
+                    self.steps.now(f"{opened} of {self.connections} calls open through the gateway")
+                    await asyncio.sleep(LOOK_EVERY_S)
+        except TimeoutError:
+            raise Unexpected(f"only {opened} of {self.connections} calls opened in {OPENED_DEADLINE_S:g} s") from None
+
+    async def play(self, playbook: str, variables: Mapping[str, Any], *, succeeds: bool = True) -> None:
+        """Runs a play as an operator would. Raises Unexpected when it ends otherwise than it should."""
+        inventory = str(PLAYBOOKS / "inventories" / "stage.yml")
+        command = (
+            "ansible-playbook",
+            "-i",
+            inventory,
+            str(PLAYBOOKS / playbook),
+            "--extra-vars",
+            json.dumps({**variables, "run_dir": str(self._out / "rollout")}),
+        )
+        environ = self._environ | {
+            # Nothing goes into the home directory, and ansible wants UTF-8.
+            "ANSIBLE_HOME": str(self._out / "ansible"),
+            "ANSIBLE_NOCOLOR": "1",
+            "LC_ALL": "C.UTF-8",
+        }
+        title = f"ansible-playbook {playbook}"
+        log = self._out / "play.log"
+        with self.steps.step(title):
+            code = await lines(command, environ, log, lambda line: self._show(title, line))
+            if (code == 0) is not succeeds:
+                raise Unexpected(f"{title} ended {code}, {'0' if succeeds else 'a failure'} was to come: see {log}")
+
+    def _show(self, title: str, line: str) -> None:
+        if line.startswith("TASK ["):
+            self.steps.now(f"{title}: {line[6:].partition(']')[0]}")
+
+    async def az(self, *words: str) -> Any:
+        """What an ``az`` command on the app answers, parsed. Raises Unexpected with az's own words when it fails."""
+        command = ("az", *words, "--name", APP, "--resource-group", RESOURCE_GROUP, "--output", "json")
+        process = await asyncio.create_subprocess_exec(*command, env=self._environ, stdout=PIPE, stderr=PIPE)
+        answer, said = await process.communicate()
+        if process.returncode:
+            raise Unexpected(f"az {' '.join(words)}: {said.decode(errors='replace').strip()}")
+        return json.loads(answer or "null")
+
+    async def lasting(self, seconds: float, title: str) -> None:
+        """Lets the calls live for so long."""
+        with self.steps.step(title):
+            await asyncio.sleep(seconds)
+
+    async def until(self, title: str, within_s: float, act: Act, **fields: Any) -> None:
+        """Until the platform has done that. Raises Unexpected when it did not come to pass in time."""
+        with self.steps.step(title):
+            try:
+                async with asyncio.timeout(within_s):
+                    await self.stage.timeline.until(act, **fields)
+            except TimeoutError:
+                raise Unexpected(f"{title}: {act} did not come in {within_s:g} s") from None
+
+    async def judge(self, expected: dict[str, str]) -> int:
+        """Prints the verdict, writes verdict.json and report.html; 0 when every check came out as it should."""
+        expectations = [word for name, status in expected.items() for word in ("--expect", f"{name}={status}")]
+        verdict = self._out / "verdict.json"
+        code = await self._run("clients.verdict", str(self._out), "--json", str(verdict), *expectations)
+        report = self._out / "report.html"
+        drawn = await self._run("clients.report", str(self._out), "--verdict", str(verdict), "--out", str(report))
+        return code or drawn
+
+    async def _run(self, module: str, *arguments: str) -> int:
+        process = await asyncio.create_subprocess_exec(sys.executable, "-m", module, *arguments, env=self._environ)
+        return await process.wait()
+
+
+def _count(record: Path, mark: str) -> int:
+    return record.read_text().count(mark) if record.exists() else 0

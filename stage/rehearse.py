@@ -1,0 +1,92 @@
+"""``python -m stage.rehearse``: one scenario on a stage of its own, a verdict, a report, an exit code."""
+
+import argparse
+import asyncio
+import signal
+import sys
+import time
+from contextlib import AsyncExitStack, suppress
+from pathlib import Path
+
+from stage.__main__ import how_to_use
+from stage.azure import Stage
+from stage.rehearsal.rehearsal import Rehearsal, Unexpected
+from stage.rehearsal.scenarios import SCENARIOS, Scenario
+from stage.rehearsal.steps import Steps
+
+NO_STAGE, INTERRUPTED = 3, 130
+
+EXIT_CODES = """
+exit code:
+  0 the verdict is the one the scenario should have, 1 it is another, or the rehearsal broke off, 2 bad arguments,
+  3 the stage could not be set up, 130 interrupted
+"""
+
+
+async def rehearse(name: str, out: Path, connections: int, keep: bool) -> int:
+    """Sets up the stage, runs the scenario, judges; the exit code. Nothing is left running, whatever happens."""
+    scenario = SCENARIOS[name]
+    steps = Steps()
+    steps.say(f"{name}: {scenario.about}")
+    async with AsyncExitStack() as stack:
+        with steps.step("the stage stands: model, Envoy, replicas, ARM"):
+            stage = Stage(out, scenario.seed, gateway=scenario.gateway, model_options=scenario.model_options)
+            await stack.enter_async_context(stage)
+        code = await _play(Rehearsal(stage, steps, connections), scenario)
+        steps.say(f"report: {out / 'report.html'}")
+        if keep:
+            steps.say(how_to_use(stage))
+            await asyncio.Event().wait()
+    return code
+
+
+async def _play(rehearsal: Rehearsal, scenario: Scenario) -> int:
+    try:
+        await scenario.script(rehearsal)
+    except Unexpected as surprise:
+        rehearsal.steps.say(f"rehearsal broke off: {surprise}")
+        await rehearsal.judge({})
+        return 1
+    return await rehearsal.judge(dict(scenario.expected))
+
+
+async def _until_interrupted(name: str, out: Path, connections: int, keep: bool) -> int:
+    task = asyncio.create_task(rehearse(name, out, connections, keep))
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    with suppress(asyncio.CancelledError):
+        return await task
+    return INTERRUPTED
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="nox -s rehearse --",
+        description="A rollout rehearsed on this machine: real az, real Ansible, real Envoy, a simulated model.",
+        epilog="scenarios:\n" + "\n".join(f"  {name:16}{each.about}" for name, each in SCENARIOS.items()) + EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--scenario", choices=SCENARIOS, default="rollout", metavar="NAME", help="one of those below (%(default)s)")
+    add("--connections", type=_calls, default=20, metavar="N", help="calls held (%(default)s)")
+    add("--out", type=Path, metavar="DIR", help="what it writes (rehearsals/SCENARIO-TIME)")
+    add("--keep", action="store_true", help="leave the stage up after the verdict, until Ctrl-C")
+    given = parser.parse_args()
+    out = given.out or Path("rehearsals", f"{given.scenario}-{time.strftime('%Y%m%d-%H%M%S')}")
+    if out.exists() and any(out.iterdir()):
+        parser.error(f"--out {out} is not empty: a verdict reads all that is in it")
+    try:
+        return asyncio.run(_until_interrupted(given.scenario, out.absolute(), given.connections, given.keep))
+    except (OSError, RuntimeError) as error:
+        sys.stderr.write(f"rehearse: the stage could not be set up: {error}\n")
+        return NO_STAGE
+
+
+def _calls(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 1000:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of calls: 1-1000")
+    return int(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
