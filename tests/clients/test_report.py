@@ -1,8 +1,6 @@
 """The report as a command, and as a browser shows it: one file, no network, no script error."""
 
-import os
 import re
-import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -10,18 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.browser import DEADLINE_S, needs_chromium, picture, traces
 from tests.clients.lines import BLUE, GREEN, Lines, rollout
-
-DEADLINE_S = 50
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-WATCH = """<script>
-window.onerror = (message) => document.documentElement.setAttribute("data-error", message);
-window.addEventListener("load", () => setTimeout(() => {
-  const drawing = document.querySelector(".plotly-graph-div");
-  const traces = drawing.data.map((trace) => `${trace.name}:${trace.type}:${trace.x.length}`);
-  document.documentElement.setAttribute("data-traces", traces.join("|"));
-}, 500));
-</script>"""
 
 
 def draw(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -34,15 +22,6 @@ def drawn(lines: Lines, folder: Path) -> str:
     result = draw(lines.write(folder / "run"), "--out", out)
     assert (result.returncode, result.stdout, result.stderr) == (0, f"{out}\n", "")
     return out.read_text()
-
-
-def browse(page: Path, *options: str) -> str:
-    """What Chromium has after it has run the page; it may reach no network."""
-    assert CHROMIUM
-    quiet = ("--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update")
-    command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", *quiet, "--disable-sync", "--hide-scrollbars"]
-    command += [f"--user-data-dir={page.parent / 'chromium'}", "--virtual-time-budget=8000", *options, page.as_uri()]
-    return subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE_S, check=True).stdout
 
 
 class Words(HTMLParser):
@@ -128,27 +107,16 @@ def test_exit_codes_say_what_is_wanted(tmp_path: Path, arguments: tuple[str, ...
     assert complaint in result.stderr
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no chromium on PATH")
+@needs_chromium
 @pytest.mark.parametrize(("calls", "least"), [(20, 60), (200, 600)])
 def test_a_browser_draws_every_session_without_an_error(tmp_path: Path, calls: int, least: int) -> None:
-    """The page is kept, with a picture of it, where RTPROXY_ARTIFACTS says."""
-    page = drawn(rollout(calls, cut=3), tmp_path)
-    watched = tmp_path / "watched.html"
-    watched.write_text(page.replace("</title>", f"</title>{WATCH}", 1))
+    drawn(rollout(calls, cut=3), tmp_path)
+    page = tmp_path / "report.html"
 
-    dom = browse(watched, "--dump-dom")
+    found = traces(page)
 
-    assert 'data-error="' not in dom
-    found = re.search(r'data-traces="([^"]*)"', dom)
-    assert found, "the figure was not drawn"
-    traces = [trace.split(":") for trace in found[1].split("|")]
-    bars = {name: int(count) for name, kind, count in traces if kind == "bar"}
+    bars = {name: int(count) for name, kind, count in found if kind == "bar"}
     assert set(bars) == {BLUE, GREEN}
     assert sum(bars.values()) >= least
-    assert ["cut", "scatter", "3"] in traces
-
-    kept = Path(os.environ.get("RTPROXY_ARTIFACTS", tmp_path))
-    kept.mkdir(parents=True, exist_ok=True)
-    picture = kept / f"report-{calls}.png"
-    browse(tmp_path / "report.html", f"--screenshot={picture}", "--window-size=1400,2600")
-    assert picture.stat().st_size > 50_000
+    assert ["cut", "scatter", "3"] in found
+    assert picture(page, f"report-{calls}", tmp_path).stat().st_size > 50_000

@@ -15,6 +15,9 @@ from pydantic import BaseModel
 
 from stage.gpt.options import Options
 from stage.realtime import make_app
+from tests.stage.apps import stage_for as stage_for
+from tests.stage.rig import az as az
+from tests.stage.rig import rig as rig
 
 KEY = "model-key"
 DEADLINE_S = 10.0

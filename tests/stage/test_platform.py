@@ -10,7 +10,6 @@ import orjson
 import pytest
 
 from tests.stage.apps import DEADLINE_S, NAME, SECRET, StageFactory, alive, environ, properties, share
-from tests.stage.apps import stage_for as stage_for
 from tests.stage.conftest import ModelFactory
 
 BLUE, GREEN = f"{NAME}--blue", f"{NAME}--green"

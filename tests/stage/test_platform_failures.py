@@ -15,7 +15,6 @@ import pytest
 from stage.platform import Environment
 from stage.timeline import Timeline
 from tests.stage.apps import BRISK, DEADLINE_S, NAME, SECRET, StageFactory, alive, eventually, properties, share
-from tests.stage.apps import stage_for as stage_for
 from tests.stage.conftest import ModelFactory
 
 BLUE, GREEN = f"{NAME}--blue", f"{NAME}--green"

@@ -7,7 +7,6 @@ import pytest
 
 from stage.platform import Rejected
 from tests.stage.apps import NAME, StageFactory, properties, share
-from tests.stage.apps import stage_for as stage_for
 
 BLUE, GREEN = f"{NAME}--blue", f"{NAME}--green"
 

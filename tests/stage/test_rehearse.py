@@ -1,7 +1,6 @@
 """Whole rehearsals: real az, real Ansible, real Envoy, and the verdict that the scenario should have."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -13,6 +12,7 @@ from subprocess import PIPE, STDOUT, Popen
 import pytest
 
 from stage.rehearsal.scenarios import SCENARIOS
+from tests.browser import CHROMIUM, picture, traces
 
 TELLING = ("rollout", "bad-green", "stuck-calls")
 """What every run of the suite rehearses; `nox -s nightly` rehearses the rest too."""
@@ -71,7 +71,6 @@ def rehearsed(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Callable[[str], Rehearsing]]:
     """The scenarios that were asked for. The telling ones run side by side: most of a rehearsal is waiting."""
-    kept = os.environ.get("RTPROXY_ARTIFACTS")
     chosen = [
         item.callspec.params["name"]
         for item in request.session.items
@@ -80,8 +79,7 @@ def rehearsed(
     running: dict[str, Rehearsing] = {}
 
     def start(name: str) -> Rehearsing:
-        out = Path(kept) / name if kept else tmp_path_factory.mktemp(name) / "out"
-        running[name] = Rehearsing(name, out, "--connections", "10")
+        running[name] = Rehearsing(name, tmp_path_factory.mktemp(name) / "out", "--connections", "10")
         return running[name]
 
     for name in TELLING:
@@ -103,8 +101,12 @@ def test_a_scenario_ends_with_the_verdict_it_should(rehearsed: Callable[[str], R
     found = {check["name"]: check["status"] for check in verdict["checks"]}
     assert {check: found.get(check) for check in SCENARIOS[name].expected} == dict(SCENARIOS[name].expected)
     assert verdict["headline"] in " ".join(said.split())
-    assert "plotly" in (rehearsing.out / "report.html").read_text()
     assert gone(rehearsing)
+    report = rehearsing.out / "report.html"
+    if CHROMIUM is not None:
+        assert "bar" in {kind for _, kind, _ in traces(report)}
+        picture(report, f"rehearsal-{name}", rehearsing.out)
+    assert "plotly" in report.read_text()
 
 
 @pytest.mark.timeout(120)

@@ -11,7 +11,6 @@ from stage.platform.scaling import Scaler
 from stage.platform.template import Scale
 from stage.platform.unverified import Timing, Unverified
 from tests.stage.apps import DEADLINE_S, NAME, SECRET, StageFactory, eventually, properties
-from tests.stage.apps import stage_for as stage_for
 from tests.stage.conftest import ModelFactory
 
 BLUE = f"{NAME}--blue"

@@ -1,0 +1,154 @@
+"""What is around an app, as the real az sees it: images, deployments, groups."""
+
+import io
+import json
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from stage.arm.ids import SUBSCRIPTION
+from tests.stage.rig import APP, SECRET, Az, Rig, bearer, template
+
+pytestmark = [pytest.mark.timeout(120), pytest.mark.asyncio(loop_scope="module")]
+
+
+class TestImages:
+    @pytest.fixture
+    def context(self, tmp_path: Path) -> Callable[[str], str]:
+        """Writes a Containerfile beside one source; the arguments for a build of it."""
+
+        def write(text: str) -> str:
+            folder = tmp_path / "context"
+            folder.mkdir(exist_ok=True)
+            (folder / "setup.cfg").write_text("[metadata]\n")
+            (folder / "Containerfile").write_text(text)
+            return f"-r rehearsal -f {folder}/Containerfile {folder}"
+
+        return write
+
+    async def test_a_built_image_is_in_the_registry_and_runs(
+        self, rig: Rig, az: Az, context: Callable[[str], str]
+    ) -> None:
+        arguments = context("# relay\nFROM python:3.13-slim\nCOPY setup.cfg \\\n  ./\nRUN pip install .\n")
+        log = (await az.run(f"acr build -t rtproxy:2 {arguments}")).printed
+        assert "Step 2/3 : COPY setup.cfg ./" in log.replace("    ", " ").replace("  ", " ")
+        assert await az("acr repository show-tags -n rehearsal --repository rtproxy") == ["2"]
+        assert "rtproxy" in await az("acr repository list -n rehearsal")
+        server = (await az("acr show -n rehearsal"))["loginServer"]
+        await az(APP.format("update") + f"--revision-suffix green --image {server}/rtproxy:2")
+        error = await az.refused(APP.format("update") + f"--revision-suffix red --image {server}/rtproxy:3")
+        assert "MANIFEST_UNKNOWN" in error
+
+    async def test_a_source_outside_of_the_context_fails_the_build(
+        self, rig: Rig, az: Az, context: Callable[[str], str]
+    ) -> None:
+        arguments = context("FROM scratch\nCOPY missing .\n")
+        answer = await az.run(f"acr build -t other:2 {arguments}")
+        assert (answer.code, "COPY failed: file not found in build context" in answer.printed) == (1, True)
+        assert "not known" in await az.refused("acr repository show-tags -n rehearsal --repository other")
+
+    async def test_a_build_without_logs_ends_as_its_run_did(
+        self, rig: Rig, az: Az, context: Callable[[str], str]
+    ) -> None:
+        run = await az(f"acr build --no-logs -t quiet:1 {context('FROM scratch')}")
+        assert run["status"] == "Succeeded"
+        run = await az(f"acr build --no-logs -t quiet:2 {context('RUN true')}")
+        assert run["status"] == "Failed"
+
+    async def test_a_containerfile_that_is_not_in_the_context_fails_the_run(self, rig: Rig) -> None:
+        """az itself would not send such a context, so it is sent by hand."""
+        async with aiohttp.ClientSession(headers=await bearer(rig)) as client:
+            registry = "/providers/Microsoft.ContainerRegistry/registries/rehearsal"
+            url = f"{rig.arm.url}/subscriptions/{SUBSCRIPTION}/resourceGroups/rehearsal{registry}"
+            async with client.post(f"{url}/listBuildSourceUploadUrl", ssl=False) as answer:
+                place = await answer.json()
+            archive = io.BytesIO()
+            tarfile.open(fileobj=archive, mode="w:gz").close()
+            async with client.put(place["uploadUrl"], data=archive.getvalue(), ssl=False) as answer:
+                assert answer.status == 201
+            build = {
+                "type": "DockerBuildRequest",
+                "sourceLocation": place["relativePath"],
+                "dockerFilePath": "Containerfile",
+            }
+            async with client.post(f"{url}/scheduleRun", json=build, ssl=False) as answer:
+                run = (await answer.json())["properties"]["runId"]
+        assert b"open Containerfile: no such file" in rig.registry.runs[run].log
+        assert not rig.registry.runs[run].succeeded
+
+    async def test_a_login_gives_a_token_for_the_registry(self, rig: Rig, az: Az) -> None:
+        login = await az("acr login -n rehearsal --expose-token")
+        assert login["loginServer"] == rig.registry.login_server
+        assert login["accessToken"]
+
+
+class TestDeployments:
+    async def test_what_if_tells_what_would_change_and_changes_nothing(self, rig: Rig, az: Az, tmp_path: Path) -> None:
+        file = template(tmp_path / "main.json")
+        command = f"deployment group what-if -g rehearsal --no-pretty-print --template-file {file} --parameters suffix="
+        (change,) = (await az(command + "green"))["changes"]
+        assert change["changeType"] == "Modify"
+        assert [each["path"] for each in change["delta"]] == ["properties.template.revisionSuffix"]
+        assert SECRET not in json.dumps(change)
+        (same,) = (await az(command + "blue"))["changes"]
+        assert same["changeType"] == "NoChange"
+        assert list(rig.environment.apps["rtproxy"].revisions) == ["rtproxy--blue"]
+
+    async def test_a_deployment_that_fails_tells_why(self, rig: Rig, az: Az, tmp_path: Path) -> None:
+        file = template(tmp_path / "main.json")
+        rig.arm.faults.fail_next("no room in this region")
+        error = await az.refused(
+            f"deployment group create -g rehearsal -n d --template-file {file} --parameters suffix=green"
+        )
+        assert "no room in this region" in error
+        shown = await az("deployment group show -g rehearsal -n d")
+        assert shown["properties"]["provisioningState"] == "Failed"
+        assert "d" in [each["name"] for each in await az("deployment group list -g rehearsal")]
+
+    async def test_another_type_of_resource_is_refused_by_name(self, rig: Rig, az: Az, tmp_path: Path) -> None:
+        file = template(tmp_path / "main.json", type="Microsoft.Storage/storageAccounts")
+        error = await az.refused(
+            f"deployment group validate -g rehearsal --template-file {file} --parameters suffix=green"
+        )
+        assert "Microsoft.Storage/storageAccounts" in error
+
+    async def test_an_expression_the_stage_cannot_evaluate_is_refused_by_name(
+        self, rig: Rig, az: Az, tmp_path: Path
+    ) -> None:
+        file = template(tmp_path / "main.json", tags={"id": "[uniqueString('x')]"})
+        error = await az.refused(
+            f"deployment group create -g rehearsal --template-file {file} --parameters suffix=green"
+        )
+        assert "[uniqueString('x')]" in error
+        assert list(rig.environment.apps["rtproxy"].revisions) == ["rtproxy--blue"]
+
+
+class TestGroups:
+    async def test_a_group_is_made_found_and_deleted(self, rig: Rig, az: Az) -> None:
+        await az("group create -n other -l eastus2 --tags by=hand")
+        assert (await az("group show -n other"))["tags"] == {"by": "hand"}
+        assert await az("group exists -n OTHER")
+        assert [each["name"] for each in await az("group list")] == ["rehearsal", "other"]
+        await az("group delete -n other --yes")
+        assert not await az("group exists -n other")
+
+    async def test_deleting_the_group_ends_its_apps(self, rig: Rig, az: Az) -> None:
+        await az("group delete -n rehearsal --yes")
+        assert rig.environment.apps == {}
+        assert await az("resource list") == []
+        await az("group create -n rehearsal -l eastus2")
+
+    async def test_resources_are_listed_by_group_and_type(self, rig: Rig, az: Az) -> None:
+        names = [each["name"] for each in await az("resource list -g rehearsal")]
+        assert names == ["rehearsal", "rehearsal", "rtproxy"]
+        (registry,) = await az("resource list --resource-type Microsoft.ContainerRegistry/registries")
+        assert registry["name"] == "rehearsal"
+
+    async def test_the_environment_is_internal_and_tells_its_domain(self, rig: Rig, az: Az) -> None:
+        (environment,) = await az("containerapp env list -g rehearsal")
+        assert environment == await az("containerapp env show -n rehearsal -g rehearsal")
+        assert environment["properties"]["defaultDomain"] == "stage.localhost"
+        assert environment["properties"]["vnetConfiguration"]["internal"]
