@@ -13,6 +13,8 @@ nox.options.default_venv_backend = "venv"
 LOCK = "constraints.txt"
 CODE = ("rtproxy", "clients", "stage", "playbooks", "tests", "noxfile.py")
 EVERYTHING = ".[clients,report,rollout,stage,test]"
+# Most of a test of real processes is waiting: three at a time keep two cores busy, and a file's tests stay in order.
+SIDE_BY_SIDE = ("--numprocesses", "3", "--dist", "loadfile")
 
 
 # nox has no word for "the interpreter at hand unless --python names another".
@@ -23,7 +25,7 @@ ASKED = any(each.startswith(("-p", "--python")) for each in takewhile(lambda eac
 def tests(session: nox.Session) -> None:
     """The whole suite; arguments go to pytest. Another interpreter: nox -s tests --python 3.13"""
     install(session, EVERYTHING)
-    session.run("python", "-m", "pytest", *session.posargs)
+    session.run("python", "-m", "pytest", *SIDE_BY_SIDE, *session.posargs)
 
 
 @nox.session

@@ -8,6 +8,7 @@ import pytest
 
 from rtproxy import events, settings
 from rtproxy.closing import ENDINGS
+from stage.rehearsal.scenarios import SCENARIOS
 
 ROOT = Path(__file__).parents[1]
 README, JAPANESE = (ROOT / name for name in ("README.md", "README.ja.md"))
@@ -53,3 +54,15 @@ def test_the_endings_table_has_every_code_a_leg_may_get(readme: Path) -> None:
         assert f"`{ending.ended_by}`" in text, cause
         for code in (ending.client_code, ending.upstream_code):
             assert code is None or str(code) in text, cause
+
+
+@BOTH
+def test_the_scenarios_table_lists_every_scenario(readme: Path) -> None:
+    documented = [re.findall(r"^`([\w-]+)`$", row[0]) for row in rows(readme)]
+    assert [name for found in documented for name in found if name in SCENARIOS] == list(SCENARIOS)
+
+
+@BOTH
+def test_the_picture_is_there(readme: Path) -> None:
+    (picture,) = re.findall(r"!\[[^]]+\]\(([^)]+)\)", readme.read_text())
+    assert (ROOT / picture).stat().st_size > 50_000
