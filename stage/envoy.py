@@ -28,8 +28,6 @@ _TAKEN_TIMEOUT_S = 5.0
 _ASK_AGAIN_S = 0.002
 """Envoy announces nothing, so its admin endpoint is asked; a change takes it about 1 ms."""
 _STOP_TIMEOUT_S = 5.0
-_SOCKET_PATH_MAX = 100
-"""The kernel's limit is 107 bytes."""
 
 
 class EnvoyError(RuntimeError):
@@ -43,14 +41,12 @@ class Envoy:
         self.root = root.resolve()
         self._versions = itertools.count(1)
         self._process: Process | None = None
-        self._admin = self.root / "admin.sock"
-        self._short: tempfile.TemporaryDirectory[str] | None = None
+        # Not below the root: a socket's path has 107 bytes at most, and no image builder takes one in its context.
+        self._hidden = tempfile.TemporaryDirectory(prefix="stage-")
+        self._admin = Path(self._hidden.name) / "admin.sock"
 
     async def __aenter__(self) -> Self:
         (self.root / "xds").mkdir(parents=True, exist_ok=True)
-        if len(str(self._admin)) > _SOCKET_PATH_MAX:
-            self._short = tempfile.TemporaryDirectory(prefix="stage-")
-            self._admin = Path(self._short.name) / "admin.sock"
         self._http = aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(self._admin)))
         return self
 
@@ -63,8 +59,7 @@ class Envoy:
             except TimeoutError:
                 self._process.kill()
                 await self._process.wait()
-        if self._short is not None:
-            self._short.cleanup()
+        self._hidden.cleanup()
 
     def source(self, name: str) -> Document:
         """How a part of the configuration says that its resources are those ``put`` under ``name``."""

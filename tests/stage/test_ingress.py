@@ -246,6 +246,13 @@ async def test_a_long_run_directory_is_no_matter(
     assert await who(http, ingress.port) == "blue"
 
 
+async def test_only_files_lie_in_the_run_directory_so_that_an_image_builder_can_read_past_it(
+    ingress_for: Open, tmp_path: Path
+) -> None:
+    await ingress_for({BLUE: []})
+    assert [path for path in tmp_path.rglob("*") if not (path.is_file() or path.is_dir())] == []
+
+
 async def test_an_envoy_that_is_not_installed_is_named_with_the_cure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
