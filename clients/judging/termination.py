@@ -132,11 +132,15 @@ def _ended_by(session: Session, evidence: Evidence, *sides: str) -> bool:
 
 
 def _in_a_turn(session: Session, evidence: Evidence) -> str | None:
-    """In words, None between two turns. Harness and relay may differ for as long as a frame is on its way."""
+    """In words, None between two turns.
+
+    The relay's word counts where the caller had given up waiting for an answer. Of speech that has only just begun it
+    may have heard behind its own Close.
+    """
     end, logged = session.end, evidence.logged.get(session.id or "")
     assert end is not None
-    by_relay = logged.turn if logged and logged.ended_by == "drain" and logged.turn != "quiet" else None
-    if not end.in_a_turn and by_relay is None:
+    by_relay = logged.turn if logged and logged.ended_by == "drain" and end.turn == "idle" else "quiet"
+    if not end.in_a_turn and by_relay == "quiet":
         return None
     cut = [
         turn
