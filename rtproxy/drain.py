@@ -3,8 +3,11 @@
 The budget, all inside RTPROXY_DRAIN_SECONDS, which is less than the platform's grace period:
 
     0        lame   calls are still admitted: a balancer learns late that this replica is not ready
-    lame     late   quiet calls close one by one, evenly spread; a call in a turn closes when its turn ends
+    lame     turns  quiet calls close one by one, evenly spread
+    turns    late   only calls in a turn are left, and have the time to end it
     late     end    what is left is closed in its turn, and the last Closes are answered
+
+At any time a call whose turn ends closes there: its answer is being listened to, and nobody speaks.
 """
 
 import asyncio
@@ -17,6 +20,9 @@ from rtproxy.live import Live
 LAME_S = 3.0
 LAME_SHARE = 0.25
 """Upgrades are accepted for the first 3 s, at most a quarter of the window."""
+TURN_S = 15.0
+TURN_SHARE = 0.3
+"""From the last quiet call's end to the deadline: a turn that began while its call waited may take this long."""
 CLOSING_S = 2.0
 CLOSING_SHARE = 0.2
 """What is kept for the Closes at the deadline."""
@@ -31,15 +37,15 @@ async def drain(live: Live, admission: Admission, log: Log, window_s: float) -> 
     log("drain.started", sessions=len(live), quiet=live.quiet, window_s=window_s)
     reporting = asyncio.create_task(_report(live, log, started))
     try:
-        # 1. Not ready any more; who is in a turn closes when it ends.
+        # 1. Not ready any more; from now on the end of a turn is the end of its call.
         admission.door = Door.DRAINING
-        for session in tuple(live.sessions):
-            if not session.quiet:
-                session.retire()
+        _retire_after_turn(live)
         await asyncio.sleep(lame_s)
         # 2. Nobody comes in; who is quiet closes, one by one.
         admission.door = Door.SHUT
-        await _retire_spread(live, late_s - lame_s)
+        _retire_after_turn(live)
+        closing_s = late_s - lame_s
+        await _retire_spread(live, closing_s - min(TURN_S, closing_s * TURN_SHARE))
         await live.emptied(started + late_s - time.monotonic())
         # 3. The rest, wherever their turn is.
         for session in tuple(live.sessions):
@@ -50,9 +56,14 @@ async def drain(live: Live, admission: Admission, log: Log, window_s: float) -> 
     log("drain.completed", sessions=len(live) if left else 0, duration_s=round(time.monotonic() - started, 3))
 
 
+def _retire_after_turn(live: Live) -> None:
+    for session in tuple(live.sessions):
+        session.retire_after_turn()
+
+
 async def _retire_spread(live: Live, span_s: float) -> None:
-    """Retires every session, the quiet ones first in the order they came, evenly over ``span_s`` seconds."""
-    waiting = sorted(live.sessions, key=lambda session: (not session.quiet, session.started))
+    """Retires the quiet sessions in the order they came, evenly over ``span_s`` seconds."""
+    waiting = sorted((session for session in live.sessions if session.quiet), key=lambda session: session.started)
     gap_s = span_s / max(1, len(waiting))
     for session in waiting:
         session.retire()

@@ -118,6 +118,17 @@ class Session:
         self.turns.on_change = self._retire_soon
         self._retire_if_quiet()
 
+    def retire_after_turn(self) -> None:
+        """As `retire` for a call in a turn, and for a quiet one when it gets into its next. Idempotent."""
+        if self.quiet:
+            self.turns.on_change = self._retire_in_turn
+        else:
+            self.retire()
+
+    def _retire_in_turn(self) -> None:
+        if not self.quiet:
+            self.retire()
+
     def _retire_soon(self) -> None:
         # The event that ended the turn is still on its way through the splice: it is to reach the client first.
         asyncio.get_running_loop().call_soon(self._retire_if_quiet)

@@ -121,6 +121,7 @@ async def test_a_hundred_calls_drain_in_order_spread_and_inside_the_window(
         gaps = [later - earlier for earlier, later in itertools.pairwise(order)]
         assert max(gaps) < 0.5, "evenly"
         assert order[-1] - order[0] > 3
+        assert order[-1] < 6.4 - 1, "a turn that began while its call waited has time to end before the deadline"
         assert min(held.closed_at for held in stuck) - started > 6, "at the deadline"
 
         summaries = [e for e in calls.replica.events if e["event"] == "connection.closed"]
@@ -131,6 +132,27 @@ async def test_a_hundred_calls_drain_in_order_spread_and_inside_the_window(
         assert names[:3] == ["proxy.started", "signal.received", "drain.started"]
         assert names[-2:] == ["drain.completed", "proxy.stopped"]
         assert "drain.progress" in names
+
+
+async def test_a_call_that_waits_for_its_end_is_closed_where_its_next_turn_ends(
+    replica_for: ReplicaFactory, upstream: RawServer, dial: Caller
+) -> None:
+    async with crowd(replica_for, upstream, dial, "8") as calls:
+        held = [await calls.call() for _ in range(10)]
+        last = held[-1]
+        await calls.sessions(busy=0)
+        started = time.monotonic()
+        calls.replica.signal(signal.SIGTERM)
+        await calls.replica.event("drain.started")
+        await last.model.send(TEXT, b'{"type":"session.created","session":{"id":"sess_1"}}')
+        await asyncio.gather(*held[0].ends)
+        await last.model.send(TEXT, CREATED)
+        await last.model.send(TEXT, DONE)
+        await asyncio.gather(*last.ends)
+        assert (last.code, last.last_text) == (1012, DONE)
+        assert 2.0 - 0.1 <= held[0].closed_at - started < 2.5, "no sooner than that: a greeting is no turn"
+        assert last.closed_at - started < 3, "its place in the spread comes after 4 s"
+        assert await calls.replica.exited() == 0
 
 
 async def test_upgrades_are_accepted_for_the_first_seconds_of_a_drain_and_refused_after(
