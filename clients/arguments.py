@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from clients.checks import Limits
-from clients.options import address, leave_if_any, not_understood, number
+from clients.options import add_way, leave_if_any, not_understood, number
 from clients.record import Record
 from clients.target import Target, target
 
@@ -124,14 +124,7 @@ def _parser(problems: list[str]) -> argparse.ArgumentParser:
     add("--model", default="gpt-realtime", help="deployment named in the URL where it names none")
     add("--key", help=f"the relay's client key; better in ${KEY_VARIABLE}, where no process list shows it")
     add("--key-header", choices=("authorization", "api-key"), default="authorization", help="where it goes")
-    add(
-        "--connect-to",
-        type=address("--connect-to", problems),
-        metavar="HOST:PORT",
-        help="dial this address whatever the URL says; Host and SNI stay the URL's",
-    )
-    add("--ca-file", metavar="PEM", help="trust these authorities instead of the system's")
-    add("--insecure", action="store_true", help="verify no certificate")
+    add_way(parser, problems)
     add("--record", metavar="FILE", help="append every observation as a JSON line")
     add("--json", action="store_true", help="print the summary as one JSON object")
     return parser

@@ -24,17 +24,24 @@ def number(flag: str, kind: type[int | float], least: float, problems: list[str]
     return check
 
 
-def address(flag: str, problems: list[str]) -> Callable[[str], Address | None]:
-    """An argparse type, as `number` is."""
+def add_way(parser: argparse.ArgumentParser, problems: list[str]) -> None:
+    """The options of whoever dials: `connect_to`, `ca_file`, `insecure`."""
 
-    def check(text: str) -> Address | None:
+    def address(text: str) -> Address | None:
         try:
             return Address.parse(text)
         except ValueError:
-            problems.append(f"{flag} wants the form HOST:PORT, with [ ] around an IPv6 address, not {text!r}")
+            problems.append(f"--connect-to wants the form HOST:PORT, with [ ] around an IPv6 address, not {text!r}")
             return None
 
-    return check
+    parser.add_argument(
+        "--connect-to",
+        type=address,
+        metavar="HOST:PORT",
+        help="dial this address whatever the URL says; Host and SNI stay the URL's",
+    )
+    parser.add_argument("--ca-file", metavar="PEM", help="trust these authorities instead of the system's")
+    parser.add_argument("--insecure", action="store_true", help="verify no certificate")
 
 
 def not_understood(words: Sequence[str]) -> list[str]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from yarl import URL
 
 from clients.address import Address
-from clients.options import address, leave_if_any, not_understood, number
+from clients.options import add_way, leave_if_any, not_understood, number
 from clients.record import Record
 from clients.target import PAGE_SCHEMES, base_url, whom_to_trust
 
@@ -107,14 +107,7 @@ def _parser(problems: list[str]) -> argparse.ArgumentParser:
     for flag, least, default, about in NUMBERS:
         kind_of = number(flag, float, least, problems)
         add(flag, type=kind_of, default=default, metavar="S", help=f"{about} (default {default:g})")
-    add(
-        "--connect-to",
-        type=address("--connect-to", problems),
-        metavar="HOST:PORT",
-        help="dial this address whatever the URL says; Host and SNI stay the URL's",
-    )
-    add("--ca-file", metavar="PEM", help="trust these authorities instead of the system's")
-    add("--insecure", action="store_true", help="verify no certificate")
+    add_way(parser, problems)
     add("--record", metavar="FILE", help="append every round as a JSON line")
     add("--json", action="store_true", help="print the result as one JSON object")
     return parser
