@@ -22,6 +22,8 @@ class Gateway:
     """The app whose name it puts into Host."""
     request_timeout_s: float = 3600.0
     """Of the backend setting. The usual 20-30 s cut calls; 3600 is what a relay is deployed with."""
+    idle_timeout_s: float = 240.0
+    """Of its public IP: 4 minutes, where `idleTimeoutInMinutes` does not say 5 to 30."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,7 +145,7 @@ class Ingress:
         static = {"route_config": {"name": "gateway", "virtual_hosts": [to_app]}}
         dynamic = {"rds": {"route_config_name": "ingress", "config_source": self._envoy.source("rds")}}
         return [
-            # What the request timeout means to a WebSocket: the longest silence.
-            listener("gateway", self.gateway_port, static, timeout_s),
+            # What both timeouts mean to a WebSocket: the longest silence.
+            listener("gateway", self.gateway_port, static, min(timeout_s, self._gateway.idle_timeout_s)),
             listener("ingress", self.port, dynamic, self._idle_timeout_s, affinity(self._cookie)),
         ]

@@ -70,9 +70,10 @@ def _a_timeout(session: Session, end: End, evidence: Evidence) -> Iterator[str]:
 
 def _timeouts(session: Session, evidence: Evidence) -> Iterator[tuple[float, str]]:
     stage = next(iter(evidence.acts_of("stage.started")), None)
-    gateway_s = stage["gateway_request_timeout_s"] if stage else None
-    if gateway_s and not session.to_revision:
-        yield float(gateway_s), "the gateway's request timeout"
+    if stage and not session.to_revision:
+        yield float(stage["gateway_request_timeout_s"]), "the gateway's request timeout"
+        if stage["gateway_idle_timeout_s"] < stage["ingress_idle_timeout_s"]:
+            yield float(stage["gateway_idle_timeout_s"]), "the idle timeout of the gateway's public IP"
     idle_s = stage["ingress_idle_timeout_s"] if stage else None
     yield float(idle_s or INGRESS_IDLE_S), "the ingress's idle timeout"
 

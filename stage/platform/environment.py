@@ -91,6 +91,7 @@ class Environment:
             ingress=self.ingress,
             domain=self.domain,
             gateway_request_timeout_s=self._gateway.request_timeout_s,
+            gateway_idle_timeout_s=self._gateway.idle_timeout_s,
             ingress_idle_timeout_s=self._unverified.ingress_idle_timeout_s,
         )
         return self

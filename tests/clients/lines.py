@@ -12,6 +12,7 @@ from clients.judging.check import Check
 from clients.reading import read
 
 BEGAN = datetime(2026, 9, 1, 12, tzinfo=UTC).timestamp()
+_TIMEOUTS = {"gateway_request_timeout_s": 120, "gateway_idle_timeout_s": 240, "ingress_idle_timeout_s": 240}
 BLUE, GREEN = "rtproxy--blue", "rtproxy--green"
 GATEWAY = "ws://127.0.0.1:8080/v1/realtime?model=gpt-realtime"
 Line = dict[str, Any]
@@ -111,9 +112,7 @@ class Lines:
 
     def stage(self, at: float = 0, **more: Any) -> None:
         about = {"gateway_url": "http://127.0.0.1:8080", "ingress": "127.0.0.1:8081", "domain": "stage.localhost"}
-        self.act(
-            at, "stage.started", **about | {"gateway_request_timeout_s": 120, "ingress_idle_timeout_s": 240} | more
-        )
+        self.act(at, "stage.started", **about | _TIMEOUTS | more)
 
     def app(self, at: float = 0, **more: Any) -> None:
         scale = {"min_replicas": 2, "max_replicas": 4, "cooldown_s": 20, "grace_s": 30}

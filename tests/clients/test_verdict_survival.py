@@ -104,6 +104,18 @@ def test_silence_as_long_as_the_gateways_timeout_is_laid_at_its_door(tmp_path: P
     assert sentence == "2 calls ended 1006 at 120 s without a frame: that is the gateway's request timeout."
 
 
+def test_silence_as_long_as_the_public_ip_allows_is_laid_at_its_door(tmp_path: Path) -> None:
+    lines = Lines()
+    lines.stage(gateway_request_timeout_s=3600, gateway_idle_timeout_s=200)
+    lines.hold()
+    lines.opened(1, 1)
+    lines.closed(201.3, 1, 1006)
+
+    sentence = judged(lines, tmp_path)["survival.cut"].sentence
+
+    assert sentence.endswith("200 s without a frame: that is the idle timeout of the gateway's public IP.")
+
+
 def test_a_call_that_chatted_was_not_cut_by_the_gateways_timeout(tmp_path: Path) -> None:
     lines = held()
     lines.opened(1, 1, logged=False)

@@ -157,11 +157,12 @@ async def test_the_gateway_puts_the_apps_name_into_host_and_the_callers_into_x_f
     assert (head["host"], head["x-forwarded-host"]) == (APP, "voice.example.com")
 
 
-async def test_the_gateways_timeout_cuts_a_silent_socket_and_neither_a_chatting_nor_a_pinging_one(
-    ingress_for: Open, replica_of: Callable[[str], Awaitable[Replica]], http: aiohttp.ClientSession
+@pytest.mark.parametrize("timeout", ["request_timeout_s", "idle_timeout_s"])
+async def test_the_gateways_timeouts_cut_a_silent_socket_and_neither_a_chatting_nor_a_pinging_one(
+    ingress_for: Open, replica_of: Callable[[str], Awaitable[Replica]], http: aiohttp.ClientSession, timeout: str
 ) -> None:
     blue = await replica_of("blue")
-    ingress = await ingress_for({BLUE: [blue.port]}, request_timeout_s=1.0)
+    ingress = await ingress_for({BLUE: [blue.port]}, **{timeout: 1.0})
     clock = asyncio.get_running_loop().time
     began = clock()
     (_, silent), (_, chatting), (_, pinging) = [await dial(http, ingress.gateway_port) for _ in range(3)]
@@ -250,7 +251,8 @@ async def test_only_files_lie_in_the_run_directory_so_that_an_image_builder_can_
     ingress_for: Open, tmp_path: Path
 ) -> None:
     await ingress_for({BLUE: []})
-    assert [path for path in tmp_path.rglob("*") if not (path.is_file() or path.is_dir())] == []
+    paths = await asyncio.to_thread(lambda: list(tmp_path.rglob("*")))
+    assert [path for path in paths if not (path.is_file() or path.is_dir())] == []
 
 
 async def test_an_envoy_that_is_not_installed_is_named_with_the_cure(
