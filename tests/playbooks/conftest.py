@@ -17,8 +17,9 @@ PLAYBOOKS = ROOT / "playbooks"
 BIN = Path(sys.executable).parent
 DEADLINE_S = 150.0
 """For one run of a play on a busy machine."""
-# Small holds: what they measure is tested elsewhere.
-BRISK = {"judge_connections": 6, "judge_seconds": 3, "smoke_connections": 2, "smoke_seconds": 2, "ready_timeout": 60}
+# Small holds: what they measure is tested elsewhere. As texts, which is what -e NAME=VALUE gives a play.
+BRISK = {"judge_connections": "6", "judge_seconds": "3", "smoke_connections": "2", "smoke_seconds": "2"}
+BRISK |= {"ready_timeout": "60", "drain_timeout": "600", "stop_timeout": "120", "traffic_steps": "[50, 100]"}
 # A short grace period, so that nobody waits for calls that a test leaves on blue.
 STAND = """
 import asyncio, pathlib, sys
