@@ -33,7 +33,6 @@ async def rehearse(name: str, out: Path, connections: int, keep: bool) -> int:
             stage = Stage(out, scenario.seed, gateway=scenario.gateway, model_options=scenario.model_options)
             await stack.enter_async_context(stage)
         code = await _play(Rehearsal(stage, steps, connections), scenario)
-        steps.say(f"report: {out / 'report.html'}")
         if keep:
             steps.say(how_to_use(stage))
             await asyncio.Event().wait()
@@ -47,7 +46,9 @@ async def _play(rehearsal: Rehearsal, scenario: Scenario) -> int:
         rehearsal.steps.say(f"rehearsal broke off: {surprise}")
         await rehearsal.judge({})
         return 1
-    return await rehearsal.judge(dict(scenario.expected))
+    code = await rehearsal.judge(dict(scenario.expected))
+    rehearsal.steps.say(f"The verdict is {'not ' if code else ''}the one that this scenario should have.")
+    return code
 
 
 async def _until_interrupted(name: str, out: Path, connections: int, keep: bool) -> int:

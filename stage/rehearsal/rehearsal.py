@@ -4,13 +4,14 @@ import asyncio
 import json
 import os
 import sys
-from asyncio.subprocess import PIPE, Process
+from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 from stage.azure import RESOURCE_GROUP, Stage
+from stage.leash import leash
 from stage.rehearsal.processes import lines, running
 from stage.rehearsal.steps import Steps
 from stage.seed import APP
@@ -116,11 +117,15 @@ class Rehearsal:
         verdict = self._out / "verdict.json"
         code = await self._run("clients.verdict", str(self._out), "--json", str(verdict), *expectations)
         report = self._out / "report.html"
-        drawn = await self._run("clients.report", str(self._out), "--verdict", str(verdict), "--out", str(report))
+        drawing = ("clients.report", str(self._out), "--verdict", str(verdict), "--out", str(report))
+        drawn = await self._run(*drawing, stdout=DEVNULL)
+        self.steps.say(f"report: {report}")
         return code or drawn
 
-    async def _run(self, module: str, *arguments: str) -> int:
-        process = await asyncio.create_subprocess_exec(sys.executable, "-m", module, *arguments, env=self._environ)
+    async def _run(self, *module: str, stdout: int | None = None) -> int:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", *module, env=self._environ, stdout=stdout, preexec_fn=leash()
+        )
         return await process.wait()
 
 

@@ -101,6 +101,7 @@ def test_a_scenario_ends_with_the_verdict_it_should(rehearsed: Callable[[str], R
     found = {check["name"]: check["status"] for check in verdict["checks"]}
     assert {check: found.get(check) for check in SCENARIOS[name].expected} == dict(SCENARIOS[name].expected)
     assert verdict["headline"] in " ".join(said.split())
+    assert said.endswith("The verdict is the one that this scenario should have.\n")
     assert gone(rehearsing)
     report = rehearsing.out / "report.html"
     if CHROMIUM is not None:
