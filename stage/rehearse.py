@@ -35,7 +35,9 @@ async def rehearse(name: str, out: Path, connections: int, keep: bool) -> int:
         code = await _play(Rehearsal(stage, steps, connections), scenario)
         if keep:
             steps.say(how_to_use(stage))
-            await asyncio.Event().wait()
+            # Ctrl-C is how it is meant to end: the verdict stands.
+            with suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
     return code
 
 

@@ -110,6 +110,17 @@ def test_a_scenario_ends_with_the_verdict_it_should(rehearsed: Callable[[str], R
     assert "plotly" in report.read_text()
 
 
+@pytest.mark.nightly
+@pytest.mark.timeout(120)
+def test_a_stage_that_is_kept_ends_by_ctrl_c_with_the_verdicts_code(tmp_path: Path) -> None:
+    rehearsing = Rehearsing("gateway-timeout", tmp_path / "out", "--connections", "3", "--keep")
+    rehearsing.until("Ctrl-C ends")
+    rehearsing.process.send_signal(signal.SIGINT)
+    code, said = rehearsing.result()
+    assert (code, "Traceback" in said) == (0, False), said
+    assert gone(rehearsing)
+
+
 @pytest.mark.timeout(120)
 def test_an_interrupted_rehearsal_leaves_nothing_running(tmp_path: Path) -> None:
     rehearsing = Rehearsing("rollout", tmp_path / "out", "--connections", "3")
