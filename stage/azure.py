@@ -6,7 +6,6 @@ import secrets
 import sys
 from contextlib import AsyncExitStack
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from aiohttp import web
@@ -17,7 +16,7 @@ from stage.identity import PATH as IDENTITY_PATH
 from stage.identity import Directory
 from stage.identity import make_app as make_identity
 from stage.model import Model
-from stage.platform import App, Environment, Gateway, Unverified
+from stage.platform import Environment, Gateway
 from stage.seed import Seed
 from stage.timeline import Timeline
 
@@ -36,21 +35,17 @@ class Stage:
         app_seed: Seed,
         *,
         gateway: Gateway | None = None,
-        unverified: Unverified | None = None,
         model_options: tuple[str, ...] = (),
     ) -> None:
         self.out = out
-        self.registry = Registry()
         self._seed = app_seed
         self._gateway = gateway or Gateway()
-        self._unverified = unverified or Unverified()
         self._model_options = model_options
         self._model_key = secrets.token_urlsafe(24)
         self._client_key = secrets.token_urlsafe(24)
         self._stack = AsyncExitStack()
         self.timeline: Timeline
         self.environment: Environment
-        self.app: App
         self.environ: dict[str, str]
 
     async def __aenter__(self) -> Self:
@@ -60,6 +55,7 @@ class Stage:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
         async with AsyncExitStack() as stack:
             self.out.mkdir(parents=True, exist_ok=True)
+            registry = Registry()
             self.timeline = Timeline(stack.enter_context((self.out / "timeline.jsonl").open("wb")))
             model_url = await self._model_in(stack, *self._model_options)
             self.environment = await stack.enter_async_context(
@@ -67,17 +63,16 @@ class Stage:
                     self.out,
                     self.timeline,
                     gateway=self._gateway,
-                    unverified=self._unverified,
-                    pull=self.registry.has,
+                    pull=registry.has,
                     injected=await _no_identity(stack),
                 )
             )
-            arm = await stack.enter_async_context(Arm(self.environment, self.out, registry=self.registry))
-            image = self.registry.add(seed.APP, seed.SUFFIX)
-            self.app = await self.environment.put(
+            arm = await stack.enter_async_context(Arm(self.environment, self.out, registry=registry))
+            image = registry.add(seed.APP, seed.SUFFIX)
+            app = await self.environment.put(
                 seed.APP, seed.properties(self._seed, image, model_url, self._model_key, self._client_key)
             )
-            await self.app.settled()
+            await app.settled()
             self.environ = {
                 **arm.environ,
                 "PATH": os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath))),
@@ -88,9 +83,7 @@ class Stage:
             self._stack = stack.pop_all()
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *exception: object) -> None:
         await self._stack.aclose()
 
     async def another_model(self, *options: str) -> str:

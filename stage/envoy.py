@@ -21,7 +21,7 @@ import aiohttp
 import orjson
 
 from stage.envoy_config import TYPE, Document
-from stage.leash import leash
+from stage.leash import leashed
 
 _START_TIMEOUT_S = 10.0
 _TAKEN_TIMEOUT_S = 5.0
@@ -81,14 +81,8 @@ class Envoy:
         }
         config.write_bytes(orjson.dumps(bootstrap, option=orjson.OPT_INDENT_2))
         with (self.root / "envoy.log").open("ab") as log:
-            self._process = await asyncio.create_subprocess_exec(
-                program,
-                *("-c", str(config), "--concurrency", "1", "--disable-hot-restart", "-l", "warning"),
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-                preexec_fn=leash(),
-            )
+            options = ("--concurrency", "1", "--disable-hot-restart", "-l", "warning")
+            self._process = await leashed(program, "-c", str(config), *options, stdout=log, stderr=log)
         await self._live()
 
     async def put(self, name: str, kind: str, resources: Iterable[Document], *, taken: str | None = None) -> None:

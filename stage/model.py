@@ -1,13 +1,12 @@
 """The simulated model as a process of its own, for whoever needs one beside a relay."""
 
-import asyncio
 import sys
 from asyncio.subprocess import PIPE, Process
 from typing import Self
 
 import orjson
 
-from stage.leash import leash
+from stage.leash import leashed
 
 DEPLOYMENT = "gpt-realtime"
 
@@ -31,9 +30,7 @@ class Model:
         """
         # With "=", because a key may begin with a dash.
         arguments = ("-m", "stage.realtime", "--port", "0", f"--key={key}", "--model", DEPLOYMENT, *options)
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, *arguments, stdout=PIPE, start_new_session=True, preexec_fn=leash()
-        )
+        process = await leashed(sys.executable, *arguments, stdout=PIPE)
         assert process.stdout is not None
         line = await process.stdout.readline()
         if not line:

@@ -17,6 +17,11 @@ class ReplicaError(RuntimeError):
     """The relay did not start; the message has what it said on stderr."""
 
 
+def inherited() -> dict[str, str]:
+    """All that a relay gets of our own environment, COVERAGE_* so that a measured test suite measures its relays."""
+    return {name: value for name, value in os.environ.items() if name == "PATH" or name.startswith("COVERAGE_")}
+
+
 class Replica:
     """A ``python -m rtproxy`` on a free loopback port. ``events`` grows as the process writes them."""
 
@@ -36,9 +41,7 @@ class Replica:
 
         It inherits no setting of ours, and no Ctrl-C: it ends by the signals it is sent.
         """
-        # COVERAGE_*: so that a measured test suite measures its relays.
-        environ = {k: v for k, v in os.environ.items() if k == "PATH" or k.startswith("COVERAGE_")}
-        environ |= {"PORT": "0", "RTPROXY_HOST": "127.0.0.1", **settings}
+        environ = inherited() | {"PORT": "0", "RTPROXY_HOST": "127.0.0.1", **settings}
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             *("-m", "rtproxy"),

@@ -1,7 +1,6 @@
 """One run of a relay process, from its start to its exit, and what the timeline says of it."""
 
 import asyncio
-import os
 import signal
 import sys
 from asyncio.subprocess import Process
@@ -9,7 +8,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Self
 
-from stage.leash import leash
+from stage.leash import leashed
+from stage.replica import inherited
 
 Say = Callable[..., None]
 """A timeline that knows which replica it speaks of."""
@@ -29,13 +29,9 @@ class Container:
     @classmethod
     async def start(cls, environ: Mapping[str, str], log: Path, errors: Path, say: Say) -> Self:
         """Runs the relay with ``environ`` alone, its output appended to the two files."""
-        # COVERAGE_*: so that a measured test suite measures its relays.
-        ours = {k: v for k, v in os.environ.items() if k == "PATH" or k.startswith("COVERAGE_")}
         # Files, not pipes: what it says is not lost when we are late, or gone.
         with log.open("ab") as out, errors.open("ab") as err:
-            process = await asyncio.create_subprocess_exec(
-                *_COMMAND, env=ours | dict(environ), stdout=out, stderr=err, start_new_session=True, preexec_fn=leash()
-            )
+            process = await leashed(*_COMMAND, env=inherited() | dict(environ), stdout=out, stderr=err)
         say("replica.started", pid=process.pid, port=int(environ["PORT"]))
         return cls(process, say)
 

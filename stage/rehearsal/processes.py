@@ -7,58 +7,53 @@ from asyncio.subprocess import DEVNULL, PIPE, STDOUT, Process
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import Any
 
-from stage.leash import leash
+from stage.leash import leashed
 
 GOODBYE_S = 15.0
 """From SIGINT to SIGKILL: longer than a hold takes to close its calls."""
 
 
 @asynccontextmanager
-async def running(command: Sequence[str], environ: Mapping[str, str], log: Path) -> AsyncIterator[Process]:
-    """``command``, its output appended to ``log``; at the end it and what it started are interrupted, then killed."""
-    with log.open("ab") as output:
-        process = await asyncio.create_subprocess_exec(
-            *command,
-            env=environ,
-            stdin=DEVNULL,
-            stdout=output,
-            stderr=STDOUT,
-            start_new_session=True,
-            preexec_fn=leash(),
-        )
+async def started(command: Sequence[str], environ: Mapping[str, str], **streams: Any) -> AsyncIterator[Process]:
+    """``command`` under way; at the end of the block it and what it started are interrupted, then killed."""
+    process = await leashed(*command, env=environ, stdin=DEVNULL, **streams)
     try:
         yield process
     finally:
-        await finish(process)
+        await _finish(process)
 
 
-async def finish(process: Process) -> int:
-    """SIGINT to the process and its children, SIGKILL when that took too long; the exit code."""
+@asynccontextmanager
+async def running(command: Sequence[str], environ: Mapping[str, str], log: Path) -> AsyncIterator[Process]:
+    """`started`, its output appended to ``log``."""
+    with log.open("ab") as output:
+        async with started(command, environ, stdout=output, stderr=STDOUT) as process:
+            yield process
+
+
+async def _finish(process: Process) -> None:
+    """SIGINT to the process and its children, SIGKILL when that took too long."""
     if process.returncode is None:
         _signal(process, signal.SIGINT)
         with suppress(TimeoutError):
             async with asyncio.timeout(GOODBYE_S):
                 await process.wait()
     _signal(process, signal.SIGKILL)
-    return await process.wait()
+    await process.wait()
 
 
 async def lines(command: Sequence[str], environ: Mapping[str, str], log: Path, each: Callable[[str], None]) -> int:
     """Runs ``command`` to its end, hands every line to ``each`` and to ``log``; the exit code."""
-    process = await asyncio.create_subprocess_exec(
-        *command, env=environ, stdin=DEVNULL, stdout=PIPE, stderr=STDOUT, start_new_session=True, preexec_fn=leash()
-    )
-    assert process.stdout is not None
-    try:
-        with log.open("ab") as output:
+    with log.open("ab") as output:
+        async with started(command, environ, stdout=PIPE, stderr=STDOUT) as process:
+            assert process.stdout is not None
             async for line in process.stdout:
                 output.write(line)
                 output.flush()
                 each(line.decode(errors="replace").rstrip())
-        return await process.wait()
-    finally:
-        await finish(process)
+            return await process.wait()
 
 
 def _signal(process: Process, number: signal.Signals) -> None:

@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from stage.azure import RESOURCE_GROUP, Stage
-from stage.leash import leash
-from stage.rehearsal.processes import lines, running
+from stage.rehearsal.processes import lines, running, started
 from stage.rehearsal.steps import Steps
 from stage.seed import APP
 from stage.timeline import Act
@@ -91,8 +90,8 @@ class Rehearsal:
     async def az(self, *words: str) -> Any:
         """What an ``az`` command on the app answers, parsed. Raises Unexpected with az's own words when it fails."""
         command = ("az", *words, "--name", APP, "--resource-group", RESOURCE_GROUP, "--output", "json")
-        process = await asyncio.create_subprocess_exec(*command, env=self._environ, stdout=PIPE, stderr=PIPE)
-        answer, said = await process.communicate()
+        async with started(command, self._environ, stdout=PIPE, stderr=PIPE) as process:
+            answer, said = await process.communicate()
         if process.returncode:
             raise Unexpected(f"az {' '.join(words)}: {said.decode(errors='replace').strip()}")
         return json.loads(answer or "null")
@@ -123,10 +122,8 @@ class Rehearsal:
         return code or drawn
 
     async def _run(self, *module: str, stdout: int | None = None) -> int:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", *module, env=self._environ, stdout=stdout, preexec_fn=leash()
-        )
-        return await process.wait()
+        async with started((sys.executable, "-m", *module), self._environ, stdout=stdout) as process:
+            return await process.wait()
 
 
 def _count(record: Path, mark: str) -> int:
