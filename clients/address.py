@@ -1,5 +1,6 @@
 """Where to dial when that is not where the URL points: `--connect-to`, as curl has it."""
 
+import ipaddress
 from typing import NamedTuple, Self
 from urllib.parse import urlsplit
 
@@ -23,7 +24,10 @@ class Address(NamedTuple):
 
 
 class Dialled(NamedTuple):
-    """A request for `url` that reaches another address: Host and SNI are still the URL's.
+    """A request for `url` that reaches another address: Host is still the URL's, and so is SNI for an IP address.
+
+    A name that is dialled is the one whose certificate is there: a gateway that takes TLS off and passes Host on, for
+    example, through which a revision's own address is reached.
 
     Not done by a resolver, because aiohttp asks none when the URL's host is an IP address.
     """
@@ -37,4 +41,13 @@ def dialled(url: URL, connect_to: Address | None) -> Dialled:
     if connect_to is None:
         return Dialled(url, {}, None)
     there = url.with_host(connect_to.host).with_port(connect_to.port)
-    return Dialled(there, {"Host": url.host_port_subcomponent or ""}, url.host)
+    server_hostname = url.host if _is_ip(connect_to.host) else connect_to.host
+    return Dialled(there, {"Host": url.host_port_subcomponent or ""}, server_hostname)
+
+
+def _is_ip(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True

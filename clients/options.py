@@ -38,7 +38,7 @@ def add_way(parser: argparse.ArgumentParser, problems: list[str]) -> None:
         "--connect-to",
         type=address,
         metavar="HOST:PORT",
-        help="dial this address whatever the URL says; Host and SNI stay the URL's",
+        help="dial this address whatever the URL says; Host stays the URL's, and SNI for an IP address",
     )
     parser.add_argument("--ca-file", metavar="PEM", help="trust these authorities instead of the system's")
     parser.add_argument("--insecure", action="store_true", help="verify no certificate")

@@ -1,4 +1,4 @@
-"""--connect-to: another address is dialled, and nothing else changes."""
+"""--connect-to: another address is dialled for the same URL."""
 
 import ssl
 from collections.abc import AsyncIterator
@@ -25,26 +25,29 @@ async def test_the_address_is_dialled_whatever_the_url_says(model: Model, hold: 
 
 @pytest.fixture
 async def secured() -> AsyncIterator[tuple[RawServer, list[str], trustme.CA]]:
-    """A server with a certificate for FOREIGN, and the names that were asked for in SNI."""
+    """A server with a certificate for FOREIGN or localhost, and the names that were asked for in SNI."""
     authority, names = trustme.CA(), list[str]()
     tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    authority.issue_cert(FOREIGN).configure_cert(tls)
+    authority.issue_cert(FOREIGN, "localhost").configure_cert(tls)
     tls.sni_callback = lambda _, name, __: names.append(name or "none")
     async with RawServer(tls) as server:
         yield server, names, authority
 
 
-async def test_host_and_sni_stay_the_urls(secured: tuple[RawServer, list[str], trustme.CA], hold: HoldFactory) -> None:
+@pytest.mark.parametrize(("there", "sni"), [("127.0.0.1", FOREIGN), ("localhost", "localhost")])
+async def test_host_stays_the_urls_and_tls_is_with_the_name_that_is_dialled_if_it_is_one(
+    secured: tuple[RawServer, list[str], trustme.CA], hold: HoldFactory, there: str, sni: str
+) -> None:
     server, names, authority = secured
     with authority.cert_pem.tempfile() as pem:
-        options = ("--connect-to", f"127.0.0.1:{server.port}", "--ca-file", pem, "--connections", "1")
+        options = ("--connect-to", f"{there}:{server.port}", "--ca-file", pem, "--connections", "1")
         holding = await hold(f"https://{FOREIGN}:8443", *options)
         request = await server.request()
         await request.answer("503 Service Unavailable")
         result = await holding.result()
 
     assert request.headers["host"] == f"{FOREIGN}:8443"
-    assert names == [FOREIGN]
+    assert names == [sni]
     assert result.only("refused")["status"] == 503
 
 
