@@ -1,8 +1,10 @@
 """Every intent is one session, and CI calls the same ones: ``nox -l`` lists them."""
 
 import os
+import shutil
 import sys
 from itertools import takewhile
+from pathlib import Path
 
 import nox
 
@@ -60,6 +62,21 @@ def types(session: nox.Session) -> None:
     """mypy --strict on rtproxy, clients and stage."""
     install(session, ".[clients,report,rollout,stage,telemetry,test,types]")
     session.run("mypy")
+
+
+@nox.session
+def bicep(session: nox.Session) -> None:
+    """The template against ARM's schemas and the timeout budget; with a Bicep compiler, built and linted too."""
+    install(session, EVERYTHING)
+    session.run("python", "-m", "pytest", "tests/bicep", *session.posargs)
+    # `az bicep install` puts the compiler beside az's settings, which is on nobody's PATH.
+    places = os.pathsep.join((os.environ.get("PATH", ""), str(Path.home() / ".azure" / "bin")))
+    compiler = shutil.which("bicep", path=places)
+    if compiler is None:
+        session.warn("No Bicep compiler here: nothing was built or linted. Get one with: az bicep install")
+        return
+    session.run(compiler, "build", "bicep/main.bicep", "--stdout", external=True, silent=True)
+    session.run(compiler, "lint", "bicep/main.bicep", external=True)
 
 
 @nox.session
