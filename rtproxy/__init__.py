@@ -12,6 +12,8 @@ The nouns, in the order a call meets them:
     frames     where frames begin and end (RFC 6455), no I/O        frames.py, closing.py
     turns      what the model says about the call                   turns.py
     wheel      one timer for every heartbeat and every stalled leg  wheel.py
+    trace      where the call stands in a distributed trace         trace.py, callspan.py
+    telemetry  spans and figures over OTLP, when asked for          telemetry.py
     live       the sessions of this replica and their totals        live.py, metrics.py
     drain      from SIGTERM to exit without cutting a turn          drain.py
     events     the closed list of log lines                         events.py

@@ -13,11 +13,11 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from rtproxy import __version__
-from rtproxy.app import make_app
+from rtproxy.app import TELEMETRY, make_app
 from rtproxy.drain import drain
 from rtproxy.events import Log
 from rtproxy.session import ADMISSION, LIVE
-from rtproxy.settings import HELP, Settings, SettingsError, load
+from rtproxy.settings import HELP, TELEMETRY_HELP, Settings, SettingsError, load
 
 BACKLOG = 2048
 
@@ -34,7 +34,15 @@ async def serve(settings: Settings, log: Log) -> int:
         site = web.TCPSite(runner, settings.host, settings.port, backlog=BACKLOG)
         await site.start()
         port = runner.addresses[0][1]
-        log("proxy.started", version=__version__, app=settings.app, host=settings.host, port=port, pid=os.getpid())
+        log(
+            "proxy.started",
+            version=__version__,
+            app=settings.app,
+            host=settings.host,
+            port=port,
+            pid=os.getpid(),
+            telemetry=app[TELEMETRY],
+        )
         log("signal.received", signal=(await signals.get()).name)
         draining = asyncio.create_task(drain(app[LIVE], app[ADMISSION], log, settings.drain_s))
         again = asyncio.create_task(signals.get())
@@ -67,7 +75,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="rtproxy",
         description="A relay for voice calls to Azure OpenAI gpt-realtime.",
-        epilog="settings, read from the environment:\n" + HELP,
+        epilog=f"settings, read from the environment:\n{HELP}\n{TELEMETRY_HELP}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"rtproxy {__version__}")
@@ -75,20 +83,28 @@ def main() -> int:
     try:
         settings = load(os.environ)
     except SettingsError as error:
-        count = len(error.problems)
-        print(f"rtproxy: {count} {'setting' if count == 1 else 'settings'} to mend:", file=sys.stderr)  # noqa: T201
-        for problem in error.problems:
-            print(f"  {problem}", file=sys.stderr)  # noqa: T201
-        return 2
+        return _to_mend(error)
     logging.getLogger("aiohttp.server").addFilter(_Hush())
+    # `az login` is asked by fork and exec: gRPC's care for forks that go on crashes some of those before the exec.
+    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
     # Two sockets a call: the soft limit of 1024 would end at 500 calls.
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     try:
         return uvloop.run(serve(settings, Log(settings.revision, settings.replica)))
+    except SettingsError as error:  # what only the OpenTelemetry SDK knows
+        return _to_mend(error)
     except OSError as error:
         print(f"rtproxy: cannot listen on {settings.host}:{settings.port}: {error.strerror}", file=sys.stderr)  # noqa: T201
         return 1
+
+
+def _to_mend(error: SettingsError) -> int:
+    count = len(error.problems)
+    print(f"rtproxy: {count} {'setting' if count == 1 else 'settings'} to mend:", file=sys.stderr)  # noqa: T201
+    for problem in error.problems:
+        print(f"  {problem}", file=sys.stderr)  # noqa: T201
+    return 2
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Routes and their wiring."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator, Callable
 
@@ -13,13 +14,16 @@ from rtproxy.events import Log
 from rtproxy.identity import Identity
 from rtproxy.live import Live
 from rtproxy.metrics import Metrics
-from rtproxy.session import ADMISSION, LIVE, LOG, UPSTREAM, WHEEL, carry
+from rtproxy.session import ADMISSION, LIVE, LOG, TRACING, UPSTREAM, WHEEL, carry
 from rtproxy.settings import Settings
+from rtproxy.trace import untraced
 from rtproxy.upstream import Upstream
 from rtproxy.wheel import Wheel
 
 CALL_ROUTES = ("/ws", "/v1/realtime", "/openai/v1/realtime", "/openai/realtime")
 """So that an OpenAI SDK of either vintage needs only a new base URL."""
+TELEMETRY = web.AppKey("telemetry", str)
+"""``on``, ``off``, or ``missing``: an endpoint is set and the extra rtproxy[telemetry] is not installed."""
 
 
 def make_app(settings: Settings, log: Log) -> web.Application:
@@ -73,6 +77,7 @@ def make_app(settings: Settings, log: Log) -> web.Application:
         app.router.add_get(route, carry, allow_head=False)
     app.on_response_prepare.append(sign)
     app.cleanup_ctx.append(_turning_wheel)
+    app.cleanup_ctx.append(_telemetry(settings, metrics))
     app.cleanup_ctx.append(_upstream(settings, identity))
     return app
 
@@ -81,6 +86,24 @@ async def _turning_wheel(app: web.Application) -> AsyncIterator[None]:
     turning = asyncio.create_task(app[WHEEL].turn())
     yield
     turning.cancel()
+
+
+def _telemetry(settings: Settings, metrics: Metrics) -> Callable[[web.Application], AsyncIterator[None]]:
+    async def telling(app: web.Application) -> AsyncIterator[None]:
+        app[TELEMETRY] = "on" if settings.telemetry else "off"
+        app[TRACING] = untraced
+        async with contextlib.AsyncExitStack() as stack:
+            if settings.telemetry:
+                try:
+                    from rtproxy.telemetry import exporting
+                except ModuleNotFoundError:
+                    # The platform hands its agent's endpoint to every app: no reason to refuse to carry calls.
+                    app[TELEMETRY] = "missing"
+                else:
+                    app[TRACING] = await stack.enter_async_context(exporting(settings, metrics))
+            yield
+
+    return telling
 
 
 def _upstream(settings: Settings, identity: Identity | None) -> Callable[[web.Application], AsyncIterator[None]]:

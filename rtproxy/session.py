@@ -8,15 +8,17 @@ import asyncio
 import logging
 import secrets
 import time
+from collections.abc import Callable
 
 from aiohttp import hdrs, web
 
 from rtproxy.admission import REALTIME, Admission, Refused, draining, subprotocols_of
 from rtproxy.closing import VANISHED
-from rtproxy.events import Log
+from rtproxy.events import Field, Log
 from rtproxy.handover import Socket, accept_of
 from rtproxy.live import Live
 from rtproxy.splice import Splice
+from rtproxy.trace import Trace
 from rtproxy.turns import Turns
 from rtproxy.upstream import Dialed, DialFailed, Upstream
 from rtproxy.wheel import Wheel
@@ -26,6 +28,7 @@ LIVE = web.AppKey("live", Live)
 ADMISSION = web.AppKey("admission", Admission)
 UPSTREAM = web.AppKey("upstream", Upstream)
 WHEEL = web.AppKey("wheel", Wheel)
+TRACING: web.AppKey[Callable[[web.Request], Trace]] = web.AppKey("tracing")
 
 
 async def carry(request: web.Request) -> web.StreamResponse:
@@ -37,12 +40,13 @@ async def carry(request: web.Request) -> web.StreamResponse:
         live.refusals[refusal.status, refusal.code] += 1
         log("client.refused", status=refusal.status, code=refusal.code, path=request.path)
         return refusal.response()
-    session = Session(client, live, log)
+    trace = request.app[TRACING](request)
+    session = Session(client, live, log, trace)
     live.add(session)
     try:
-        dialed = await request.app[UPSTREAM].dial(subprotocols_of(request))
+        dialed = await request.app[UPSTREAM].dial(subprotocols_of(request), trace.headers)
     except DialFailed as failure:
-        live.discard(session)
+        session.turned_away(failure)
         live.dial_failures[failure.cause] += 1
         log(
             "upstream.failed",
@@ -55,16 +59,18 @@ async def carry(request: web.Request) -> web.StreamResponse:
         )
         return failure.response()
     except Exception:  # the one edge: a defect of ours costs this call and no other
-        live.discard(session)
         logging.getLogger("rtproxy").exception("a dial raised")
-        return Refused(500, "server_error", "internal_error", "The relay failed; its log says why.").response()
+        defect = Refused(500, "server_error", "internal_error", "The relay failed; its log says why.")
+        session.turned_away(defect)
+        return defect.response()
     except asyncio.CancelledError:
-        live.discard(session)
+        session.turned_away(draining())
         raise
     if session.leaving:
-        live.discard(session)
+        late = draining()
+        session.turned_away(late)
         dialed.hang_up()
-        return draining().response()
+        return late.response()
     log(
         "upstream.connected",
         session=session.id,
@@ -72,15 +78,16 @@ async def carry(request: web.Request) -> web.StreamResponse:
         dial_ms=dialed.dial_ms,
         request_id=dialed.request_id,
     )
+    trace.event("upstream.connected", dial_ms=dialed.dial_ms, request_id=dialed.request_id)
     return await session.accept(request, dialed)
 
 
 class Session:
     """A call from admission to its end. Counters live here and on its legs, and are read when somebody asks."""
 
-    __slots__ = ("_live", "_log", "_splice", "client", "ended_by", "id", "leaving", "started", "turns")
+    __slots__ = ("_live", "_log", "_splice", "_trace", "client", "ended_by", "id", "leaving", "started", "turns")
 
-    def __init__(self, client: str, live: Live, log: Log) -> None:
+    def __init__(self, client: str, live: Live, log: Log, trace: Trace) -> None:
         self.id = secrets.token_hex(8)
         self.client = client
         self.turns = Turns()
@@ -89,12 +96,19 @@ class Session:
         self.leaving = False
         self._live = live
         self._log = log
+        self._trace = trace
+        trace.follow(self.id, client, self.turns)
         self._splice: Splice | None = None
 
     @property
     def quiet(self) -> bool:
         """Between turns: nothing is lost if the call is closed now."""
         return self.turns.quiet
+
+    def turned_away(self, answer: Refused) -> None:
+        """The call was admitted and does not come to stand: the client gets ``answer``."""
+        self._live.discard(self)
+        self._trace.fail(answer.status, answer.code)
 
     async def accept(self, request: web.Request, dialed: Dialed) -> web.StreamResponse:
         """Answers the client's 101 and joins the two sockets; from here on aiohttp has nothing to do with them."""
@@ -108,6 +122,7 @@ class Session:
             return response
         request.protocol.connection_lost(None)
         self._log("client.connected", session=self.id, client=self.client, path=request.path)
+        self._trace.event("client.connected")
         wheel = request.app[WHEEL]
         self._splice = Splice(client.transport, dialed.socket.transport, self.turns, wheel, self._ended)
         self._splice.start(client.early, dialed.socket.early)
@@ -177,19 +192,18 @@ class Session:
         self.ended_by = ended_by
         self._live.discard(self)
         self._live.close_books(self)
-        self._log(
-            "connection.closed",
-            session=self.id,
-            client=self.client,
-            ended_by=ended_by,
-            client_code=client_code,
-            upstream_code=upstream_code,
-            duration_s=round(time.monotonic() - self.started, 3),
+        summary: dict[str, Field] = {
+            "ended_by": ended_by,
+            "client_code": client_code,
+            "upstream_code": upstream_code,
+            "duration_s": round(time.monotonic() - self.started, 3),
             **self.counts(),
-            turn=self.turns.state,
-            upstream_session=self.turns.upstream_session,
-            upstream_error=self.turns.error_code,
-        )
+            "turn": self.turns.state,
+            "upstream_session": self.turns.upstream_session,
+            "upstream_error": self.turns.error_code,
+        }
+        self._log("connection.closed", session=self.id, client=self.client, **summary)
+        self._trace.end(summary)
 
 
 def _switching(request: web.Request, session: str, accepted: str | None) -> web.StreamResponse:

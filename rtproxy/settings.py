@@ -25,6 +25,10 @@ HELP = """\
   RTPROXY_DRAIN_SECONDS      from SIGTERM to exit, less than the platform's grace period (25)
   RTPROXY_HEARTBEAT_SECONDS  a ping a leg this often (25)
 """
+TELEMETRY_HELP = """\
+with rtproxy[telemetry] installed, the standard OTEL_* variables too: where OTEL_EXPORTER_OTLP_ENDPOINT says,
+a span a call and the figures of /metrics go, as OTLP over gRPC
+"""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -56,6 +60,7 @@ class Settings:
     app: str | None
     revision: str
     replica: str
+    telemetry: frozenset[str]
 
 
 def load(environ: Mapping[str, str]) -> Settings:
@@ -78,6 +83,7 @@ def load(environ: Mapping[str, str]) -> Settings:
         app=environ.get("CONTAINER_APP_NAME") or None,
         revision=environ.get("CONTAINER_APP_REVISION") or "local",
         replica=environ.get("CONTAINER_APP_REPLICA_NAME") or socket.gethostname(),
+        telemetry=read.telemetry(),
     )
     if read.problems:
         raise SettingsError(read.problems)
@@ -169,6 +175,27 @@ class _Reader:
                     f"RTPROXY_ALLOWED_ORIGINS has {entry[:60]!r}; accepted: origins such as https://app.example.com"
                 )
         return frozenset(filter(None, entries))
+
+    def telemetry(self) -> frozenset[str]:
+        """What goes to an OTLP endpoint: the SDK reads OTEL_* itself, and would fall silent over some of it."""
+        if self._environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
+            return frozenset()
+        return frozenset(signal for signal in ("traces", "metrics") if self._exported(signal.upper()))
+
+    def _exported(self, signal: str) -> bool:
+        of_signal, of_all = f"OTEL_EXPORTER_OTLP_{signal}_", "OTEL_EXPORTER_OTLP_"
+        if not any(self._environ.get(f"{prefix}ENDPOINT", "").strip() for prefix in (of_signal, of_all)):
+            return False
+        exporter = self._one_of(f"OTEL_{signal}_EXPORTER", ("otlp", "none"))
+        protocol = f"{of_signal if self._environ.get(f'{of_signal}PROTOCOL') else of_all}PROTOCOL"
+        return exporter == "otlp" and self._one_of(protocol, ("grpc",)) == "grpc"
+
+    def _one_of(self, name: str, accepted: tuple[str, ...]) -> str:
+        value = self._environ.get(name, "").strip().lower() or accepted[0]
+        if value not in accepted:
+            problem = f"{name} is {value[:40]!r}; accepted: {' or '.join(accepted)}"
+            self.problems += [problem] if problem not in self.problems else []
+        return value
 
 
 def _is_loopback(host: str) -> bool:

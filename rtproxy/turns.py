@@ -28,7 +28,10 @@ _AUDIO = (b'{"type":"response.output_audio', b'{"type":"response.audio')
 
 
 class Turns:
-    """The turn state of one call, moved by server events. ``on_change`` is called after each move."""
+    """The turn state of one call, moved by server events.
+
+    ``on_change`` is called after each move, ``on_event`` with the type of the event that made it.
+    """
 
     __slots__ = (
         "_kind",
@@ -37,6 +40,7 @@ class Turns:
         "active",
         "error_code",
         "on_change",
+        "on_event",
         "responses",
         "speaking",
         "tokens_in",
@@ -49,6 +53,7 @@ class Turns:
         self._text: bytearray | None = None
         self._settle_until = 0.0
         self.on_change: Callable[[], None] | None = None
+        self.on_event: Callable[[str], None] | None = None
         self.active = 0
         self.speaking = False
         self.responses = 0
@@ -117,6 +122,8 @@ class Turns:
         except orjson.JSONDecodeError:
             event = {}
         _MOVES[kind](self, event)
+        if self.on_event is not None:
+            self.on_event(kind.decode())
         if self.on_change is not None:
             self.on_change()
 

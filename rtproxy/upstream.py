@@ -4,7 +4,7 @@ import asyncio
 import base64
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import aiohttp
@@ -80,11 +80,14 @@ class Upstream:
         self._api_key = settings.api_key
         self._identity = identity
 
-    async def dial(self, subprotocols: Sequence[str]) -> Dialed:
-        """Opens a WebSocket to the model, offering ``subprotocols``. Raises DialFailed, in DIAL_TIMEOUT_S at most."""
+    async def dial(self, subprotocols: Sequence[str], trace: Mapping[str, str]) -> Dialed:
+        """Opens a WebSocket to the model, offering ``subprotocols``; ``trace`` are the headers of a trace context.
+
+        Raises DialFailed, in DIAL_TIMEOUT_S at most.
+        """
         started = time.monotonic()
         key = base64.b64encode(os.urandom(16)).decode()
-        headers = self._headers(key, subprotocols)
+        headers = {**trace, **self._headers(key, subprotocols)}
         try:
             async with asyncio.timeout(DIAL_TIMEOUT_S):
                 response = await self._http.get(self._url, headers=headers, allow_redirects=False)

@@ -51,6 +51,7 @@ def test_every_setting_that_may_be_absent_has_the_default_of_the_plan() -> None:
         app=None,
         revision="local",
         replica=socket.gethostname(),
+        telemetry=frozenset(),
     )
 
 
