@@ -14,10 +14,11 @@ from stage.seed import APP, Seed
 DESCRIPTION = """\
 Azure's parts on loopback: a simulated gpt-realtime, Envoy as Application Gateway and Container Apps ingress, one
 container app whose replicas are real relay processes, and an ARM endpoint for the real az. Up until Ctrl-C.
+With --empty there is a subscription with nothing in it, for a deployment.
 """
 
 
-async def stand(out: Path, app_seed: Seed) -> int:
+async def stand(out: Path, app_seed: Seed | None) -> int:
     """Starts the stage, says how to use it, and keeps it until SIGINT or SIGTERM."""
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -34,6 +35,18 @@ def how_to_use(stage: Stage) -> str:
     script = stage.out / "env.sh"
     script.touch(mode=0o600)
     script.write_text("".join(f"export {name}={shlex.quote(value)}\n" for name, value in stage.environ.items()))
+    if stage.empty:
+        return "\n".join(
+            (
+                f"The subscription is empty; its gateway will answer at {stage.environment.gateway_url}",
+                f"What the platform does is told in {stage.out / 'timeline.jsonl'}",
+                "In another terminal:",
+                f"  source {shlex.quote(str(script))}",
+                "  export RESOURCE_GROUP=voice LOCATION=eastus2 PREFIX=relay",
+                "  ansible-playbook -i playbooks/inventories/stage.yml playbooks/deploy.yml",
+                "Ctrl-C ends all of it.",
+            )
+        )
     return "\n".join(
         (
             f"The app {APP} answers at {stage.environment.gateway_url}",
@@ -60,6 +73,7 @@ def main() -> int:
     add("--min-replicas", type=int, default=Seed.min_replicas, metavar="N", help="of each revision (%(default)s)")
     add("--max-replicas", type=int, default=Seed.max_replicas, metavar="N", help="of each revision (%(default)s)")
     add("--cooldown", type=int, default=Seed.cooldown_s, metavar="S", help="cooldownPeriod (%(default)s)")
+    add("--empty", action="store_true", help="no resource group and no app: what a deployment begins with")
     given = parser.parse_args()
     app_seed = Seed(
         mode=given.mode,
@@ -69,7 +83,7 @@ def main() -> int:
         cooldown_s=given.cooldown,
     )
     try:
-        return asyncio.run(stand(given.out.absolute(), app_seed))
+        return asyncio.run(stand(given.out.absolute(), None if given.empty else app_seed))
     except Rejected as error:
         sys.stderr.write(f"stage: the app was rejected: {error.message}\n")
         return 2

@@ -10,38 +10,42 @@ from typing import Self
 
 from aiohttp import web
 
-from stage import seed
+from stage import bicep, seed
 from stage.arm import Arm, Registry
 from stage.identity import PATH as IDENTITY_PATH
-from stage.identity import Directory
-from stage.identity import make_app as make_identity
+from stage.identity import Assigned, make_apps_endpoint
 from stage.model import Model
 from stage.platform import Environment, Gateway
 from stage.seed import Seed
 from stage.timeline import Timeline
 
 RESOURCE_GROUP = "rehearsal"
+# Said, because a shell that has deployed to Azure has others.
+_STANDING = {"RTPROXY_APP": seed.APP, "RTPROXY_RESOURCE_GROUP": RESOURCE_GROUP, "RTPROXY_REGISTRY": "rehearsal"}
 
 
 class Stage:
     """Azure's parts on loopback, from ``async with`` to its end. Everything they write is under ``out``.
 
+    Without ``app_seed`` the subscription is empty: no resource group, no registry, no app, and a gateway that leads
+    nowhere until one is deployed.
     ``environ`` is what a shell, a play or a hold needs to work against it; its secrets die with the stage.
     """
 
     def __init__(
         self,
         out: Path,
-        app_seed: Seed,
+        app_seed: Seed | None,
         *,
         gateway: Gateway | None = None,
         model_options: tuple[str, ...] = (),
     ) -> None:
         self.out = out
         self._seed = app_seed
-        self._gateway = gateway or Gateway()
+        self._gateway = gateway or (Gateway() if app_seed else None)
         self._model_options = model_options
         self._model_key = secrets.token_urlsafe(24)
+        self._identities = Assigned(model_token=secrets.token_urlsafe(24))
         self._client_key = secrets.token_urlsafe(24)
         self._stack = AsyncExitStack()
         self.timeline: Timeline
@@ -49,7 +53,7 @@ class Stage:
         self.environ: dict[str, str]
 
     async def __aenter__(self) -> Self:
-        """Returns when the app is ready. Raises what its parts raise when they cannot start."""
+        """Returns when the app, if there is one, is ready. Raises what its parts raise when they cannot start."""
         # Four sockets a call in Envoy alone: the soft limit of 1024 would end at 250 calls. Children inherit it.
         _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -64,21 +68,27 @@ class Stage:
                     self.timeline,
                     gateway=self._gateway,
                     pull=registry.has,
-                    injected=await _no_identity(stack),
+                    injected=await _identity(stack, self._identities),
                 )
             )
-            arm = await stack.enter_async_context(Arm(self.environment, self.out, registry=registry))
-            image = registry.add(seed.APP, seed.SUFFIX)
-            app = await self.environment.put(
-                seed.APP, seed.properties(self._seed, image, model_url, self._model_key, self._client_key)
+            arm = await stack.enter_async_context(
+                Arm(self.environment, self.out, registry=registry, model_url=model_url, empty=self._seed is None)
             )
-            await app.settled()
+            self._identities.is_assigned, self._identities.may_call_model = arm.is_assigned, arm.may_call_model
+            if self._seed is not None:
+                image = registry.add(seed.APP, seed.SUFFIX)
+                app = await self.environment.put(
+                    seed.APP, seed.properties(self._seed, image, model_url, self._model_key, self._client_key)
+                )
+                await app.settled()
             self.environ = {
                 **arm.environ,
-                "PATH": os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath))),
+                "PATH": os.pathsep.join((*_programs(self.out), os.environ.get("PATH", os.defpath))),
                 "STAGE_GATEWAY_URL": self.environment.gateway_url,
                 "STAGE_INGRESS": self.environment.ingress,
                 "RTPROXY_KEY": self._client_key,
+                "RTPROXY_CLIENT_KEYS": f"rehearsal:{self._client_key}",
+                **({} if self.empty else _STANDING),
             }
             self._stack = stack.pop_all()
         return self
@@ -86,25 +96,39 @@ class Stage:
     async def __aexit__(self, *exception: object) -> None:
         await self._stack.aclose()
 
+    @property
+    def empty(self) -> bool:
+        """Whether there was nothing in it at the start."""
+        return self._seed is None
+
     async def another_model(self, *options: str) -> str:
         """Starts one more simulated model, which takes the same key; its URL. It ends with the stage."""
         return await self._model_in(self._stack, *options)
 
     async def _model_in(self, stack: AsyncExitStack, *options: str) -> str:
-        model = await Model.start(self._model_key, *options)
+        # With "=", because a token may begin with a dash.
+        model = await Model.start(self._model_key, f"--token={self._identities.model_token}", *options)
         stack.push_async_callback(model.stop)
         return model.url
 
 
-async def _no_identity(stack: AsyncExitStack) -> dict[str, str]:
-    """The token endpoint an app finds beside it; this app has no identity, so it is refused, as on the platform.
+def _programs(out: Path) -> tuple[str, str]:
+    """Where az and ansible are, and a bicep for az."""
+    tools = out / "bin"
+    tools.mkdir(exist_ok=True)
+    bicep.install(tools)
+    return str(tools), str(Path(sys.executable).parent)
+
+
+async def _identity(stack: AsyncExitStack, identities: Assigned) -> dict[str, str]:
+    """The token endpoint that every app finds beside it; one that has no identity is refused, as on the platform.
 
     Without it a relay that has no key would look for the metadata service of a virtual machine.
     """
-    refusal = (400, '{"statusCode": 400, "message": "No managed identity is assigned to this app."}')
-    runner = web.AppRunner(make_identity(Directory(refusal=refusal)), access_log=None)
+    header = secrets.token_hex(16)
+    runner = web.AppRunner(make_apps_endpoint(identities, header), access_log=None)
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     port = runner.addresses[0][1]
-    return {"IDENTITY_ENDPOINT": f"http://127.0.0.1:{port}{IDENTITY_PATH}", "IDENTITY_HEADER": secrets.token_hex(16)}
+    return {"IDENTITY_ENDPOINT": f"http://127.0.0.1:{port}{IDENTITY_PATH}", "IDENTITY_HEADER": header}

@@ -4,6 +4,7 @@ A relay finds it by IDENTITY_ENDPOINT and IDENTITY_HEADER (App Service protocol 
 """
 
 import asyncio
+import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from aiohttp import web
 
 API_VERSION = "2019-08-01"
 PATH = "/msi/token"
+_REFUSED_LIFETIME_S = 10
 
 
 @dataclass
@@ -76,6 +78,47 @@ def make_app(directory: Directory) -> web.Application:
         if request.query.get("api-version") != API_VERSION or not directory.asked[-1]:
             return web.json_response({"statusCode": 400, "message": "Bad Request"}, status=400)
         return web.json_response(await directory.issue())
+
+    app = web.Application()
+    app.router.add_get(PATH, token)
+    return app
+
+
+@dataclass(kw_only=True)
+class Assigned:
+    """The identities that apps have, each known by its client id."""
+
+    model_token: str = field(repr=False)
+    """What the model takes."""
+    is_assigned: Callable[[str], bool] = lambda client_id: False
+    may_call_model: Callable[[str], bool] = lambda client_id: False
+
+
+def make_apps_endpoint(identities: Assigned, header: str) -> web.Application:
+    """The endpoint beside every app. Apps share it, so one app gets the tokens of another's identity.
+
+    An identity without a role gets a token too, as in Azure: it is the model that refuses it. It expires soon, so that
+    a role that is granted later is of use as soon as there.
+    """
+
+    async def token(request: web.Request) -> web.Response:
+        client_id, resource = request.query.get("client_id", ""), request.query.get("resource", "")
+        if request.headers.get("X-IDENTITY-HEADER") != header:
+            return web.json_response({"statusCode": 401, "message": "Unauthorized"}, status=401)
+        if not identities.is_assigned(client_id):
+            message = "No managed identity is assigned to this app, or none with this client id."
+            return web.json_response({"statusCode": 400, "message": message}, status=400)
+        entitled = identities.may_call_model(client_id)
+        lifetime_s = 86_400 if entitled else _REFUSED_LIFETIME_S
+        return web.json_response(
+            {
+                "access_token": identities.model_token if entitled else secrets.token_urlsafe(24),
+                "client_id": client_id,
+                "expires_on": str(int(time.time()) + lifetime_s),
+                "resource": resource,
+                "token_type": "Bearer",
+            }
+        )
 
     app = web.Application()
     app.router.add_get(PATH, token)

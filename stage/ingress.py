@@ -12,18 +12,9 @@ from typing import NamedTuple, Self
 
 from stage.envoy import Envoy, free_port
 from stage.envoy_config import Document, affinity, at, cluster, hosts, listener
+from stage.gateway import Gateway
 
-
-@dataclass(frozen=True, kw_only=True)
-class Gateway:
-    """The Application Gateway of the stage; a session over which nothing flows for the timeout is cut."""
-
-    app: str = "rtproxy"
-    """The app whose name it puts into Host."""
-    request_timeout_s: float = 3600.0
-    """Of the backend setting. The usual 20-30 s cut calls; 3600 is what a relay is deployed with."""
-    idle_timeout_s: float = 240.0
-    """Of its public IP: 4 minutes, where `idleTimeoutInMinutes` does not say 5 to 30."""
+__all__ = ["Counts", "Gateway", "Ingress", "Site"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,10 +39,10 @@ class Counts(NamedTuple):
 class Ingress:
     """Both listeners. Every change is in force when its method returns, and touches no open socket."""
 
-    def __init__(self, root: Path, domain: str, gateway: Gateway, *, idle_timeout_s: float, cookie: str) -> None:
+    def __init__(self, root: Path, domain: str, gateway: Gateway | None, *, idle_timeout_s: float, cookie: str) -> None:
         self._envoy = Envoy(root)
         self._gateway = gateway
-        self._gateway_host = f"{gateway.app}.{domain}"
+        self._domain = domain
         self._idle_timeout_s = idle_timeout_s
         self._cookie = cookie
         self._sites: dict[str, Site] = {}
@@ -64,6 +55,7 @@ class Ingress:
         try:
             await self._put_clusters(wait=False)
             await self._put_routes(wait=False)
+            await self._put_gateway(wait=False)
             await self._envoy.start(self._listeners(), [cluster("ingress", {"type": "STATIC", **at([self.port])})])
         except BaseException:
             await self._envoy.__aexit__()
@@ -101,6 +93,12 @@ class Ingress:
                 self._sites[app] = site
             await self._put_routes()
 
+    async def set_gateway(self, gateway: Gateway | None) -> None:
+        """Sets where the gateway leads; None: nowhere, and it answers 404."""
+        async with self._changing:
+            self._gateway = gateway
+            await self._put_gateway()
+
     async def counts(self) -> dict[str, Counts]:
         """Requests of each revision since it was added."""
         stats = await self._envoy.stats(r"^cluster\..*\.upstream_rq_(total|active)$")
@@ -133,19 +131,20 @@ class Ingress:
         taken = "http.ingress.rds.ingress" if wait else None
         await self._envoy.put("rds", "config.route.v3.RouteConfiguration", [routes], taken=taken)
 
+    async def _put_gateway(self, *, wait: bool = True) -> None:
+        served = [] if self._gateway is None else self._gateway.hosts(self._domain, self.gateway_port)
+        routes = {"name": "gateway", "virtual_hosts": served}
+        taken = "http.gateway.rds.gateway" if wait else None
+        await self._envoy.put("rds-gateway", "config.route.v3.RouteConfiguration", [routes], taken=taken)
+
     def _listeners(self) -> list[Document]:
-        timeout_s = self._gateway.request_timeout_s
-        onward = {
-            "cluster": "ingress",
-            "timeout": f"{timeout_s}s",
-            "host_rewrite_literal": self._gateway_host,
-            "append_x_forwarded_host": True,
-        }
-        to_app = {"name": "app", "domains": ["*"], "routes": [{"match": {"prefix": "/"}, "route": onward}]}
-        static = {"route_config": {"name": "gateway", "virtual_hosts": [to_app]}}
-        dynamic = {"rds": {"route_config_name": "ingress", "config_source": self._envoy.source("rds")}}
         return [
-            # What both timeouts mean to a WebSocket: the longest silence.
-            listener("gateway", self.gateway_port, static, min(timeout_s, self._gateway.idle_timeout_s)),
-            listener("ingress", self.port, dynamic, self._idle_timeout_s, affinity(self._cookie)),
+            # Its routes say how long a silence may be.
+            listener("gateway", self.gateway_port, self._routes_of("gateway", "rds-gateway"), 0),
+            listener(
+                "ingress", self.port, self._routes_of("ingress", "rds"), self._idle_timeout_s, affinity(self._cookie)
+            ),
         ]
+
+    def _routes_of(self, name: str, source: str) -> Document:
+        return {"rds": {"route_config_name": name, "config_source": self._envoy.source(source)}}

@@ -2,11 +2,16 @@
 
 server         both listeners, and what a shell needs to use them   server.py, tls.py, profile.py
 routes         verb and path to handler; refusals                   routes.py, body.py, ids.py
-subscription   what the control plane knows beside the platform     subscription.py
+subscription   what the control plane knows beside the platform     subscription.py, store.py
 apps           container apps, revisions, replicas, secrets         apps.py, revisions.py, documents.py, merge.py
 operations     changes that take time, and how they are followed    operations.py, polling.py
-deployments    templates: validate, what-if, create                 deployments.py, template.py, jsonc.py, whatif.py
-groups         resource groups, resources, the environment          groups.py
+deployments    templates: validate, what-if, create                 deployments.py, visitors.py, whatif.py, jsonc.py
+templates      parameters, expressions, order, modules, outputs     template.py, scope.py, parameters.py, syntax.py,
+                                                                    expressions.py, functions.py, resources.py
+inventory      what there is, how it is made and unmade             inventory.py, catalog.py
+rules          roles, models and deleted accounts, registrations    roles.py, accounts.py, providers.py
+gateways       what Envoy makes of an Application Gateway           gateways.py
+groups         resource groups and what is in them                  groups.py
 registry       images, builds, tags                                 registry.py, images.py, build.py, tags.py
 logs           console and system log streams                       logs.py
 faults         what can be made to go wrong                         faults.py

@@ -1,11 +1,11 @@
 """Container apps: what is asked of them, and the operation that follows until the new revision stands or fell."""
 
-from collections.abc import Collection
+from collections.abc import Awaitable, Collection
 from typing import Any
 
 from aiohttp import web
 
-from stage.arm import documents, merge
+from stage.arm import documents, merge, roles
 from stage.arm.body import read
 from stage.arm.ids import APPS
 from stage.arm.operations import Operation
@@ -39,8 +39,10 @@ async def patch(subscription: Subscription, request: web.Request, group: str, ap
         operation = subscription.operations.start(subscription.faults.strike())
     else:
         before = set(target.revisions)
-        await target.update(merge.patched(body.get("properties") or {}, target.properties))
-        _note(subscription, target.name, merge.merge_patch(subscription.resource(target.name).fields, body))
+        fields = merge.merge_patch(subscription.resource(target.name).fields, body)
+        properties = merge.patched(body.get("properties") or {}, target.properties)
+        roles.check_pull(subscription, fields, properties)
+        await _having(subscription, target.name, group, fields, target.update(properties))
         operation = subscription.operations.start(_provisioned(target, before))
     return web.Response(status=202, headers=subscription.operations.headers(operation))
 
@@ -73,19 +75,37 @@ async def write(subscription: Subscription, group: str, name: str, body: dict[st
     current = subscription.find(group, name)
     before = set(current.revisions) if current is not None else ()
     name = current.name if current is not None else name
-    app = await subscription.environment.put(name, merge.created(asked, current.properties if current else {}))
-    subscription.resource(app.name).group = group
-    _note(subscription, app.name, body)
-    return subscription.operations.start(_provisioned(app, before))
+    properties = merge.created(asked, current.properties if current else {})
+    roles.check_pull(subscription, body, properties)
+    await _having(subscription, name, group, body, subscription.environment.put(name, properties))
+    return subscription.operations.start(_provisioned(subscription.environment.apps[name], before))
 
 
-def _note(subscription: Subscription, app: str, body: dict[str, Any]) -> None:
+async def _having(
+    subscription: Subscription, app: str, group: str, body: dict[str, Any], change: Awaitable[object]
+) -> None:
+    """Makes the change of an app, which has its group and its identity while its replicas start."""
     resource = subscription.resource(app)
-    resource.fields = {name: body[name] for name in _FIELDS if body.get(name) is not None}
+    before = (resource.group, resource.fields)
+    resource.group = subscription.group(group)
+    resource.fields = _fields(body)
+    try:
+        await change
+    except Rejected:
+        resource.group, resource.fields = before
+        raise
+
+
+def _fields(body: dict[str, Any]) -> dict[str, Any]:
+    """What of a body the platform has no use for, without what Azure itself says of an identity."""
+    fields = {name: body[name] for name in _FIELDS if body.get(name) is not None}
+    if assigned := fields.get("identity", {}).get("userAssignedIdentities"):
+        fields["identity"] = {**fields["identity"], "userAssignedIdentities": {each: {} for each in assigned}}
+    return fields
 
 
 def _check_environment(subscription: Subscription, asked: dict[str, Any]) -> None:
-    ours = documents.environment_id(subscription.environment)
+    ours = subscription.environment_id()
     for name in ("managedEnvironmentId", "environmentId"):
         if str(asked.get(name) or ours).lower() != ours.lower():
             raise Rejected("InvalidManagedEnvironment", f"{name}: the stage has one environment: {ours}")

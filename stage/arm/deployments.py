@@ -1,19 +1,17 @@
 """Template deployments to a resource group: validate, what-if, create, and what was deployed."""
 
-import uuid
-from datetime import UTC, datetime
 from typing import Any
 
 from aiohttp import web
 
-from stage.arm import apps, documents, jsonc, merge, template, whatif
-from stage.arm.ids import APPS, DEPLOYMENTS, LOCATION, resource_id
+from stage.arm import jsonc, template
+from stage.arm.ids import DEPLOYMENTS
 from stage.arm.routes import ANY_GROUP, Route
 from stage.arm.subscription import Subscription
-from stage.arm.template import Template
+from stage.arm.visitors import Creation, Prediction, deployment
 from stage.platform import Rejected
 
-DEPLOYMENT = f"{ANY_GROUP}/providers/{DEPLOYMENTS}/{{deployment}}"
+DEPLOYMENT = f"{ANY_GROUP}/providers/{DEPLOYMENTS}/{{name}}"
 
 
 async def listed(subscription: Subscription, request: web.Request, group: str) -> web.Response:
@@ -21,91 +19,74 @@ async def listed(subscription: Subscription, request: web.Request, group: str) -
     return web.json_response({"value": [each for (at, _), each in subscription.deployments.items() if at == wanted]})
 
 
-async def show(subscription: Subscription, request: web.Request, group: str, deployment: str) -> web.Response:
-    return web.json_response(_find(subscription, group, deployment))
+async def show(subscription: Subscription, request: web.Request, group: str, name: str) -> web.Response:
+    found = subscription.deployments.get((subscription.group(group), name))
+    if found is None:
+        raise Rejected("DeploymentNotFound", f"Deployment '{name}' could not be found.", 404)
+    return web.json_response(found)
 
 
-async def validate(subscription: Subscription, request: web.Request, group: str, deployment: str) -> web.Response:
-    deployed = await _evaluate(subscription, request, group)
-    return web.json_response(_document(subscription.group(group), deployment, deployed, "Succeeded"))
+async def validate(subscription: Subscription, request: web.Request, group: str, name: str) -> web.Response:
+    """az asks this before it writes, and what is refused here it can repeat: a refused write makes it choke."""
+    prediction, _ = await _predict(subscription, request, group, name)
+    _check_over(subscription, group, name)
+    return web.json_response(deployment(prediction.scopes[0], "Succeeded"))
 
 
-async def what_if(subscription: Subscription, request: web.Request, group: str, deployment: str) -> web.Response:
-    deployed = await _evaluate(subscription, request, group)
-    changes = [_change(subscription, group, app) for app in deployed.apps]
-    operation = subscription.operations.start(_nothing(), {"properties": {"changes": changes}})
+async def what_if(subscription: Subscription, request: web.Request, group: str, name: str) -> web.Response:
+    """What is wrong with the template is the end of the operation: az chokes on a refusal here."""
+    prediction = Prediction(subscription, group)
+    properties = jsonc.parse(await request.text()).get("properties") or {}
+    result: dict[str, Any] = {}
+    operation = subscription.operations.start(_tell(prediction, properties, group, name, result), result)
     both = subscription.operations.headers(operation) | subscription.operations.location(operation)
     return web.Response(status=202, headers=both)
 
 
-async def put(subscription: Subscription, request: web.Request, group: str, deployment: str) -> web.Response:
-    deployed = await _evaluate(subscription, request, group)
-    group = subscription.group(group)
-    document = _document(group, deployment, deployed, "Running")
-    subscription.deployments[group, deployment] = document
-    operation = subscription.operations.start(_deploy(subscription, group, deployed, document))
+async def put(subscription: Subscription, request: web.Request, group: str, name: str) -> web.Response:
+    """Refused as a whole, before anything changes, for whatever can be known by then."""
+    prediction, properties = await _predict(subscription, request, group, name)
+    _check_over(subscription, group, name)
+    key = (subscription.group(group), name)
+    subscription.deployments[key] = document = deployment(prediction.scopes[0], "Running")
+    operation = subscription.operations.start(_create(subscription, properties, *key))
     return web.json_response(document, status=201, headers=subscription.operations.headers(operation))
 
 
-async def _deploy(subscription: Subscription, group: str, deployed: Template, document: dict[str, Any]) -> None:
-    properties = document["properties"]
+def _check_over(subscription: Subscription, group: str, name: str) -> None:
+    """Raises Rejected while an earlier deployment of that name goes on."""
+    earlier = subscription.deployments.get((subscription.group(group), name))
+    if earlier is not None and earlier["properties"]["provisioningState"] == "Running":
+        what = f"Unable to edit or replace deployment '{name}': previous deployment is still active."
+        raise Rejected("DeploymentActive", what, 409)
+
+
+async def _predict(
+    subscription: Subscription, request: web.Request, group: str, name: str
+) -> tuple[Prediction, dict[str, Any]]:
+    properties = jsonc.parse(await request.text()).get("properties") or {}
+    prediction = Prediction(subscription, group)
+    await template.deploy(properties, group, name, prediction)
+    return prediction, properties
+
+
+async def _create(subscription: Subscription, properties: dict[str, Any], group: str, name: str) -> None:
+    creation = Creation(subscription)
+    error = {"code": "StageDefect", "message": "the stage failed; its log says where"}
     try:
-        for app in deployed.apps:
-            operation = await apps.write(subscription, group, app["name"], app)
-            await operation.ended.wait()
-            if operation.error is not None:
-                raise Rejected(operation.error["code"], operation.error["message"], 409)
+        await template.deploy(properties, group, name, creation)
     except Rejected as refusal:
-        properties["provisioningState"] = "Failed"
-        properties["error"] = {"code": refusal.code, "message": str(refusal)}
+        error = {"code": refusal.code, "message": str(refusal)}
         raise
-    properties["provisioningState"] = "Succeeded"
-    properties["outputs"] = deployed.outputs
+    finally:
+        creation.ended_early(error)
 
 
-async def _evaluate(subscription: Subscription, request: web.Request, group: str) -> Template:
-    subscription.group(group)
-    body = jsonc.parse(await request.text())
-    return template.evaluate(body.get("properties") or {})
-
-
-async def _nothing() -> None:
-    """A what-if is worked out before it is answered."""
-
-
-def _change(subscription: Subscription, group: str, asked: dict[str, Any]) -> dict[str, Any]:
-    found = subscription.find(group, asked["name"])
-    stored = found.properties if found is not None else {}
-    after = documents.without_secrets(merge.created(asked.get("properties") or {}, stored))
-    before = None if found is None else {"properties": documents.without_secrets(merge.created(stored, stored))}
-    return whatif.change(resource_id(group, APPS, asked["name"]), before, {"properties": after})
-
-
-def _find(subscription: Subscription, group: str, deployment: str) -> dict[str, Any]:
-    found = subscription.deployments.get((subscription.group(group), deployment))
-    if found is None:
-        raise Rejected("DeploymentNotFound", f"Deployment '{deployment}' could not be found.", 404)
-    return found
-
-
-def _document(group: str, name: str, deployed: Template, state: str) -> dict[str, Any]:
-    return {
-        "id": resource_id(group, DEPLOYMENTS, name),
-        "name": name,
-        "type": DEPLOYMENTS,
-        "location": LOCATION,
-        "properties": {
-            "provisioningState": state,
-            "mode": "Incremental",
-            "timestamp": datetime.now(UTC).isoformat(),
-            "duration": "PT0S",
-            "correlationId": str(uuid.uuid4()),
-            "parameters": deployed.parameters,
-            "providers": [{"namespace": "Microsoft.App", "resourceTypes": [{"resourceType": "containerApps"}]}],
-            "dependencies": [],
-            "outputResources": [{"id": resource_id(group, APPS, app["name"])} for app in deployed.apps],
-        },
-    }
+async def _tell(
+    prediction: Prediction, properties: dict[str, Any], group: str, name: str, result: dict[str, Any]
+) -> None:
+    await template.deploy(properties, group, name, prediction)
+    result["properties"] = {"changes": prediction.told()}
 
 
 ROUTES: tuple[Route, ...] = (

@@ -3,22 +3,23 @@
 import copy
 from typing import Any
 
-from stage.arm.ids import APPS, ENVIRONMENTS, GROUP, LOCATION, group_id, resource_id
+from stage.arm import merge
+from stage.arm.functions import guid
+from stage.arm.ids import APPS, group_id, resource_id
+from stage.arm.resources import Asked
 from stage.arm.subscription import Subscription
-from stage.platform import App, Environment, Replica, Revision
-
-_EVERYTHING = {"latestRevision": True, "weight": 100}
+from stage.platform import App, Replica, Revision
 
 
 def app(subscription: Subscription, app: App) -> dict[str, Any]:
     resource = subscription.resource(app.name)
-    environment = environment_id(subscription.environment)
+    environment = subscription.environment_id()
     ready = app.latest_ready
     return {
         "id": app_id(subscription, app),
         "name": app.name,
         "type": APPS,
-        **resource.fields,
+        **_fields(resource.fields),
         "properties": {
             "provisioningState": app.provisioning_state,
             "runningStatus": "Running",
@@ -30,7 +31,7 @@ def app(subscription: Subscription, app: App) -> dict[str, Any]:
             "latestReadyRevisionName": ready.name if ready is not None else "",
             "latestRevisionFqdn": app.latest.fqdn,
             "customDomainVerificationId": "",
-            "configuration": _configuration(app),
+            "configuration": _configuration(app.properties, app.fqdn, app.traffic),
             "template": copy.deepcopy(app.properties["template"]),
             "eventStreamEndpoint": f"{subscription.streams}{stream_path(resource.group, app.name)}/eventstream",
             "delegatedIdentities": [],
@@ -38,14 +39,33 @@ def app(subscription: Subscription, app: App) -> dict[str, Any]:
     }
 
 
-def _configuration(app: App) -> dict[str, Any]:
-    configuration: dict[str, Any] = without_secrets(app.properties).get("configuration", {})
+def planned(subscription: Subscription, asked: Asked) -> dict[str, Any]:
+    """An app that a what-if thinks of, as far as a template can know it."""
+    properties = merge.created(asked.body.get("properties") or {}, {})
+    fqdn = f"{asked.name}.{subscription.environment.domain}"
+    shown = {**properties, "configuration": _configuration(properties, fqdn, [])}
+    return {"id": asked.id, "name": asked.name, "type": APPS, **asked.body, "properties": shown}
+
+
+def _configuration(properties: dict[str, Any], fqdn: str, traffic: list[dict[str, Any]]) -> dict[str, Any]:
+    configuration: dict[str, Any] = without_secrets(properties).get("configuration", {})
     configuration.setdefault("activeRevisionsMode", "Single")
-    if configuration.get("ingress"):
-        defaults = {"external": True, "transport": "Auto", "allowInsecure": False, "exposedPort": 0}
-        traffic = copy.deepcopy(app.traffic) or [dict(_EVERYTHING)]
-        configuration["ingress"] = {**defaults, **configuration["ingress"], "fqdn": app.fqdn, "traffic": traffic}
+    if ingress := configuration.get("ingress"):
+        configuration["ingress"] = {**merge.INGRESS, **ingress, "fqdn": fqdn}
+        configuration["ingress"]["traffic"] = copy.deepcopy(traffic or merge.EVERYTHING)
     return configuration
+
+
+def _fields(fields: dict[str, Any]) -> dict[str, Any]:
+    """With what Azure adds to the identities of an app."""
+    identity = fields.get("identity") or {}
+    if not identity.get("userAssignedIdentities"):
+        return fields
+    known = {
+        each: {"principalId": guid("principal", each.lower()), "clientId": guid("client", each.lower())}
+        for each in identity["userAssignedIdentities"]
+    }
+    return {**fields, "identity": {**identity, "userAssignedIdentities": known}}
 
 
 def revision(subscription: Subscription, app: App, revision: Revision) -> dict[str, Any]:
@@ -101,25 +121,6 @@ def replica(subscription: Subscription, app: App, revision: Revision, replica: R
     }
 
 
-def environment(environment: Environment, streams: str) -> dict[str, Any]:
-    return {
-        "id": environment_id(environment),
-        "name": environment.name,
-        "type": ENVIRONMENTS,
-        "location": LOCATION,
-        "properties": {
-            "provisioningState": "Succeeded",
-            "defaultDomain": environment.domain,
-            "staticIp": "127.0.0.1",
-            # az pings the app before it streams logs, unless the environment is internal.
-            "vnetConfiguration": {"internal": True},
-            "zoneRedundant": False,
-            "workloadProfiles": [{"name": "Consumption", "workloadProfileType": "Consumption"}],
-            "eventStreamEndpoint": f"{streams}{environment_id(environment)}/eventstream",
-        },
-    }
-
-
 def without_secrets(properties: dict[str, Any]) -> dict[str, Any]:
     """A copy with the secrets' names only."""
     shown = copy.deepcopy(properties)
@@ -134,10 +135,6 @@ def containers(revision: Revision) -> list[str]:
 
 def app_id(subscription: Subscription, app: App) -> str:
     return resource_id(subscription.resource(app.name).group, APPS, app.name)
-
-
-def environment_id(environment: Environment) -> str:
-    return resource_id(GROUP, ENVIRONMENTS, environment.name)
 
 
 def stream_path(group: str, app: str) -> str:

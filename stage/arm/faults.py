@@ -7,23 +7,30 @@ from typing import Any
 from aiohttp import web
 
 from stage.arm.body import read
+from stage.arm.ids import APPS
 from stage.platform import Rejected
 
 
 class Faults:
-    """Switches for the writes of container apps. The data plane stays healthy, whatever they say."""
+    """Switches for writes. The data plane stays healthy, whatever they say."""
 
     def __init__(self) -> None:
-        self._failures: list[str] = []
+        self.unregistered: set[str] = set()
+        """Namespaces of resource providers, in small letters, that the subscription is not registered for."""
+        self._failures: list[tuple[str, str]] = []
         self._cleared = asyncio.Event()
         self._cleared.set()
 
-    def fail_next(self, message: str) -> None:
-        """The next write is accepted, changes nothing, and its operation fails with ``message``."""
-        self._failures.append(message)
+    def fail_next(self, message: str, kind: str = APPS) -> None:
+        """The next write of that type is accepted, changes nothing, and its operation fails with ``message``."""
+        self._failures.append((kind.lower(), message))
+
+    def unregister(self, namespace: str) -> None:
+        """The subscription is not registered for a resource provider, until somebody registers it."""
+        self.unregistered.add(namespace.lower())
 
     def hang(self) -> None:
-        """Writes are accepted, change nothing, and stay in progress until `clear` lets them expire.
+        """Writes of apps are accepted, change nothing, and stay in progress until `clear` lets them expire.
 
         So did Azure's control plane in microsoft/azure-container-apps#1750.
         """
@@ -31,16 +38,31 @@ class Faults:
 
     def clear(self) -> None:
         self._failures.clear()
+        self.unregistered.clear()
         self._cleared.set()
 
     @property
     def pending(self) -> bool:
-        """The next write will not come to anything."""
-        return bool(self._failures) or not self._cleared.is_set()
+        """The next write of an app will not come to anything."""
+        return self._failing(APPS) is not None or not self._cleared.is_set()
 
     def strike(self) -> Coroutine[Any, Any, None]:
-        """The whole life of a write that came while a fault was `pending`; raises what became of it."""
-        return self._fail(self._failures.pop(0)) if self._failures else self._expire()
+        """The whole life of an app's write that came while a fault was `pending`; raises what became of it."""
+        failing = self._failing(APPS)
+        if failing is None:
+            return self._expire()
+        self._failures.remove(failing)
+        return self._fail(failing[1])
+
+    def check(self, kind: str) -> None:
+        """Raises Rejected when this write, of another type than apps, was to fail."""
+        failing = self._failing(kind)
+        if failing is not None:
+            self._failures.remove(failing)
+            raise Rejected("Conflict", failing[1], 409)
+
+    def _failing(self, kind: str) -> tuple[str, str] | None:
+        return next((each for each in self._failures if each[0] == kind.lower()), None)
 
     async def _fail(self, message: str) -> None:
         raise Rejected("ContainerAppOperationError", message, 409)
@@ -50,15 +72,18 @@ class Faults:
         raise Rejected("OperationExpired", "Operation expired.", 409)
 
     async def answer(self, request: web.Request) -> web.Response:
-        """POST of {"fault": "fail", "message": ...}, {"fault": "hang"} or {"fault": "none"}."""
+        """POST of {"fault": "fail", "message": ..., "type": ...}, "unregister" with "namespace", "hang" or "none"."""
         asked = await read(request)
         match asked.get("fault"):
             case "fail":
-                self.fail_next(str(asked.get("message", "the stage was told to fail this")))
+                message = str(asked.get("message", "the stage was told to fail this"))
+                self.fail_next(message, str(asked.get("type", APPS)))
+            case "unregister":
+                self.unregister(str(asked.get("namespace")))
             case "hang":
                 self.hang()
             case "none":
                 self.clear()
             case other:
-                raise Rejected("UnknownFault", f"fault is {other!r}; it must be fail, hang or none")
+                raise Rejected("UnknownFault", f"fault is {other!r}; it must be fail, unregister, hang or none")
         return web.json_response({"fault": asked["fault"]})

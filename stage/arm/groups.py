@@ -1,18 +1,17 @@
-"""Resource groups, the list of what is in them, providers, and the environment."""
+"""Resource groups, the list of what is in them, and any one resource by its type and name."""
 
 import re
 from typing import Any
 
 from aiohttp import web
 
-from stage.arm import documents
+from stage.arm import inventory
 from stage.arm.body import read
-from stage.arm.ids import APPS, ENVIRONMENTS, GROUP, LOCATION, REGISTRIES, group_id, resource_id
+from stage.arm.catalog import TYPES
+from stage.arm.ids import LOCATION, group_id, group_of
 from stage.arm.routes import ANY_GROUP, ANY_SUBSCRIPTION, Route
 from stage.arm.subscription import Subscription
 from stage.platform import Rejected
-
-ENVIRONMENT = f"{ANY_GROUP}/providers/{ENVIRONMENTS}/{{environment}}"
 
 
 def document(subscription: Subscription, name: str) -> dict[str, Any]:
@@ -41,9 +40,13 @@ async def exists(subscription: Subscription, request: web.Request, group: str) -
 async def put(subscription: Subscription, request: web.Request, group: str) -> web.Response:
     body = await read(request)
     name = next((known for known in subscription.groups if known.lower() == group.lower()), group)
-    status = 200 if name in subscription.groups else 201
-    subscription.groups[name] = {"location": body.get("location", LOCATION), "tags": body.get("tags") or {}}
-    return web.json_response(document(subscription, name), status=status)
+    location = body.get("location", LOCATION)
+    known = subscription.groups.get(name)
+    if known is not None and known["location"] != location:
+        what = f"Invalid resource group location '{location}'. The Resource group already exists in location"
+        raise Rejected("InvalidResourceGroupLocation", f"{what} '{known['location']}'.", 409)
+    subscription.groups[name] = {"location": location, "tags": body.get("tags") or {}}
+    return web.json_response(document(subscription, name), status=201 if known is None else 200)
 
 
 async def delete(subscription: Subscription, request: web.Request, group: str) -> web.Response:
@@ -53,9 +56,7 @@ async def delete(subscription: Subscription, request: web.Request, group: str) -
 
 
 async def _deleted(subscription: Subscription, group: str) -> None:
-    for app in subscription.apps(group):
-        await subscription.environment.delete(app.name)
-        subscription.forget(app.name)
+    await inventory.unmake(subscription, group)
     for deployed in [key for key in subscription.deployments if key[0] == group]:
         del subscription.deployments[deployed]
     del subscription.groups[group]
@@ -64,50 +65,45 @@ async def _deleted(subscription: Subscription, group: str) -> None:
 async def resources(subscription: Subscription, request: web.Request, group: str | None = None) -> web.Response:
     """`$filter` as az writes it: terms of `name`, `resourceType` and `resourceGroup`, all of which must hold."""
     wanted = re.findall(r"(\w+) eq '([^']*)'", request.query.get("$filter", ""))
-    if group is not None:
-        wanted.append(("resourceGroup", subscription.group(group)))
-    found = [each for each in _resources(subscription) if all(_holds(each, *term) for term in wanted)]
-    return web.json_response({"value": found})
-
-
-def _resources(subscription: Subscription) -> list[dict[str, Any]]:
-    # What stands from the start goes with its group.
-    standing = [(GROUP, ENVIRONMENTS, subscription.environment.name), (GROUP, REGISTRIES, subscription.registry.name)]
-    apps = [(subscription.resource(app.name).group, APPS, app.name) for app in subscription.apps()]
-    return [
-        {"id": resource_id(group, kind, name), "name": name, "type": kind, "location": LOCATION}
-        for group, kind, name in standing + apps
-        if group in subscription.groups
+    here = None if group is None else subscription.group(group)
+    fields = ("id", "name", "type", "location", "tags", "kind", "sku", "identity")
+    found = [
+        {field: each[field] for field in fields if field in each}
+        for each in inventory.listed(subscription, here)
+        if all(_holds(each, *term) for term in wanted)
     ]
+    return web.json_response({"value": found})
 
 
 def _holds(resource: dict[str, Any], field: str, value: str) -> bool:
     actual: dict[str, str] = {
         "name": resource["name"],
         "resourceType": resource["type"],
-        "resourceGroup": resource["id"].split("/")[4],
+        "resourceGroup": group_of(resource["id"]),
     }
     if field not in actual:
         raise Rejected("InvalidFilter", f"the stage cannot filter resources by {field}")
     return actual[field].lower() == value.lower()
 
 
-async def provider(subscription: Subscription, request: web.Request, provider: str) -> web.Response:
-    types = [{"resourceType": each, "locations": [LOCATION]} for each in ("containerApps", "managedEnvironments")]
-    return web.json_response({"namespace": provider, "registrationState": "Registered", "resourceTypes": types})
-
-
-async def environments(subscription: Subscription, request: web.Request, group: str | None = None) -> web.Response:
-    here = group is None or subscription.group(group) == GROUP
-    found = [documents.environment(subscription.environment, subscription.streams)] if here else []
-    return web.json_response({"value": found})
-
-
-async def environment(subscription: Subscription, request: web.Request, group: str, environment: str) -> web.Response:
-    if (subscription.group(group), environment.lower()) != (GROUP, subscription.environment.name.lower()):
-        what = f"The Resource '{ENVIRONMENTS}/{environment}' under resource group '{group}' was not found."
+async def anything(
+    subscription: Subscription, request: web.Request, path: str, group: str | None = None
+) -> web.Response:
+    """One resource, or all of a type in one place: for types that have no handler of their own."""
+    namespace, *words = path.split("/")
+    kind = "/".join((namespace, *words[::2])).lower()
+    if kind not in (known.lower() for known in TYPES):
+        raise Rejected("NotOnTheStage", f"the stage has no {request.method} {request.path}", 404)
+    here = None if group is None else subscription.group(group)
+    if len(words) % 2:
+        above = "/".join((namespace, *words[:-1])).lower()
+        found = [each for each in inventory.everything(subscription, here) if each["type"].lower() == kind]
+        return web.json_response({"value": [each for each in found if f"/providers/{above}/" in each["id"].lower()]})
+    one = inventory.find(subscription, request.path.rstrip("/"))
+    if one is None:
+        what = f"The Resource '{path}' under resource group '{group}' was not found."
         raise Rejected("ResourceNotFound", what, 404)
-    return web.json_response(documents.environment(subscription.environment, subscription.streams))
+    return web.json_response(one)
 
 
 ROUTES: tuple[Route, ...] = (
@@ -118,8 +114,9 @@ ROUTES: tuple[Route, ...] = (
     ("DELETE", ANY_GROUP, delete),
     ("GET", f"{ANY_SUBSCRIPTION}/resources", resources),
     ("GET", f"{ANY_GROUP}/resources", resources),
-    ("GET", f"{ANY_SUBSCRIPTION}/providers/{{provider}}", provider),
-    ("GET", f"{ANY_SUBSCRIPTION}/providers/{ENVIRONMENTS}", environments),
-    ("GET", f"{ANY_GROUP}/providers/{ENVIRONMENTS}", environments),
-    ("GET", ENVIRONMENT, environment),
 )
+REST: tuple[Route, ...] = (
+    ("GET", f"{ANY_GROUP}/providers/(?P<path>\\S+)", anything),
+    ("GET", f"{ANY_SUBSCRIPTION}/providers/(?P<path>\\S+)", anything),
+)
+"""To be looked at last."""

@@ -1,4 +1,4 @@
-"""Names that stand in every path: there is one subscription, and one resource group from the start."""
+"""Names that stand in every path: there is one subscription, and unless the stage is empty one group from the start."""
 
 SUBSCRIPTION = "5eb0a000-0000-4000-8000-000000000001"
 TENANT = "7e0a0000-0000-4000-8000-000000000001"
@@ -6,10 +6,14 @@ LOCATION = "eastus2"
 GROUP = "rehearsal"
 REGISTRY = "rehearsal"
 
+ACCOUNTS = "Microsoft.CognitiveServices/accounts"
 APPS = "Microsoft.App/containerApps"
-ENVIRONMENTS = "Microsoft.App/managedEnvironments"
-REGISTRIES = "Microsoft.ContainerRegistry/registries"
 DEPLOYMENTS = "Microsoft.Resources/deployments"
+ENVIRONMENTS = "Microsoft.App/managedEnvironments"
+GATEWAYS = "Microsoft.Network/applicationGateways"
+IDENTITIES = "Microsoft.ManagedIdentity/userAssignedIdentities"
+REGISTRIES = "Microsoft.ContainerRegistry/registries"
+ROLE_ASSIGNMENTS = "Microsoft.Authorization/roleAssignments"
 
 
 def group_id(group: str) -> str:
@@ -18,3 +22,8 @@ def group_id(group: str) -> str:
 
 def resource_id(group: str, kind: str, name: str) -> str:
     return f"{group_id(group)}/providers/{kind}/{name}"
+
+
+def group_of(resource: str) -> str:
+    """The resource group in an id."""
+    return resource.split("/")[4]

@@ -7,24 +7,15 @@ from aiohttp import web
 
 from stage.arm.body import read
 from stage.arm.build import BuildFailed, build
-from stage.arm.ids import GROUP, LOCATION, REGISTRIES, resource_id
+from stage.arm.ids import REGISTRIES
 from stage.arm.registry import DEFAULT_TAG, Registry, Run
-from stage.arm.routes import ANY_GROUP, ANY_SUBSCRIPTION, Route
+from stage.arm.routes import ANY_GROUP, Route
 from stage.arm.subscription import Subscription
 from stage.platform import Rejected
 
 REGISTRY = f"{ANY_GROUP}/providers/{REGISTRIES}/{{registry}}"
 _BLOBS = "/blobs/builds"
 _RANGE = re.compile(r"bytes=(\d+)-(\d+)")
-
-
-async def listed(subscription: Subscription, request: web.Request, group: str | None = None) -> web.Response:
-    here = group is None or subscription.group(group) == GROUP
-    return web.json_response({"value": [_document(subscription.registry)] if here else []})
-
-
-async def show(subscription: Subscription, request: web.Request, group: str, registry: str) -> web.Response:
-    return web.json_response(_document(_find(subscription, group, registry)))
 
 
 async def upload_url(subscription: Subscription, request: web.Request, group: str, registry: str) -> web.Response:
@@ -97,27 +88,8 @@ async def log(subscription: Subscription, request: web.Request, run: str) -> web
 
 
 def _find(subscription: Subscription, group: str, name: str) -> Registry:
-    registry = subscription.registry
-    if (subscription.group(group), name.lower()) != (GROUP, registry.name.lower()):
-        what = f"The Resource '{REGISTRIES}/{name}' under resource group '{group}' was not found."
-        raise Rejected("ResourceNotFound", what, 404)
-    return registry
-
-
-def _document(registry: Registry) -> dict[str, Any]:
-    return {
-        "id": resource_id(GROUP, REGISTRIES, registry.name),
-        "name": registry.name,
-        "type": REGISTRIES,
-        "location": LOCATION,
-        "sku": {"name": "Basic", "tier": "Basic"},
-        "properties": {
-            "loginServer": registry.login_server,
-            "provisioningState": "Succeeded",
-            "adminUserEnabled": False,
-            "roleAssignmentMode": "LegacyRegistryPermissions",
-        },
-    }
+    subscription.found(group, REGISTRIES, name)
+    return subscription.registry
 
 
 def _run(run: Run, status: str) -> dict[str, Any]:
@@ -129,9 +101,6 @@ def _blob(subscription: Subscription, name: str) -> str:
 
 
 ROUTES: tuple[Route, ...] = (
-    ("GET", f"{ANY_SUBSCRIPTION}/providers/{REGISTRIES}", listed),
-    ("GET", f"{ANY_GROUP}/providers/{REGISTRIES}", listed),
-    ("GET", REGISTRY, show),
     ("POST", f"{REGISTRY}/listBuildSourceUploadUrl", upload_url),
     ("PUT", f"{_BLOBS}/{{blob}}", upload),
     ("POST", f"{REGISTRY}/scheduleRun", schedule),

@@ -9,13 +9,13 @@ from typing import Any
 
 from aiohttp import web
 
-from stage.arm.groups import ENVIRONMENT
 from stage.arm.ids import ENVIRONMENTS
 from stage.arm.routes import ANY_GROUP, Route
 from stage.arm.subscription import Subscription
 from stage.platform import Rejected
 
 _APP = f"{ANY_GROUP}/containerApps/{{app}}"
+_ENVIRONMENT = f"{ANY_GROUP}/providers/{ENVIRONMENTS}/{{environment}}"
 _DEFAULT_TAIL = "20"
 # Files tell nobody that they grew.
 _LOOK_AGAIN_S = 0.1
@@ -60,6 +60,7 @@ async def environment(
 async def environment_token(
     subscription: Subscription, request: web.Request, group: str, environment: str
 ) -> web.Response:
+    subscription.found(group, ENVIRONMENTS, environment)
     return web.json_response({"properties": {"token": subscription.stream_token}})
 
 
@@ -150,9 +151,9 @@ def _event(act: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-TOKEN_ROUTES: tuple[Route, ...] = (("POST", f"{ENVIRONMENT}/getAuthToken", environment_token),)
+TOKEN_ROUTES: tuple[Route, ...] = (("POST", f"{_ENVIRONMENT}/getAuthToken", environment_token),)
 STREAM_ROUTES: tuple[Route, ...] = (
     ("GET", f"{_APP}/revisions/{{revision}}/replicas/{{replica}}/containers/{{container}}/logstream", console),
     ("GET", f"{_APP}/eventstream", system),
-    ("GET", f"{ANY_GROUP}/providers/{ENVIRONMENTS}/{{environment}}/eventstream", environment),
+    ("GET", f"{_ENVIRONMENT}/eventstream", environment),
 )

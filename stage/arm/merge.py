@@ -6,6 +6,10 @@ from typing import Any
 
 WRITABLE = ("configuration", "environmentId", "managedEnvironmentId", "template", "workloadProfileName")
 """Of `properties`. az sends back what it read, all of it; the rest is the service's to say."""
+INGRESS = {"external": True, "transport": "Auto", "allowInsecure": False, "exposedPort": 0}
+"""What the service fills in."""
+EVERYTHING = [{"latestRevision": True, "weight": 100}]
+"""The traffic where none is asked for."""
 
 
 def merge_patch(target: Any, patch: Any) -> Any:
@@ -38,6 +42,18 @@ def patched(asked: Mapping[str, Any], stored: Mapping[str, Any]) -> dict[str, An
     return merged
 
 
+def comparable(properties: Mapping[str, Any]) -> dict[str, Any]:
+    """With what the service fills in, and without what is empty: two that ask for the same are equal."""
+    plain: dict[str, Any] = _without_empty(created(properties, properties))
+    configuration = plain["configuration"]
+    if ingress := configuration.get("ingress"):
+        filled = {**INGRESS, "traffic": EVERYTHING, "stickySessions": {"affinity": "none"}}
+        configuration["ingress"] = filled | ingress
+    plain.setdefault("workloadProfileName", "Consumption")
+    environment = plain.pop("managedEnvironmentId", plain.pop("environmentId", ""))
+    return {**plain, "environmentId": environment}
+
+
 def without_nulls(value: Any) -> Any:
     """az sends them inside of lists, and breaks on getting some of them back."""
     if isinstance(value, dict):
@@ -45,6 +61,13 @@ def without_nulls(value: Any) -> Any:
     if isinstance(value, list):
         return [without_nulls(inner) for inner in value if inner is not None]
     return value
+
+
+def _without_empty(value: Any) -> Any:
+    if isinstance(value, dict):
+        inner = {name: _without_empty(each) for name, each in value.items()}
+        return {name: each for name, each in inner.items() if each not in (None, "", [], {})}
+    return [_without_empty(each) for each in value] if isinstance(value, list) else value
 
 
 def _writable(properties: Mapping[str, Any]) -> dict[str, Any]:

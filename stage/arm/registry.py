@@ -3,7 +3,6 @@
 import uuid
 from dataclasses import dataclass, field
 
-from stage.arm.ids import REGISTRY
 from stage.platform import Rejected
 
 DEFAULT_TAG = "latest"
@@ -22,7 +21,6 @@ class Run:
 class Registry:
     """Handed to the platform as ``pull=registry.has``."""
 
-    name: str = REGISTRY
     login_server: str = ""
     """host:port of the ARM endpoint, which serves the registry too, once it listens."""
     tags: dict[str, list[str]] = field(default_factory=dict)
@@ -45,6 +43,10 @@ class Registry:
             return True
         repository, _, tag = image.removeprefix(ours).partition(":")
         return (tag or DEFAULT_TAG) in self.tags.get(repository, ())
+
+    def clear(self) -> None:
+        """Forgets every image: the registry was deleted."""
+        self.tags.clear()
 
     def record(self, succeeded: bool, log: list[str]) -> Run:
         """Takes note of a build; az looks for whole lines by their CR LF."""

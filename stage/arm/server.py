@@ -9,7 +9,21 @@ from typing import Self
 from aiohttp import web
 
 from stage import identity
-from stage.arm import apps, deployments, groups, images, logs, polling, profile, revisions, tags, tls
+from stage.arm import (
+    accounts,
+    apps,
+    deployments,
+    groups,
+    images,
+    logs,
+    polling,
+    profile,
+    providers,
+    revisions,
+    roles,
+    tags,
+    tls,
+)
 from stage.arm.faults import Faults
 from stage.arm.registry import Registry
 from stage.arm.routes import Route, Table
@@ -34,21 +48,35 @@ _ROUTES: tuple[Route, ...] = (
     *tags.ROUTES,
     *logs.TOKEN_ROUTES,
     *polling.ROUTES,
+    *accounts.ROUTES,
+    *providers.ROUTES,
     ("POST", "/_stage/faults", _inject),
+    *groups.REST,
 )
 
 
 class Arm:
     """Azure's control plane in front of ``environment``, as long as the ``async with`` lasts.
 
+    ``model_url`` is what a model account says of its endpoint. ``empty``: there is no resource group at the start.
     ``environ`` is what a shell needs so that a real az works here, and works nowhere else.
     """
 
-    def __init__(self, environment: Environment, root: Path, *, registry: Registry) -> None:
+    def __init__(
+        self,
+        environment: Environment,
+        root: Path,
+        *,
+        registry: Registry,
+        model_url: str = "http://127.0.0.1:9",
+        empty: bool = False,
+    ) -> None:
         self.url = ""
         self.environ: dict[str, str] = {}
         self._root = root.resolve()  # az and the plays run in directories of their own
-        self._subscription = Subscription(environment, registry, self._root / "timeline.jsonl")
+        self._subscription = Subscription(environment, registry, self._root / "timeline.jsonl", model_url)
+        if not empty:
+            self._subscription.furnish()
         self._directory = identity.Directory(header=secrets.token_urlsafe(16), token=secrets.token_urlsafe(16))
         self._stack = AsyncExitStack()
 
@@ -56,6 +84,14 @@ class Arm:
     def faults(self) -> Faults:
         """What can be made to go wrong."""
         return self._subscription.faults
+
+    def is_assigned(self, client_id: str) -> bool:
+        """Whether an app has the identity with that client id."""
+        return roles.identity_of(self._subscription, client_id) is not None
+
+    def may_call_model(self, client_id: str) -> bool:
+        """Whether that identity has the role that the model wants."""
+        return roles.may_call_model(self._subscription, client_id)
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:

@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from stage.arm.faults import Faults
-from stage.arm.ids import APPS, GROUP, LOCATION
+from stage.arm.ids import APPS, ENVIRONMENTS, GROUP, LOCATION, REGISTRIES, REGISTRY, resource_id
 from stage.arm.operations import Operations
 from stage.arm.registry import Registry
+from stage.arm.resources import Asked
+from stage.arm.store import Store
 from stage.platform import App, Environment, Rejected, Revision
 
 
@@ -27,10 +29,16 @@ class Subscription:
     registry: Registry
     timeline: Path
     """Where the platform writes down what it does."""
+    model_url: str
+    """Where every model account of the subscription answers."""
     operations: Operations = field(default_factory=Operations)
     faults: Faults = field(default_factory=Faults)
-    groups: dict[str, dict[str, Any]] = field(default_factory=lambda: {GROUP: {"location": LOCATION, "tags": {}}})
-    """By name; the environment and the registry are in the first."""
+    groups: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """By name: location and tags."""
+    store: Store = field(default_factory=Store)
+    """What is in them, but for the apps."""
+    deleted: list[Asked] = field(default_factory=list)
+    """Model accounts that went with their group and can still be restored, or must be purged."""
     deployments: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
     """Documents, by group and name."""
     streams: str = ""
@@ -39,12 +47,36 @@ class Subscription:
     """What a caller must show to read them."""
     _resources: dict[str, Resource] = field(default_factory=dict)
 
+    def furnish(self) -> None:
+        """Makes the group that a rehearsal finds, with the environment and the registry in it."""
+        self.groups[GROUP] = {"location": LOCATION, "tags": {}}
+        internal = {"vnetConfiguration": {"internal": True}}
+        for kind, name, body in (
+            (ENVIRONMENTS, self.environment.name, {"properties": internal}),
+            (REGISTRIES, REGISTRY, {"sku": {"name": "Basic"}}),
+        ):
+            self.store.put(Asked(resource_id(GROUP, kind, name), kind, name, GROUP, {"location": LOCATION, **body}))
+
     def group(self, name: str) -> str:
         """The group's name as it was given; names are compared without regard to case."""
         for group in self.groups:
             if group.lower() == name.lower():
                 return group
         raise Rejected("ResourceGroupNotFound", f"Resource group '{name}' could not be found.", 404)
+
+    def environment_id(self) -> str:
+        """Of the one there is. Raises Rejected when none was deployed."""
+        for each in self.store.of(ENVIRONMENTS):
+            return each.id
+        raise Rejected("ManagedEnvironmentNotFound", "there is no Container Apps environment yet; deploy one first")
+
+    def found(self, group: str, kind: str, name: str) -> Asked:
+        """A resource that is in the store. Raises Rejected when there is no such one."""
+        asked = self.store.find(resource_id(self.group(group), kind, name))
+        if asked is None:
+            what = f"The Resource '{kind}/{name}' under resource group '{group}' was not found."
+            raise Rejected("ResourceNotFound", what, 404)
+        return asked
 
     def resource(self, app: str) -> Resource:
         return self._resources.setdefault(app, Resource())

@@ -23,8 +23,8 @@ DOMAIN = "stage.localhost"
 class Environment:
     """From ``async with`` to its end; after that no replica, no Envoy and no port of it is left, whatever happened.
 
-    ``root`` is the run directory, ``pull`` says whether the registry has an image, ``injected`` are variables that
-    every container gets.
+    ``root`` is the run directory, ``gateway`` the one that stands from the start, if any, ``pull`` says whether the
+    registry has an image, ``injected`` are variables that every container gets.
     """
 
     def __init__(
@@ -32,7 +32,7 @@ class Environment:
         root: Path,
         timeline: Timeline,
         *,
-        gateway: Gateway = Gateway(),  # noqa: B008 - frozen
+        gateway: Gateway | None = Gateway(),  # noqa: B008 - frozen
         unverified: Unverified = Unverified(),  # noqa: B008
         timing: Timing = Timing(),  # noqa: B008
         pull: Callable[[str], bool] = lambda image: True,
@@ -85,13 +85,14 @@ class Environment:
             )
             stack.push_async_callback(self._end)
             self._stack = stack.pop_all()
+        told = self._gateway or Gateway()
         self.timeline(
             "stage.started",
             gateway_url=self.gateway_url,
             ingress=self.ingress,
             domain=self.domain,
-            gateway_request_timeout_s=self._gateway.request_timeout_s,
-            gateway_idle_timeout_s=self._gateway.idle_timeout_s,
+            gateway_request_timeout_s=told.request_timeout_s,
+            gateway_idle_timeout_s=told.idle_timeout_s,
             ingress_idle_timeout_s=self._unverified.ingress_idle_timeout_s,
         )
         return self
@@ -99,6 +100,10 @@ class Environment:
     async def __aexit__(self, *exc: object) -> None:
         await self._stack.aclose()
         self.timeline("stage.stopped")
+
+    async def set_gateway(self, gateway: Gateway | None) -> None:
+        """Sets where the gateway leads; None: nowhere. No open socket notices, which is more than Azure's promises."""
+        await self._host.ingress.set_gateway(gateway)
 
     async def put(self, name: str, properties: dict[str, Any]) -> App:
         """Creates an app, or replaces its properties wholly."""

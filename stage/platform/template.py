@@ -121,15 +121,18 @@ def _concurrent_requests(rules: Iterable[Mapping[str, Any]], *, ingress: bool) -
     rules = list(rules)
     if not rules:
         return _DEFAULT_CONCURRENT_REQUESTS if ingress else None
+    # The stage does not measure CPU and memory: such a rule never asks for anything.
+    rules = [rule for rule in rules if str((rule.get("custom") or {}).get("type")).lower() not in ("cpu", "memory")]
     for rule in rules:
         if "http" not in rule:
-            raise _invalid("template.scale.rules", f"'{rule.get('name')}' is not an http rule, the stage's only kind")
+            problem = f"'{rule.get('name')}' is no http, cpu or memory rule; the stage knows no other"
+            raise _invalid("template.scale.rules", problem)
     # The value is a string, as every metadata value. The rule that asks for most replicas decides.
     values = [str((rule["http"] or {}).get("metadata", {}).get("concurrentRequests", "10")) for rule in rules]
     for value in values:
         if not value.isdecimal() or not int(value):
             raise _invalid("template.scale.rules.http.metadata.concurrentRequests", f"{value!r} is not 1 or more")
-    return min(int(value) for value in values)
+    return min((int(value) for value in values), default=None)
 
 
 def _invalid(field: str, details: str) -> Rejected:

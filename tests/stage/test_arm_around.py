@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 
 from stage.arm.ids import SUBSCRIPTION
-from tests.stage.rig import APP, SECRET, Az, Rig, bearer, template
+from tests.stage.rig import APP, SECRET, TEMPLATE, Az, Rig, bearer, template
 
 pytestmark = [pytest.mark.timeout(120), pytest.mark.asyncio(loop_scope="module")]
 
@@ -88,12 +88,14 @@ class TestImages:
 class TestDeployments:
     async def test_what_if_tells_what_would_change_and_changes_nothing(self, rig: Rig, az: Az, tmp_path: Path) -> None:
         file = template(tmp_path / "main.json")
-        command = f"deployment group what-if -g rehearsal --no-pretty-print --template-file {file} --parameters suffix="
-        (change,) = (await az(command + "green"))["changes"]
+        command = f"deployment group what-if -g rehearsal --no-pretty-print --template-file {file} --parameters "
+        command += f"keys=alice:{SECRET} suffix="
+        change, *others = (await az(command + "green"))["changes"]
         assert change["changeType"] == "Modify"
         assert [each["path"] for each in change["delta"]] == ["properties.template.revisionSuffix"]
         assert SECRET not in json.dumps(change)
-        (same,) = (await az(command + "blue"))["changes"]
+        assert {each["changeType"] for each in others} == {"Ignore"}
+        same, *_ = (await az(command + "blue"))["changes"]
         assert same["changeType"] == "NoChange"
         assert list(rig.environment.apps["rtproxy"].revisions) == ["rtproxy--blue"]
 
@@ -118,11 +120,12 @@ class TestDeployments:
     async def test_an_expression_the_stage_cannot_evaluate_is_refused_by_name(
         self, rig: Rig, az: Az, tmp_path: Path
     ) -> None:
-        file = template(tmp_path / "main.json", tags={"id": "[uniqueString('x')]"})
+        file = template(tmp_path / "main.json", tags={"id": "[pickZones('x')]"})
         error = await az.refused(
             f"deployment group create -g rehearsal --template-file {file} --parameters suffix=green"
         )
-        assert "[uniqueString('x')]" in error
+        assert "[pickZones('x')]" in error
+        assert "no function 'pickZones'" in error
         assert list(rig.environment.apps["rtproxy"].revisions) == ["rtproxy--blue"]
 
 
@@ -135,11 +138,17 @@ class TestGroups:
         await az("group delete -n other --yes")
         assert not await az("group exists -n other")
 
-    async def test_deleting_the_group_ends_its_apps(self, rig: Rig, az: Az) -> None:
+    async def test_deleting_the_group_ends_its_apps(self, rig: Rig, az: Az, tmp_path: Path) -> None:
         await az("group delete -n rehearsal --yes")
         assert rig.environment.apps == {}
         assert await az("resource list") == []
+        # Back, for the tests that follow.
         await az("group create -n rehearsal -l eastus2")
+        names = ("Microsoft.App/managedEnvironments", "Microsoft.ContainerRegistry/registries")
+        places = [{"type": kind, "name": "rehearsal", "location": "eastus2", "properties": {}} for kind in names]
+        places[0]["properties"] = {"vnetConfiguration": {"internal": True}}
+        (tmp_path / "standing.json").write_text(json.dumps(TEMPLATE | {"parameters": {}, "resources": places}))
+        await az(f"deployment group create -g rehearsal --template-file {tmp_path}/standing.json")
 
     async def test_resources_are_listed_by_group_and_type(self, rig: Rig, az: Az) -> None:
         names = [each["name"] for each in await az("resource list -g rehearsal")]

@@ -1,0 +1,82 @@
+"""Who may do what: the two roles that the relay lives by, read off the role assignments as Azure reads them."""
+
+from typing import Any
+
+from stage.arm.functions import guid
+from stage.arm.ids import ACCOUNTS, REGISTRIES, ROLE_ASSIGNMENTS
+from stage.arm.resources import Asked
+from stage.arm.subscription import Subscription
+from stage.platform import Rejected
+
+ACR_PULL = "7f951dda-4ed3-4680-a7ca-43fe172d538d"
+OPENAI_USER = "5e0bd9bd-7b93-4f28-af87-19fc36ad61bd"
+
+
+def check(subscription: Subscription, asked: Asked) -> None:
+    """Raises Rejected for an assignment that says again what another one says."""
+    wanted = _meaning(asked)
+    for each in subscription.store.of(ROLE_ASSIGNMENTS):
+        if each.id.lower() != asked.id.lower() and _meaning(each) == wanted:
+            raise Rejected("RoleAssignmentExists", f"The role assignment already exists as {each.name}.", 409)
+
+
+def may_call_model(subscription: Subscription, client_id: str) -> bool:
+    """Whether the identity is a user of the model's account."""
+    identity = identity_of(subscription, client_id)
+    return identity is not None and _may(subscription, identity, OPENAI_USER, ACCOUNTS)
+
+
+def check_pull(subscription: Subscription, fields: dict[str, Any], properties: dict[str, Any]) -> None:
+    """Raises Rejected when an app names an identity for our registry that is not the app's or may not pull from it.
+
+    An app that names none may pull, as the one that stands from the start does.
+    """
+    server = subscription.registry.login_server
+    for entry in (properties.get("configuration") or {}).get("registries") or ():
+        identity = str(entry.get("identity") or "")
+        if entry.get("server") != server or not identity or identity.lower() == "system":
+            continue
+        if identity.lower() not in assigned(fields):
+            raise _invalid(f"the identity {identity} of registry {server} is not assigned to the app")
+        if not _may(subscription, identity, ACR_PULL, REGISTRIES):
+            raise _invalid(f"GET https://{server}/oauth2/token: UNAUTHORIZED: {identity} has no role to pull")
+
+
+def assigned(fields: dict[str, Any]) -> set[str]:
+    """The ids, in small letters, of the identities that an app with these `fields` has."""
+    return {each.lower() for each in (fields.get("identity") or {}).get("userAssignedIdentities") or ()}
+
+
+def identity_of(subscription: Subscription, client_id: str) -> str | None:
+    """The id of the identity with that client id, if an app has it."""
+    for app in subscription.apps():
+        for identity in assigned(subscription.resource(app.name).fields):
+            if guid("client", identity) == client_id and subscription.store.find(identity):
+                return identity
+    return None
+
+
+def _may(subscription: Subscription, identity: str, role: str, kind: str) -> bool:
+    principal = guid("principal", identity.lower())
+    granted = {
+        scope
+        for who, what, scope in map(_meaning, subscription.store.of(ROLE_ASSIGNMENTS))
+        if who == principal and what == role
+    }
+    targets = [each.id.lower() for each in subscription.store.of(kind)]
+    return any(target == scope or target.startswith(f"{scope}/") for target in targets for scope in granted)
+
+
+def _meaning(assignment: Asked) -> tuple[str, str, str]:
+    """Principal, role and scope."""
+    properties = assignment.body.get("properties") or {}
+    role = str(properties.get("roleDefinitionId")).rpartition("/")[2]
+    return str(properties.get("principalId")), role, assignment.id.rpartition("/providers/")[0].lower()
+
+
+def _invalid(details: str) -> Rejected:
+    return Rejected(
+        "InvalidParameterValueInContainerTemplate",
+        "The following field(s) are either invalid or missing. Field 'template.containers.image' is invalid with "
+        f"details: '{details}'.",
+    )

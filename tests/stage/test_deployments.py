@@ -1,0 +1,405 @@
+"""Templates on an empty stage, with the real az: what they make, what is refused, and what a what-if says of it."""
+
+import asyncio
+import json
+import os
+import sys
+from asyncio.subprocess import PIPE, STDOUT
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from tests.stage.rig import DEADLINE_S
+from tests.stage.vacant import (
+    APP_ID,
+    GROUP,
+    USER,
+    Vacant,
+    account,
+    gateway,
+    module,
+    relay,
+    resource,
+    role,
+    template,
+    whole,
+)
+from tests.stage.vacant import standing as standing
+from tests.stage.vacant import vacant as vacant
+
+pytestmark = [pytest.mark.timeout(180), pytest.mark.asyncio(loop_scope="module")]
+
+BICEP = Path(__file__).parents[2] / "bicep" / "main.bicep"
+KEY = "key-of-a-caller-0123"
+WORKSPACE = resource("Microsoft.OperationalInsights/workspaces", "logs", {"retentionInDays": 30})
+
+
+async def hold(vacant: Vacant, key: str, *flags: str) -> tuple[int, str]:
+    """The exit code of a short hold through the gateway, and what it said."""
+    url = vacant.stage.environment.gateway_url
+    words = ("-m", "clients.hold", url, "--connections", "2", "--duration", "1", *flags)
+    environ = os.environ | {"RTPROXY_KEY": key}
+    process = await asyncio.create_subprocess_exec(sys.executable, *words, env=environ, stdout=PIPE, stderr=STDOUT)
+    said, _ = await process.communicate()
+    assert process.returncode is not None
+    return process.returncode, said.decode()
+
+
+def kinds(changes: dict[str, dict[str, Any]]) -> set[str]:
+    return {each["changeType"] for each in changes.values()}
+
+
+async def test_our_own_template_stands_up_on_nothing_and_carries_calls(vacant: Vacant, tmp_path: Path) -> None:
+    """Two passes as a deployment does them, by the very files that Azure gets."""
+
+    async def az(verb: str, *more: str) -> Any:
+        words = f"deployment group {verb} -g voice -n relay --template-file {BICEP} --parameters prefix=relay"
+        return await vacant.az(words, f"clientKeys=alice:{KEY}", *more)
+
+    def outputs(done: Any) -> dict[str, Any]:
+        return {name: each["value"] for name, each in done["properties"]["outputs"].items()}
+
+    first = outputs(await az("create"))
+    assert first["containerAppName"] == ""
+    (tmp_path / "Containerfile").write_text("FROM scratch\n")
+    await vacant.az(
+        f"acr build -r {first['containerRegistryName']} -t rtproxy:one -f {tmp_path}/Containerfile {tmp_path}"
+    )
+    image = (f"containerImage={first['containerRegistryLoginServer']}/rtproxy:one", "revisionSuffix=one")
+    second = outputs(await az("create", *image))
+    assert second["applicationGatewayUrl"] == vacant.stage.environment.gateway_url
+    code, said = await hold(vacant, KEY)
+    assert code == 0, said
+    assert "on relay--one" in said
+    told = await az("what-if", *image, "--no-pretty-print")
+    assert {each["changeType"] for each in told["changes"]} == {"NoChange"}
+    assert KEY not in json.dumps(told)
+    # What a rollout leaves behind, handed in again, is what there is.
+    await vacant.az("containerapp update -n relay -g voice --revision-suffix two --set-env-vars RTPROXY_MAX_SESSIONS=9")
+    traffic = "traffic=" + json.dumps([{"revisionName": "relay--one", "weight": 100}])
+    weights = "--revision-weight relay--one=100 latest=0"
+    await vacant.az(f"containerapp ingress traffic set -n relay -g voice {weights}")
+    told = await az("what-if", image[0], "revisionSuffix=two", traffic, "--no-pretty-print")
+    (changed,) = [each for each in told["changes"] if each["changeType"] != "NoChange"]
+    assert changed["resourceId"] == APP_ID
+    assert "RTPROXY_MAX_SESSIONS" in json.dumps(changed["delta"])
+
+
+class TestMaking:
+    async def test_what_is_there_is_shown_where_it_was_deployed(self, vacant: Vacant) -> None:
+        outputs = await vacant.deploy(whole(), keys=f"alice:{KEY}")
+        shown = await vacant.az("acr show -n images -g voice")
+        assert shown["loginServer"] == outputs["server"]
+        environment = await vacant.az("containerapp env show -n env -g voice")
+        assert environment["properties"]["defaultDomain"] == "stage.localhost"
+        identity = await vacant.az("identity show -n id -g voice")
+        app = await vacant.az("containerapp show -n relay -g voice")
+        (assigned,) = app["identity"]["userAssignedIdentities"].values()
+        assert assigned["clientId"] == identity["clientId"]
+        assert app["properties"]["environmentId"] == environment["id"]
+        names = {each["name"] for each in await vacant.az("resource list -g voice")}
+        assert names == {"env", "images", "model", "id", "relay", "door"}
+        assert "inner" not in [each["name"] for each in await vacant.az("deployment group list -g voice")]
+
+    async def test_a_module_has_a_scope_of_its_own_and_hands_out_its_outputs(self, vacant: Vacant) -> None:
+        inner = template(
+            parameters={"name": {"type": "string"}},
+            logs=WORKSPACE | {"name": "[parameters('name')]"},
+            outputs={"id": "[reference('logs').customerId]", "deployment": "[deployment().name]"},
+        )
+        outer = template(
+            outputs={
+                "id": "[reference('part').outputs.id.value]",
+                "by": "[reference('part').outputs.deployment.value]",
+            },
+            part=module(inner, name="[toLower('LOGS')]"),
+        )
+        outputs = await vacant.deploy(outer)
+        (workspace,) = await vacant.az(
+            "resource list -g voice --resource-type Microsoft.OperationalInsights/workspaces"
+        )
+        assert workspace["name"] == "logs"
+        assert len(outputs["id"]) == 36
+        assert outputs["by"] == "inner"
+        assert {each["name"] for each in await vacant.az("deployment group list -g voice")} == {"inner", "it"}
+
+    async def test_resources_wait_for_what_they_refer_to_and_conditions_leave_some_out(self, vacant: Vacant) -> None:
+        asked = template(
+            outputs={
+                "name": "[if(false(), reference('never').name, reference('component', '2020-02-02', 'full').name)]"
+            },
+            component=resource(
+                "Microsoft.Insights/components", "seen", {"Application_Type": "[reference('logs').customerId]"}
+            ),
+            never=WORKSPACE | {"name": "never", "condition": False},
+            logs=WORKSPACE | {"dependsOn": ["never"]},
+        )
+        assert await vacant.deploy(asked) == {"name": "seen"}
+        names = [each["name"] for each in await vacant.az("resource list -g voice")]
+        assert names == ["logs", "seen"]
+
+    async def test_what_exists_already_can_be_referred_to(self, vacant: Vacant) -> None:
+        await vacant.deploy(template(logs=WORKSPACE))
+        known = {"type": WORKSPACE["type"], "apiVersion": "2025-02-01", "name": "logs", "existing": True}
+        outputs = await vacant.deploy(
+            template(known=known, outputs={"days": "[string(reference('known').retentionInDays)]"})
+        )
+        assert outputs == {"days": "30"}
+        error = await vacant.refused(template(known=known | {"name": "no"}, outputs={"x": "[reference('known').id]"}))
+        assert "the resource 'known' is not there" in error
+
+    async def test_an_app_is_replaced_only_by_what_its_template_changes(self, vacant: Vacant) -> None:
+        await vacant.deploy(whole(), keys=f"alice:{KEY}")
+        await vacant.deploy(whole(), keys=f"alice:{KEY}")
+        assert list(vacant.stage.environment.apps["relay"].revisions) == ["relay--one"]
+        await vacant.deploy(
+            whole(app=relay(revisionSuffix="two", terminationGracePeriodSeconds=5)), keys=f"alice:{KEY}"
+        )
+        assert list(vacant.stage.environment.apps["relay"].revisions) == ["relay--one", "relay--two"]
+
+
+class TestGateway:
+    async def test_it_leads_nowhere_until_one_is_deployed_and_again_when_it_is_gone(self, vacant: Vacant) -> None:
+        url, revision = f"{vacant.stage.environment.gateway_url}/status", {"Host": "relay--one.stage.localhost"}
+
+        async def status(**headers: str) -> tuple[int, str]:
+            async with vacant.http.get(url, headers=headers) as answer:
+                return answer.status, (await answer.json())["revision"] if answer.status == 200 else ""
+
+        assert await status() == (404, "")
+        await vacant.deploy(whole(), keys=f"alice:{KEY}")
+        assert await status() == (200, "relay--one")
+        assert await status(**revision) == (200, "relay--one")
+        assert await status(Host="relay--none.stage.localhost") == (404, "")
+        await vacant.clear()
+        await vacant.az("group create -n voice -l eastus2")
+        await vacant.deploy(whole(gateway=None), keys=f"alice:{KEY}")
+        assert await status() == (404, "")
+
+    async def test_its_request_timeout_is_the_template_s(self, vacant: Vacant) -> None:
+        await vacant.deploy(whole(gateway=gateway(timeout_s=1)), keys=f"alice:{KEY}")
+        url = f"{vacant.stage.environment.gateway_url}/v1/realtime"
+        async with vacant.http.ws_connect(url, headers={"api-key": KEY}) as call, asyncio.timeout(DEADLINE_S):
+            while (message := await call.receive()).type is aiohttp.WSMsgType.TEXT:
+                pass
+        # Without a Close: nobody meant to end it.
+        assert (message.type, call.close_code) == (aiohttp.WSMsgType.CLOSED, 1006)
+
+    async def test_no_open_call_notices_that_it_changes(self, vacant: Vacant) -> None:
+        await vacant.deploy(whole(), keys=f"alice:{KEY}")
+        url = f"{vacant.stage.environment.gateway_url}/v1/realtime"
+        async with vacant.http.ws_connect(url, headers={"api-key": KEY}) as call, asyncio.timeout(DEADLINE_S):
+            await call.receive_json()
+            await vacant.deploy(whole(gateway=gateway(timeout_s=500)), keys=f"alice:{KEY}")
+            await call.send_json({"type": "response.create"})
+            while (await call.receive_json())["type"] != "response.done":
+                pass
+
+
+class TestIdentity:
+    async def test_without_its_role_at_the_model_every_call_is_refused(self, vacant: Vacant) -> None:
+        keys = {"keys": f"alice:{KEY}"}
+        await vacant.deploy(whole(call=None), **keys)
+        code, said = await hold(vacant, KEY)
+        assert code != 0
+        assert "502" in said
+        # A role granted later helps without a restart, as soon as there is a new token.
+        await vacant.deploy(whole(), **keys)
+        async with asyncio.timeout(DEADLINE_S):
+            while (await hold(vacant, KEY))[0] != 0:
+                pass
+
+    async def test_without_its_role_at_the_registry_the_image_cannot_be_pulled(self, vacant: Vacant) -> None:
+        server = vacant.stage.environ["AZURE_CONFIG_DIR"] and vacant.arm.removeprefix("https://")
+        error = await vacant.refused(whole(pull=None, app=relay(f"{server}/rtproxy:one")), keys=f"alice:{KEY}")
+        assert "UNAUTHORIZED" in error
+        assert vacant.stage.environment.apps == {}
+
+    async def test_an_identity_that_is_not_the_app_s_cannot_pull(self, vacant: Vacant) -> None:
+        app = relay()
+        del app["identity"]
+        assert "is not assigned to the app" in await vacant.refused(whole(app=app), keys=f"alice:{KEY}")
+
+    async def test_the_same_assignment_by_another_name_is_refused(self, vacant: Vacant) -> None:
+        twice = role(USER, "Microsoft.CognitiveServices/accounts/model") | {
+            "name": "[guid('again')]",
+            "dependsOn": ["call"],
+        }
+        assert "already exists" in await vacant.refused(whole(again=twice), keys=f"alice:{KEY}")
+
+
+class TestWhatIf:
+    async def test_it_tells_what_would_be_and_writes_nothing(self, vacant: Vacant) -> None:
+        changes = await vacant.what_if(whole(), keys=f"alice:{KEY}")
+        assert kinds(changes) == {"Create"}
+        assert {"env", "images", "model", "id", "relay", "door"} < set(changes)
+        assert await vacant.az("resource list") == []
+        assert vacant.stage.environment.apps == {}
+        assert await vacant.az("deployment group list -g voice") == []
+
+    async def test_nothing_changes_when_nothing_changes(self, vacant: Vacant) -> None:
+        await vacant.deploy(whole(), keys=f"alice:{KEY}")
+        assert kinds(await vacant.what_if(whole(), keys=f"alice:{KEY}")) == {"NoChange"}
+        # az sends back what it read, all of it, with what the service had filled in.
+        await vacant.az("containerapp ingress traffic set -n relay -g voice --revision-weight latest=100")
+        await vacant.az("containerapp ingress sticky-sessions set -n relay -g voice --affinity none")
+        await vacant.az("containerapp revision set-mode -n relay -g voice --mode multiple")
+        assert (await vacant.what_if(whole(), keys=f"alice:{KEY}"))["relay"]["delta"] == []
+
+    async def test_a_secret_that_changes_is_a_change_and_is_not_shown(self, vacant: Vacant) -> None:
+        await vacant.deploy(whole(), keys=f"alice:{KEY}")
+        changes = await vacant.what_if(whole(), keys="alice:another-key-6789")
+        assert changes["relay"]["changeType"] == "Modify"
+        (delta,) = changes["relay"]["delta"]
+        assert delta["path"] == "properties.configuration.secrets"
+        told = json.dumps(changes)
+        assert KEY not in told
+        assert "another-key" not in told
+
+    async def test_a_change_is_told_by_its_path_down_into_arrays(self, vacant: Vacant) -> None:
+        rules = [{"name": "a", "properties": {"priority": 1}}, {"name": "b", "properties": {"priority": 2}}]
+        kind = "Microsoft.Network/networkSecurityGroups"
+        await vacant.deploy(template(rules=resource(kind, "rules", {"securityRules": rules})))
+        rules[1] = {"name": "b", "properties": {"priority": 3}}
+        (delta,) = (await vacant.what_if(template(rules=resource(kind, "rules", {"securityRules": rules}))))["rules"][
+            "delta"
+        ]
+        (item,) = delta["children"]
+        (leaf,) = item["children"]
+        assert (delta["path"], delta["propertyChangeType"], item["path"]) == ("properties.securityRules", "Array", "1")
+        assert (leaf["path"], leaf["before"], leaf["after"]) == ("properties.priority", 2, 3)
+
+    async def test_what_the_template_does_not_name_is_ignored(self, vacant: Vacant) -> None:
+        await vacant.deploy(template(logs=WORKSPACE))
+        changes = await vacant.what_if(template(model=account()))
+        assert (changes["logs"]["changeType"], changes["model"]["changeType"]) == ("Ignore", "Create")
+
+
+class TestRefusals:
+    """Before anything changes."""
+
+    @pytest.mark.parametrize(
+        ("about", "given", "why"),
+        [
+            ({"type": "string", "maxLength": 3}, "long", "'long' for the template parameter 'p' is not valid"),
+            ({"type": "string", "minLength": 5}, "long", "greater than or equal to 5"),
+            ({"type": "string", "allowedValues": ["a", "b"]}, "c", "the allowed values are 'a, b'"),
+            ({"type": "int", "maxValue": 3}, "4", "less than or equal to 3"),
+            ({"type": "object"}, "[1]", "not of type object"),
+            ({"type": "securestring", "maxLength": 3}, "hidden", "the provided value for the template parameter 'p'"),
+        ],
+    )
+    async def test_a_parameter_that_is_not_allowed(self, vacant: Vacant, about: Any, given: str, why: str) -> None:
+        error = await vacant.refused(template(parameters={"p": about}, logs=WORKSPACE), p=given)
+        assert why in error
+        assert "hidden" not in error
+        assert await vacant.az("resource list") == []
+
+    async def test_a_type_that_does_not_exist(self, vacant: Vacant) -> None:
+        wrong = resource("Microsoft.App/containerApp", "relay")
+        assert "no resources of type 'Microsoft.App/containerApp'" in await vacant.refused(
+            template(logs=WORKSPACE, a=wrong)
+        )
+        assert await vacant.az("resource list") == []
+
+    async def test_a_child_whose_parent_is_not_there(self, vacant: Vacant) -> None:
+        child = resource("Microsoft.OperationalInsights/workspaces/savedSearches", "logs/calls")
+        assert "Parent resource" in await vacant.refused(template(calls=child))
+        await vacant.deploy(template(calls=child | {"dependsOn": ["logs"]}, logs=WORKSPACE))
+
+    async def test_resources_that_wait_for_each_other(self, vacant: Vacant) -> None:
+        one, other = WORKSPACE | {"dependsOn": ["b"]}, WORKSPACE | {"name": "more", "dependsOn": ["a"]}
+        assert "a circular dependency" in await vacant.refused(template(a=one, b=other))
+
+    async def test_what_a_template_can_say_and_the_stage_cannot_do(self, vacant: Vacant) -> None:
+        assert "'copy' of 'logs'" in await vacant.refused(
+            template(logs=WORKSPACE | {"copy": {"name": "x", "count": 2}})
+        )
+        assert "'functions' of a template" in await vacant.refused(template(logs=WORKSPACE) | {"functions": []})
+
+    async def test_an_output_that_is_secret(self, vacant: Vacant) -> None:
+        asked = template(logs=WORKSPACE) | {"outputs": {"key": {"type": "securestring", "value": "x"}}}
+        assert "nothing secret comes out" in await vacant.refused(asked)
+
+    async def test_a_second_registry_elsewhere(self, vacant: Vacant) -> None:
+        registry = resource("Microsoft.ContainerRegistry/registries", "images", sku={"name": "Basic"})
+        await vacant.deploy(template(registry=registry))
+        error = await vacant.refused(template(registry=registry | {"name": "others"}))
+        assert f"the stage has one resource of type {registry['type']}" in error
+
+    async def test_a_provider_that_is_not_registered_until_it_is(self, vacant: Vacant) -> None:
+        await vacant.fault(fault="unregister", namespace="Microsoft.OperationalInsights")
+        shown = await vacant.az("provider show -n Microsoft.OperationalInsights")
+        assert shown["registrationState"] == "NotRegistered"
+        assert "not registered to use namespace" in await vacant.refused(template(logs=WORKSPACE))
+        await vacant.az("provider register -n Microsoft.OperationalInsights --wait")
+        await vacant.deploy(template(logs=WORKSPACE))
+
+    async def test_a_model_that_is_not_offered_there(self, vacant: Vacant) -> None:
+        model = {"model": {"format": "OpenAI", "name": "gpt-realtime-1.5", "version": "2026-02-23"}}
+        kind, sku = "Microsoft.CognitiveServices/accounts/deployments", {"name": "GlobalStandard", "capacity": 1}
+        deployment = resource(kind, "model/gpt-realtime", model, sku=sku, dependsOn=["model"])
+        error = await vacant.refused(template(model=account() | {"location": "westus"}, deployment=deployment))
+        assert "'Format: OpenAI, Name: gpt-realtime-1.5, Version: 2026-02-23'" in error
+        await vacant.deploy(template(model=account(), deployment=deployment))
+        assert await vacant.az("cognitiveservices model list -l westus") == []
+        offered = await vacant.az("cognitiveservices model list -l swedencentral")
+        assert [each["model"]["name"] for each in offered] == ["gpt-realtime", "gpt-realtime-1.5"]
+
+    async def test_a_group_in_another_region(self, vacant: Vacant) -> None:
+        assert "already exists in location 'eastus2'" in await vacant.az.refused("group create -n voice -l westus")
+
+
+class TestFailing:
+    async def test_a_resource_that_fails_ends_the_deployment_and_what_was_made_stays(self, vacant: Vacant) -> None:
+        await vacant.fault(fault="fail", type="Microsoft.CognitiveServices/accounts", message="no quota in this region")
+        asked = template(part=module(template(logs=WORKSPACE, model=account() | {"dependsOn": ["logs"]})))
+        assert "no quota in this region" in await vacant.refused(asked)
+        states = {
+            each["name"]: each["properties"]["provisioningState"]
+            for each in await vacant.az("deployment group list -g voice")
+        }
+        assert states == {"inner": "Failed", "it": "Failed"}
+        assert [each["name"] for each in await vacant.az("resource list")] == ["logs"]
+        await vacant.deploy(asked)
+
+    async def test_a_deployment_under_way_is_not_replaced(self, vacant: Vacant) -> None:
+        await vacant.fault(fault="hang")
+        command = vacant.command("create", whole(), keys=f"alice:{KEY}")
+        await vacant.az(f"{command} --no-wait")
+        assert "previous deployment is still active" in await vacant.az.refused(command)
+        await vacant.fault(fault="none")
+        assert "failed" in await vacant.az.refused("deployment group wait -g voice -n it --created --interval 1")
+        await vacant.az(command)
+
+
+class TestDeleting:
+    async def test_a_group_goes_with_all_that_is_in_it_and_can_come_again(self, vacant: Vacant) -> None:
+        await vacant.deploy(whole(), keys=f"alice:{KEY}")
+        await vacant.az("group delete -n voice --yes")
+        assert vacant.stage.environment.apps == {}
+        assert not await vacant.az("group exists -n voice")
+        (left,) = await vacant.az("cognitiveservices account list-deleted")
+        assert left["id"].endswith("/locations/eastus2/resourceGroups/voice/deletedAccounts/model")
+        await vacant.az("group create -n voice -l eastus2")
+        assert await vacant.az("resource list") == []
+        error = await vacant.refused(whole(), keys=f"alice:{KEY}")
+        assert "has been soft-deleted" in error
+        assert f"{GROUP}/providers/Microsoft.CognitiveServices/accounts/model" in error
+        await vacant.az("cognitiveservices account purge -n model -g voice -l eastus2")
+        await vacant.deploy(whole(), keys=f"alice:{KEY}")
+        code, said = await hold(vacant, KEY)
+        assert code == 0, said
+
+    async def test_a_subdomain_stays_taken_until_its_account_is_purged(self, vacant: Vacant) -> None:
+        await vacant.deploy(template(model=account()))
+        await vacant.az("group delete -n voice --yes")
+        await vacant.az("group create -n voice -l eastus2")
+        other = resource("Microsoft.CognitiveServices/accounts", "other", {"customSubDomainName": "model"})
+        assert "subdomain name 'model' is not available" in await vacant.refused(template(model=other))
+        restored = account()
+        restored["properties"]["restore"] = True
+        await vacant.deploy(template(model=restored))
+        assert await vacant.az("cognitiveservices account list-deleted") == []
