@@ -106,6 +106,18 @@ def rehearse(session: nox.Session) -> None:
 
 
 @nox.session
+def deploy(session: nox.Session) -> None:
+    """Azure, from an empty group to a call through the gateway; a second run changes nothing. -- --check --diff"""
+    play(session, "deploy.yml")
+
+
+@nox.session
+def teardown(session: nox.Session) -> None:
+    """Deletes what deploy made, once you have typed the group's name."""
+    play(session, "teardown.yml")
+
+
+@nox.session
 def serve(session: nox.Session) -> None:
     """The relay against the endpoint that the environment names."""
     install(session, ".")
@@ -144,6 +156,12 @@ def become(session: nox.Session, *command: str) -> None:
     sys.stdout.flush()
     path = os.pathsep.join((session.bin, os.environ.get("PATH", "")))
     os.execvpe(command[0], command, {**os.environ, "PATH": path})  # noqa: S606 - there is no shell to want
+
+
+def play(session: nox.Session, name: str) -> None:
+    """Runs a play; arguments go to ansible-playbook."""
+    install(session, ".[clients,rollout]")
+    become(session, "ansible-playbook", f"playbooks/{name}", *session.posargs)
 
 
 def install(session: nox.Session, *what: str, project: bool = True) -> None:

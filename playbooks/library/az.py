@@ -16,8 +16,8 @@ module: az
 short_description: Run one command of the Azure CLI
 description:
   - Runs the command in this process, through azure-cli-core, with the cloud, the subscription and the login of C(az).
-  - A reading verb (show, list, exists, show-tags, validate, what-if, version) never changes anything, and runs in
-    check mode too. Every other verb writes; in check mode it is only reported.
+  - A reading verb (show, list, list-deleted, exists, show-tags, validate, what-if, version) never changes anything, and
+    runs in check mode too. Every other verb writes; in check mode it is only reported.
 options:
   run:
     description: The words of the command before its options, and positional arguments if it has any.
@@ -77,7 +77,7 @@ rc:
   returned: always, but not in check mode for a writing verb
 """
 
-READING = {"show", "list", "exists", "show-tags", "validate", "what-if", "version"}
+READING = {"show", "list", "list-deleted", "exists", "show-tags", "validate", "what-if", "version"}
 HIDDEN = "***"
 # A text this long is no part of another by chance.
 LONG = 8
@@ -100,6 +100,12 @@ class Errors(logging.Handler):
 
     def emit(self, record):
         self.messages.append(record.getMessage())
+        if record.exc_info:
+            # az tripped over the service's refusal, which is what the exception came from.
+            cause = record.exc_info[1]
+            while cause.__context__ is not None:
+                cause = cause.__context__
+            self.messages[:] = [str(cause)]
 
 
 def text(value):

@@ -1,4 +1,7 @@
-"""One stage for all plays, as a process, and ansible as an operator runs it. No test relies on what another left."""
+"""Stages as processes, one with an app and empty ones, and ansible as an operator runs it.
+
+No test relies on what another left.
+"""
 
 import json
 import os
@@ -7,6 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,8 +29,13 @@ STAND = """
 import asyncio, pathlib, sys
 from stage.__main__ import stand
 from stage.seed import Seed
-asyncio.run(stand(pathlib.Path(sys.argv[1]), Seed(grace_s=8, drain_s=4)))
+asyncio.run(stand(pathlib.Path(sys.argv[1]), None if "--empty" in sys.argv else Seed(grace_s=8, drain_s=4)))
 """
+# Of a shell that deploys; what an operator may have exported for Azure is not to be read here.
+DEPLOYING = {"RESOURCE_GROUP": "voice", "LOCATION": "eastus2", "PREFIX": "relay", "RTPROXY_APP": "relay"}
+DEPLOYING |= {"RTPROXY_RESOURCE_GROUP": "voice", "RTPROXY_REGISTRY": "", "RTPROXY_GATEWAY_URL": ""}
+DEPLOYING |= {"AZURE_OPENAI_API_KEY": "", "AZURE_OPENAI_DEPLOYMENT": "", "TLS_SECRET_ID": ""}
+SEEDED = {"RTPROXY_APP": "", "RTPROXY_RESOURCE_GROUP": "", "RTPROXY_REGISTRY": ""}
 
 
 class Run(NamedTuple):
@@ -45,6 +54,8 @@ class Stage:
     def __init__(self, out: Path, environ: dict[str, str]) -> None:
         self.out = out
         self.environ = environ
+        self.app = environ["RTPROXY_APP"] or "rtproxy"
+        self.group = environ["RTPROXY_RESOURCE_GROUP"] or "rehearsal"
 
     def acts(self) -> list[dict[str, Any]]:
         """What was asked of the platform, in order; not what its replicas do by themselves."""
@@ -53,7 +64,11 @@ class Stage:
 
     def az(self, *words: str) -> Any:
         """The answer of the real az, on the app."""
-        command = [str(BIN / "az"), *words, "--name", "rtproxy", "--resource-group", "rehearsal", "--output", "json"]
+        return self.anywhere(*words, "--name", self.app, "--resource-group", self.group)
+
+    def anywhere(self, *words: str) -> Any:
+        """The answer of the real az."""
+        command = [str(BIN / "az"), *words, "--output", "json"]
         done = subprocess.run(command, env=self.environ, capture_output=True, text=True, timeout=DEADLINE_S)
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout or "null")
@@ -76,10 +91,23 @@ def environment(home: Path, **more: str) -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    out = tmp_path_factory.mktemp("stage")
-    log = out.parent / "stage.log"
+    """One for all plays of a rollout."""
+    with standing(tmp_path_factory.mktemp("stage"), SEEDED) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    """A subscription with nothing in it, for the deployments of a file."""
+    with standing(tmp_path_factory.mktemp("empty"), DEPLOYING, "--empty") as found:
+        yield found
+
+
+@contextmanager
+def standing(out: Path, exported: dict[str, str], *flags: str) -> Iterator[Stage]:
+    log = out.with_suffix(".log")
     with log.open("wb") as stderr:
-        words = [sys.executable, "-c", STAND, str(out)]
+        words = [sys.executable, "-c", STAND, str(out), *flags]
         process = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=stderr, text=True)
     assert process.stdout is not None
     try:
@@ -87,7 +115,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
             assert line, log.read_text()
         exports = (out / "env.sh").read_text().splitlines()
         environ = dict(shlex.split(line)[1].split("=", 1) for line in exports)
-        yield Stage(out, environment(out / "ansible", **environ))
+        yield Stage(out, environment(out / "ansible", **environ | exported))
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(DEADLINE_S)
@@ -107,11 +135,20 @@ def command(playbook: str, *flags: str, **variables: object) -> list[str]:
 @pytest.fixture
 def play(stage: Stage, tmp_path: Path) -> Play:
     """Runs a play on the stage to its end: ``play("bluegreen.yml", "--check", release="one")``."""
+    return player(stage, tmp_path)
 
+
+def player(stage: Stage, tmp_path: Path) -> Play:
     def run(playbook: str, *flags: str, **variables: object) -> Run:
         words = command(playbook, *flags, **{"run_dir": str(tmp_path / "run"), **variables})
         done = subprocess.run(
-            words, env=stage.environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=DEADLINE_S
+            words,
+            env=stage.environ,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=DEADLINE_S,
         )
         return Run(done.returncode, done.stdout)
 

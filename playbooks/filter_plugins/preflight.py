@@ -1,0 +1,158 @@
+"""What stands in the way of a deployment, before anything is touched: each problem is a sentence with its cure."""
+
+import re
+import shlex
+
+
+class FilterModule:
+    def filters(self):
+        return {"problems": problems, "lacking": lacking, "elsewhere": elsewhere, "defaults": defaults}
+
+
+PREFIX = re.compile(r"(?=.{3,20}$)[a-z](?!.*--)[-a-z0-9]*[a-z0-9]")
+RELEASE = re.compile(r"[a-z0-9](?!.*--)([-a-z0-9]*[a-z0-9])?")
+PAIR = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}:[!-+\--~]+")
+SECRET_ID = re.compile(r"https://[^/\s]+/secrets/[^/\s]+(/[0-9a-f]+)?")
+DEFAULT = re.compile(r"^param (\w+) \w+ = '([^'$]*)'", re.MULTILINE)
+PROVIDERS = (
+    "Microsoft.App",
+    "Microsoft.CognitiveServices",
+    "Microsoft.ContainerRegistry",
+    "Microsoft.Insights",
+    "Microsoft.ManagedIdentity",
+    "Microsoft.Network",
+    "Microsoft.OperationalInsights",
+)
+NOT_FOUND = 3
+"""az's exit code for what does not exist."""
+
+
+def defaults(bicep):
+    """{parameter: default} of those that are plain texts, as the template has them."""
+    return dict(DEFAULT.findall(bicep))
+
+
+def lacking(needs, environment):
+    """Names of ``needs`` that the environment does not have, or has empty."""
+    return [name for name in needs if not environment.get(name)]
+
+
+def elsewhere(pointed_at, expected):
+    """Whether az points at another cloud than the inventory's. Both: cloud, resource_manager (expected: a pattern)."""
+    return pointed_at["cloud"] != expected["cloud"] or not re.match(
+        expected["resource_manager"], pointed_at["resource_manager"]
+    )
+
+
+def problems(seen):
+    """Every problem. ``seen``: inputs, and the results of the az tasks; one that was skipped is not judged."""
+    return [sentence for check in CHECKS for sentence in check(seen)]
+
+
+def inputs(seen):
+    given = seen["environment"]
+    if missing := lacking(seen["needs"], given):
+        yield f"The environment lacks {', '.join(missing)}: export what is missing."
+    prefix = given.get("PREFIX") or ""
+    if prefix and not PREFIX.fullmatch(prefix):
+        yield (
+            f"PREFIX is {prefix}: it takes 3 to 20 lower-case letters, digits and single dashes, a letter first, "
+            "no dash last."
+        )
+    if not RELEASE.fullmatch(seen["release"]) or len(f"{prefix}--{seen['release']}") > 63:
+        yield (
+            f"{seen['release']} cannot name a revision: lower-case letters, digits and single dashes, a letter or "
+            f"digit at both ends, at most 63 characters as {prefix}--{seen['release']}; choose another with "
+            "-e release=NAME."
+        )
+    if wrong := malformed(given.get("RTPROXY_CLIENT_KEYS") or ""):
+        yield (
+            f"RTPROXY_CLIENT_KEYS is not name:key,name:key at place {', '.join(wrong)}: no spaces, each name and key "
+            "once."
+        )
+    secret = given.get("TLS_SECRET_ID") or ""
+    if secret and not SECRET_ID.fullmatch(secret):
+        yield f"TLS_SECRET_ID is {secret}: it takes https://VAULT.vault.azure.net/secrets/NAME."
+    if secret and not (given.get("RTPROXY_GATEWAY_URL") or "").startswith(("https://", "wss://")):
+        yield (
+            "With TLS_SECRET_ID callers need a name that the certificate carries: export RTPROXY_GATEWAY_URL, "
+            "https://THAT.NAME."
+        )
+
+
+def malformed(keys):
+    """Positions, from 1, of the entries that the relay would not take. Never the entries."""
+    entries = keys.split(",") if keys else []
+    names, values = [each.partition(":")[0] for each in entries], [each.partition(":")[2] for each in entries]
+    return [
+        str(at + 1)
+        for at, each in enumerate(entries)
+        if not PAIR.fullmatch(each) or names[at] in names[:at] or values[at] in values[:at]
+    ]
+
+
+def target(seen):
+    pointed_at, expected = seen["pointed_at"]["value"], seen["expected"]
+    if elsewhere(pointed_at, expected):
+        yield (
+            f"az points at {pointed_at['cloud']} ({pointed_at['resource_manager']}), but {seen['inventory']} is for "
+            f"{expected['cloud']} ({expected['resource_manager']}): take the other inventory, or the "
+            "AZURE_CONFIG_DIR that belongs to this one."
+        )
+    elif seen["account"]["rc"]:
+        yield "az is not logged in: az login, then az account set --subscription NAME."
+    if seen["bicep"]["rc"]:
+        yield "az has no Bicep compiler: az bicep install."
+
+
+def reached(seen):
+    """The first thing that az could not read, in its own words."""
+    for each in (seen["group"], seen["unregistered"], seen["models"], seen["deleted"]):
+        if each.get("rc") and not (each is seen["group"] and each["rc"] == NOT_FOUND):
+            yield f"az cannot read the subscription: {each['msg']}."
+            return
+
+
+def registered(seen):
+    lower = {each.lower() for each in seen["unregistered"].get("value") or []}
+    if missing := [each for each in PROVIDERS if each.lower() in lower]:
+        cure = "; ".join(f"az provider register --wait --namespace {name}" for name in missing)
+        yield f"The subscription has not registered {', '.join(missing)}: {cure}."
+
+
+def group(seen):
+    there, wanted = seen["group"].get("value"), seen["environment"].get("LOCATION") or ""
+    if there and wanted and plain(there) != plain(wanted):
+        yield (
+            f"The group {seen['environment']['RESOURCE_GROUP']} is in {there}, not in {wanted}: say LOCATION={there}, "
+            "or choose another RESOURCE_GROUP."
+        )
+
+
+def plain(location):
+    return location.replace(" ", "").lower()
+
+
+def model(seen):
+    if "value" not in seen["models"]:
+        return
+    wanted = seen["model"]
+    offered = {(each["name"], each["version"], sku) for each in seen["models"]["value"] for sku in each["skus"] or []}
+    if (wanted["name"], wanted["version"], wanted["sku"]) not in offered:
+        others = ", ".join(f"{name} {version} ({sku})" for name, version, sku in sorted(offered))
+        yield (
+            f"{seen['environment']['LOCATION']} does not offer {wanted['name']} {wanted['version']} as {wanted['sku']};"
+            f" it offers {others or 'no realtime model'}: choose another LOCATION"
+            + (", or openAiModelName, openAiModelVersion and openAiDeploymentSku in -e parameters." if others else ".")
+        )
+
+
+def soft_deleted(seen):
+    """An account that went with an earlier group of this name keeps its name for 48 hours."""
+    for each in seen["deleted"].get("value") or []:
+        purge = ["az", "cognitiveservices", "account", "purge", "--location", each["location"]]
+        purge += ["--resource-group", each["group"], "--name", each["name"]]
+        yield f"The deleted model account {each['name']} still holds its name: {shlex.join(purge)}."
+
+
+CHECKS = (inputs, target, reached, registered, group, model, soft_deleted)

@@ -1,0 +1,188 @@
+"""Deployments as an operator runs them: real ansible-playbook, real az, the template itself, on an empty stage."""
+
+import json
+import os
+import re
+import signal
+import ssl
+import subprocess
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.playbooks.conftest import DEADLINE_S, Play, Run, Stage, command, player
+from tests.playbooks.test_bluegreen import until
+
+pytestmark = pytest.mark.timeout(400)
+IMAGE = "docker.io/library/rtproxy:2"
+"""Of a registry that is not the stage's own: it counts as present, and nothing is built."""
+SMALL = {"smoke_connections": "1", "smoke_seconds": "1", "judge_connections": "2", "judge_seconds": "1"}
+IMAGE_OF = "properties.template.containers[0].image"
+RUNNING = (
+    "deployment",
+    "group",
+    "show",
+    "-g",
+    "voice",
+    "-n",
+    "deploy-relay",
+    "--query",
+    "properties.provisioningState",
+)
+
+
+@pytest.fixture(scope="module")
+def first(empty: Stage, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """The first deployment into the empty subscription."""
+    return player(empty, tmp_path_factory.mktemp("first"))("deploy.yml", release="first", **SMALL)
+
+
+@pytest.fixture
+def deploy(empty: Stage, first: Run, tmp_path: Path) -> Play:
+    """Deploys again, with what was deployed last unless told otherwise."""
+    assert first.code == 0, first.output
+
+    def run(*flags: str, release: str, **parameters: object) -> Run:
+        now = {
+            "cooldownPeriod": empty.az("containerapp", "show", "--query", "properties.template.scale.cooldownPeriod")
+        }
+        return player(empty, tmp_path)("deploy.yml", *flags, release=release, parameters=now | parameters, **SMALL)
+
+    return run
+
+
+def state(stage: Stage) -> tuple[Any, ...]:
+    """Whatever a deployment could change, as far as the platform tells."""
+    resources = stage.anywhere("resource", "list", "--query", "[].id")
+    return stage.acts(), sorted(resources), stage.anywhere("deployment", "group", "list", "-g", stage.group)
+
+
+def keys(stage: Stage) -> list[str]:
+    return re.findall(r":([^,]+)", stage.environ["RTPROXY_CLIENT_KEYS"])
+
+
+@contextmanager
+def hanging(stage: Stage) -> Iterator[None]:
+    """Writes of apps hang while the block runs, and expire at its end."""
+    inject(stage, "hang")
+    try:
+        yield
+    finally:
+        inject(stage, "none")
+
+
+def inject(stage: Stage, fault: str, **more: str) -> None:
+    clouds = (Path(stage.environ["AZURE_CONFIG_DIR"]) / "clouds.config").read_text()
+    found = re.search(r"endpoint_resource_manager = (\S+)", clouds)
+    assert found is not None
+    body = json.dumps({"fault": fault, **more}).encode()
+    request = urllib.request.Request(f"{found[1]}/_stage/faults", body, {"Content-Type": "application/json"})
+    trusted = ssl.create_default_context(cafile=stage.environ["REQUESTS_CA_BUNDLE"])
+    with urllib.request.urlopen(request, context=trusted) as answer:
+        assert answer.status == 200
+
+
+def test_the_first_run_goes_from_an_empty_subscription_to_a_call_through_the_gateway(empty: Stage, first: Run) -> None:
+    assert first.code == 0, first.output
+    # The group, what comes before the image, the image, and the rest.
+    assert first.changed == 4
+    assert "+ create Microsoft.ContainerRegistry/registries relay" in first.output
+    assert "+ create Microsoft.App/containerApps relay" in first.output
+    assert "Nobody noticed: 1 call, 0 cut." in first.output
+    for said in (
+        "The gateway speaks plain HTTP",
+        "export RTPROXY_APP=relay RTPROXY_RESOURCE_GROUP=voice",
+        f"RTPROXY_GATEWAY_URL={empty.environ['STAGE_GATEWAY_URL']}",
+    ):
+        assert said in first.output
+    assert "relay--first" in empty.weights()
+
+
+def test_a_second_run_changes_nothing_and_shows_no_key_however_much_it_says(empty: Stage, deploy: Play) -> None:
+    before = state(empty)
+    again = deploy("-vvv", release="another")
+    assert again.code == 0, again.output
+    assert again.changed == 0
+    assert state(empty) == before
+    assert not [key for key in keys(empty) if key in again.output]
+
+
+def test_a_key_that_the_relay_does_not_know_is_not_waited_for(
+    empty: Stage, deploy: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(empty.environ, "RTPROXY_KEY", "of-another-relay")
+    refused = deploy(release="first")
+    assert refused.code != 0
+    assert "HTTP 401" in refused.output
+    assert "cure: give the key that the relay expects with --key or RTPROXY_KEY" in refused.output
+    assert "RETRYING: [stage]: Wait until a call gets through" not in refused.output
+
+
+def test_a_rollout_outlives_a_redeploy(empty: Stage, deploy: Play, tmp_path: Path) -> None:
+    over = player(empty, tmp_path)("bluegreen.yml", release="rolled", image=IMAGE, **SMALL, traffic_steps="[100]")
+    assert over.code == 0, over.output
+    before = state(empty)
+    again = deploy(release="first")
+    assert (again.code, again.changed) == (0, 0), again.output
+    assert empty.weights() == {"relay--rolled": 100}
+    assert state(empty) == before
+
+
+def test_a_changed_parameter_is_shown_and_makes_a_revision_that_gets_no_call(empty: Stage, deploy: Play) -> None:
+    before, carrying = state(empty), empty.weights()
+    image = empty.az("containerapp", "revision", "show", "--revision", next(iter(carrying)), "--query", IMAGE_OF)
+    changed = "~ change Microsoft.App/containerApps relay: "
+    check = deploy("--check", "--diff", release="cooler", cooldownPeriod=120)
+    assert check.code == 0, check.output
+    assert f"{changed}properties.template.revisionSuffix, properties.template.scale.cooldownPeriod" in check.output
+    assert state(empty) == before
+
+    done = deploy(release="cooler", cooldownPeriod=120)
+    assert (done.code, done.changed) == (0, 1), done.output
+    assert empty.weights() == carrying
+    assert "relay--cooler" in empty.active()
+    assert "relay--cooler gets no call yet. Roll it out: " in done.output
+    assert f"playbooks/bluegreen.yml -e release=cooler -e image={image}" in done.output
+
+
+def test_a_change_cannot_take_the_name_of_a_revision_that_exists(empty: Stage, deploy: Play) -> None:
+    before = state(empty)
+    taken = deploy(release="first", cooldownPeriod=180)
+    assert taken.code != 0
+    assert "With these parameters: ~ change Microsoft.App/containerApps relay: " in taken.output
+    assert "but relay--first exists already: choose another name with -e release=NAME" in taken.output
+    assert state(empty) == before
+
+
+def test_an_interrupted_deployment_of_new_keys_is_run_again(empty: Stage, deploy: Play, tmp_path: Path) -> None:
+    carrying = empty.weights()
+    empty.environ["RTPROXY_CLIENT_KEYS"] += ",second:another-key-of-16"
+    now = {"cooldownPeriod": empty.az("containerapp", "show", "--query", "properties.template.scale.cooldownPeriod")}
+    variables = {"release": "keyed", "run_dir": str(tmp_path / "run"), "parameters": now}
+    with hanging(empty):
+        with subprocess.Popen(
+            command("deploy.yml", **variables),
+            env=empty.environ,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            start_new_session=True,
+        ) as ansible:
+            assert ansible.stdout is not None
+            assert any(line.startswith("TASK [Deploy]") for line in ansible.stdout)
+            until(lambda: empty.anywhere(*RUNNING) == "Running")
+            os.killpg(ansible.pid, signal.SIGINT)
+            ansible.communicate(timeout=DEADLINE_S)
+        assert ansible.returncode != 0
+        assert empty.weights() == carrying
+        assert empty.anywhere(*RUNNING) == "Running"
+
+    done = deploy(release="keyed")
+    assert (done.code, done.changed) == (0, 1), done.output
+    assert "The keys changed." in done.output
+    assert "relay--keyed gets no call yet" in done.output
+    assert empty.weights() == carrying

@@ -1,0 +1,159 @@
+"""What deploy.yml refuses before it touches anything, each problem with its cure, and all of them at once."""
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from tests.playbooks.conftest import DEPLOYING, PLAYBOOKS, Play, Stage, player
+from tests.playbooks.test_deploy import inject
+from tests.playbooks.test_guard import play as play_nowhere
+
+pytestmark = pytest.mark.timeout(200)
+KEYS = {"RTPROXY_CLIENT_KEYS": "ada:0123456789abcdef"}
+
+
+@pytest.fixture(scope="module")
+def preflight() -> ModuleType:
+    """Ansible's filters are not on Python's path."""
+    spec = importlib.util.spec_from_file_location("preflight", PLAYBOOKS / "filter_plugins" / "preflight.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def play(empty: Stage, tmp_path: Path) -> Play:
+    return player(empty, tmp_path)
+
+
+def seen(**other: Any) -> dict[str, Any]:
+    """What the play sees when nothing is wrong."""
+    at = {"cloud": "AzureCloud", "resource_manager": "https://management.azure.com/"}
+    model = {"name": "gpt-realtime-1.5", "version": "2026-02-23"}
+    return {
+        "inventory": "azure.yml",
+        "needs": ["RESOURCE_GROUP", "LOCATION", "PREFIX", "RTPROXY_CLIENT_KEYS"],
+        "environment": DEPLOYING | KEYS,
+        "release": "one",
+        "expected": {"cloud": "AzureCloud", "resource_manager": r"^https://management\.azure\.com/?$"},
+        "pointed_at": {"value": at, "rc": 0},
+        "account": {"value": "mine", "rc": 0},
+        "bicep": {"value": None, "rc": 0},
+        "group": {"rc": 3, "msg": "not found"},
+        "unregistered": {"value": ["Microsoft.Quantum"], "rc": 0},
+        "models": {"value": [{**model, "skus": ["GlobalStandard"]}], "rc": 0},
+        "deleted": {"value": [], "rc": 0},
+        "model": {**model, "sku": "GlobalStandard"},
+        **other,
+    }
+
+
+def given(**other: str) -> dict[str, Any]:
+    return seen(environment=DEPLOYING | KEYS | other)
+
+
+def test_nothing_is_said_when_nothing_is_wrong(preflight: ModuleType) -> None:
+    assert preflight.problems(seen()) == []
+
+
+@pytest.mark.parametrize("prefix", ["ab", "Relay", "9relay", "relay-", "re--lay", "relay_1", "a" * 21])
+def test_a_prefix_that_cannot_name_everything_is_refused_with_the_rule(preflight: ModuleType, prefix: str) -> None:
+    (problem,) = preflight.problems(given(PREFIX=prefix))
+    assert problem.startswith(f"PREFIX is {prefix}: it takes 3 to 20 lower-case letters, digits and single dashes")
+
+
+@pytest.mark.parametrize("keys", ["hunter22", "ada:hunter22,ada:other", "a:hunter22,b:hunter22", "a:hunter22, b:c"])
+def test_malformed_keys_are_refused_without_showing_one(preflight: ModuleType, keys: str) -> None:
+    (problem,) = preflight.problems(given(RTPROXY_CLIENT_KEYS=keys))
+    assert problem.startswith("RTPROXY_CLIENT_KEYS is not name:key,name:key at place ")
+    assert "hunter22" not in problem
+
+
+def test_a_certificate_wants_the_name_that_it_carries(preflight: ModuleType) -> None:
+    secret = "https://vault.vault.azure.net/secrets/door"
+    (problem,) = preflight.problems(given(TLS_SECRET_ID=secret))
+    assert "export RTPROXY_GATEWAY_URL, https://THAT.NAME." in problem
+    named = {"RTPROXY_GATEWAY_URL": "https://voice.example.com"}
+    assert preflight.problems(given(TLS_SECRET_ID=secret, **named)) == []
+    (problem,) = preflight.problems(given(TLS_SECRET_ID="door", **named))
+    assert problem.startswith("TLS_SECRET_ID is door: it takes https://VAULT.vault.azure.net/secrets/NAME")
+
+
+def test_what_az_cannot_read_is_said_once(preflight: ModuleType) -> None:
+    expired = {"rc": 1, "msg": "AADSTS700082: The refresh token has expired. Run: az login"}
+    skipped: dict[str, Any] = {"skipped": True}
+    (problem,) = preflight.problems(seen(group=expired, unregistered=skipped, models=skipped, deleted=skipped))
+    assert problem == f"az cannot read the subscription: {expired['msg']}."
+
+
+def test_the_models_that_a_region_does_offer_are_named(preflight: ModuleType) -> None:
+    other = {"value": [{"name": "gpt-realtime-2", "version": "2026-05-07", "skus": ["GlobalStandard"]}], "rc": 0}
+    (problem,) = preflight.problems(seen(models=other))
+    assert "eastus2 does not offer gpt-realtime-1.5 2026-02-23 as GlobalStandard" in problem
+    assert (
+        "it offers gpt-realtime-2 2026-05-07 (GlobalStandard): choose another LOCATION, or openAiModelName" in problem
+    )
+
+
+def test_every_problem_of_a_subscription_comes_in_one_message_and_nothing_is_touched(empty: Stage, play: Play) -> None:
+    empty.anywhere("group", "create", "--name", "voice", "--location", "westeurope")
+    inject(empty, "unregister", namespace="Microsoft.App")
+    inject(empty, "unregister", namespace="Microsoft.Network")
+    before = empty.environ.copy()
+    empty.environ.update(PREFIX="Relay", LOCATION="japaneast", RTPROXY_CLIENT_KEYS="hunter22hunter22")
+    try:
+        done = play("deploy.yml", "-vvv", release="one")
+    finally:
+        empty.environ.update(before)
+        inject(empty, "none")
+    assert done.code != 0
+    (message,) = {line for line in done.output.splitlines() if line.startswith("[ERROR]: Task failed")}
+    for problem in (
+        "PREFIX is Relay: it takes 3 to 20",
+        "RTPROXY_CLIENT_KEYS is not name:key,name:key at place 1: no spaces, each name and key once.",
+        "The subscription has not registered Microsoft.App, Microsoft.Network: az provider register --wait --namespace "
+        "Microsoft.App; az provider register --wait --namespace Microsoft.Network.",
+        "The group voice is in westeurope, not in japaneast: say LOCATION=westeurope, or choose another",
+        "japaneast does not offer gpt-realtime-1.5 2026-02-23 as GlobalStandard; it offers no realtime model: choose",
+        "Nothing was touched.",
+    ):
+        assert problem in message
+    assert "hunter22" not in done.output
+    assert empty.anywhere("resource", "list", "--query", "[].id") == []
+    assert empty.acts() == []
+    empty.anywhere("group", "delete", "--name", "voice", "--yes")
+
+
+def test_a_check_of_an_empty_subscription_says_what_would_come_and_writes_nothing(empty: Stage, play: Play) -> None:
+    done = play("deploy.yml", "--check", "--diff", release="one")
+    assert done.code == 0, done.output
+    assert "would run: az group create --name voice --location eastus2" in done.output
+    assert "voice would be made in eastus2, and in it registry, model, identities and logs" in done.output
+    assert empty.anywhere("group", "list", "--query", "[].name") == []
+    assert empty.acts() == []
+
+
+def test_without_a_login_nothing_but_the_environment_and_the_tools_is_judged(tmp_path: Path) -> None:
+    done = play_nowhere(tmp_path, "deploy.yml", "azure.yml", **DEPLOYING | {"LOCATION": "", "RTPROXY_CLIENT_KEYS": ""})
+    assert done.code != 0
+    for problem in (
+        "The environment lacks LOCATION, RTPROXY_CLIENT_KEYS: export what is missing.",
+        "az is not logged in: az login, then az account set --subscription NAME.",
+        "az has no Bicep compiler: az bicep install.",
+    ):
+        assert problem in done.output
+    assert "az cannot read" not in done.output
+
+
+def test_a_rehearsal_deploys_nothing_to_a_real_subscription(tmp_path: Path) -> None:
+    done = play_nowhere(
+        tmp_path, "deploy.yml", "stage.yml", **DEPLOYING, **KEYS, STAGE_GATEWAY_URL="http://127.0.0.1:9"
+    )
+    assert done.code != 0
+    assert "az points at AzureCloud (https://management.azure.com/), but stage.yml is for Rehearsal" in done.output
+    assert "az is not logged in" not in done.output

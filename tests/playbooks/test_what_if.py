@@ -1,0 +1,94 @@
+"""What a what-if of Azure comes to, for a reader and for the play, and what a redeploy hands in again."""
+
+import importlib.util
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from tests.playbooks.conftest import PLAYBOOKS
+
+GROUP = "/subscriptions/0/resourceGroups/voice/providers"
+APP = f"{GROUP}/Microsoft.App/containerApps/relay"
+
+
+@pytest.fixture(scope="module")
+def deployment() -> ModuleType:
+    """Ansible's filters are not on Python's path."""
+    spec = importlib.util.spec_from_file_location("deployment", PLAYBOOKS / "filter_plugins" / "deployment.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def differs(path: str, kind: str = "Modify", children: list[dict[str, Any]] | None = None) -> dict[str, Any]:
+    return {"path": path, "propertyChangeType": kind, "before": "hidden", "after": "secret", "children": children}
+
+
+def modified(*delta: dict[str, Any], of: str = APP) -> list[dict[str, Any]]:
+    return [{"id": of, "kind": "Modify", "delta": list(delta)}]
+
+
+def test_a_reader_sees_names_and_paths_and_never_a_value(deployment: ModuleType) -> None:
+    children = [differs("0", "Modify", [differs("value")]), differs("1", "Create")]
+    lines = deployment.changes(
+        [
+            {"id": f"{GROUP}/Microsoft.Network/virtualNetworks/net/subnets/apps", "kind": "Create", "delta": None},
+            *modified(differs("properties.configuration.secrets", "Array", children)),
+        ]
+    )
+    assert lines == [
+        "+ create Microsoft.Network/virtualNetworks/subnets net/apps",
+        "~ change Microsoft.App/containerApps relay: properties.configuration.secrets.0.value, "
+        "properties.configuration.secrets.1",
+    ]
+
+
+def test_what_is_laid_over_a_resource_names_it(deployment: ModuleType) -> None:
+    role = f"{APP}/providers/Microsoft.Authorization/roleAssignments/1"
+    (line,) = deployment.changes([{"id": role, "kind": "Create", "delta": None}])
+    assert line == "+ create Microsoft.Authorization/roleAssignments 1 of relay"
+
+
+def test_differences_without_effect_are_none(deployment: ModuleType) -> None:
+    assert deployment.changes(modified(differs("properties.provisioningState", "NoEffect"))) == []
+
+
+@pytest.mark.parametrize(
+    ("delta", "renewed"),
+    [
+        (differs("properties.template.scale.maxReplicas"), True),
+        (differs("properties.configuration.ingress.traffic"), False),
+        # Filled in by Azure, and not in the template.
+        (differs("properties.template.containers", "Array", [differs("0.imageType", "Delete")]), False),
+        # An environment variable too many.
+        (differs("properties.template.containers.0.env", "Array", [differs("6", "Delete")]), True),
+    ],
+)
+def test_a_new_revision_takes_a_change_of_the_apps_template(
+    deployment: ModuleType, delta: dict[str, Any], renewed: bool
+) -> None:
+    assert deployment.renews(modified(delta), "relay") is renewed
+    assert deployment.renews(modified(delta, of=f"{APP}2"), "relay") is False
+
+
+def test_latest_goes_back_in_as_the_name_it_means_and_its_empty_share_as_it_is(deployment: ModuleType) -> None:
+    def kept(*traffic: dict[str, Any]) -> list[dict[str, Any]]:
+        entries: list[dict[str, Any]] = deployment.kept(
+            {"traffic": list(traffic), "latest_ready": "relay--two"}, {"relay--one": {}, "relay--two": {}}
+        )
+        return entries
+
+    latest, rest = {"latestRevision": True, "weight": 0}, {"revisionName": "relay--one", "weight": 100, "label": "blue"}
+    assert kept(latest, rest) == [latest, rest]
+    two = {"revisionName": "relay--two", "weight": 100}
+    assert kept() == kept({"latestRevision": True, "weight": 100}) == [two]
+    assert kept({"latestRevision": True, "weight": 60}, {**two, "weight": 40}) == [two]
+    assert kept({"revisionName": "relay--purged", "weight": 0}, two) == [two]
+
+
+def test_what_a_rollout_has_to_add_to_the_environment_of_blue(deployment: ModuleType) -> None:
+    wanted, actual = {"SAME": "1", "OTHER": "2", "NEW": "3"}, {"SAME": "1", "OTHER": "1", "GONE": "4"}
+    assert deployment.added(wanted, actual) == {"GONE": None, "NEW": "3", "OTHER": "2"}
