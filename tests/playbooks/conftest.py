@@ -3,6 +3,7 @@
 No test relies on what another left.
 """
 
+import importlib.util
 import json
 import os
 import shlex
@@ -12,6 +13,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import pytest
@@ -36,6 +38,16 @@ DEPLOYING = {"RESOURCE_GROUP": "voice", "LOCATION": "eastus2", "PREFIX": "relay"
 DEPLOYING |= {"RTPROXY_RESOURCE_GROUP": "voice", "RTPROXY_REGISTRY": "", "RTPROXY_GATEWAY_URL": ""}
 DEPLOYING |= {"AZURE_OPENAI_API_KEY": "", "AZURE_OPENAI_DEPLOYMENT": "", "TLS_SECRET_ID": ""}
 SEEDED = {"RTPROXY_APP": "", "RTPROXY_RESOURCE_GROUP": "", "RTPROXY_REGISTRY": ""}
+
+
+def filters(name: str) -> ModuleType:
+    """A module of filter plugins, which are not on Python's path."""
+    spec = importlib.util.spec_from_file_location(name, PLAYBOOKS / "filter_plugins" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 class Run(NamedTuple):

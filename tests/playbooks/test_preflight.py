@@ -1,13 +1,12 @@
 """What deploy.yml refuses before it touches anything, each problem with its cure, and all of them at once."""
 
-import importlib.util
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 
-from tests.playbooks.conftest import DEPLOYING, PLAYBOOKS, Play, Stage, player
+from tests.playbooks.conftest import DEPLOYING, Play, Stage, filters, player
 from tests.playbooks.test_deploy import inject
 from tests.playbooks.test_guard import play as play_nowhere
 
@@ -17,13 +16,7 @@ KEYS = {"RTPROXY_CLIENT_KEYS": "ada:0123456789abcdef"}
 
 @pytest.fixture(scope="module")
 def preflight() -> ModuleType:
-    """Ansible's filters are not on Python's path."""
-    spec = importlib.util.spec_from_file_location("preflight", PLAYBOOKS / "filter_plugins" / "preflight.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return filters("preflight")
 
 
 @pytest.fixture

@@ -1,12 +1,11 @@
 """The arithmetic of a rollout, on the lists that Azure returns."""
 
-import importlib.util
 from types import ModuleType
 from typing import Any
 
 import pytest
 
-from tests.playbooks.conftest import PLAYBOOKS
+from tests.playbooks.conftest import filters
 
 Now = dict[str, Any]
 
@@ -17,13 +16,7 @@ def revision(suffix: str, created: str, *, active: bool = True, last_active: str
 
 @pytest.fixture(scope="module")
 def rollout() -> ModuleType:
-    """Ansible's filters are not on Python's path."""
-    spec = importlib.util.spec_from_file_location("rollout", PLAYBOOKS / "filter_plugins" / "rollout.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return filters("rollout")
 
 
 def app(*traffic: dict[str, Any], mode: str = "Multiple") -> dict[str, Any]:

@@ -1,12 +1,11 @@
 """What a what-if of Azure comes to, for a reader and for the play, and what a redeploy hands in again."""
 
-import importlib.util
 from types import ModuleType
 from typing import Any
 
 import pytest
 
-from tests.playbooks.conftest import PLAYBOOKS
+from tests.playbooks.conftest import filters
 
 GROUP = "/subscriptions/0/resourceGroups/voice/providers"
 APP = f"{GROUP}/Microsoft.App/containerApps/relay"
@@ -14,13 +13,7 @@ APP = f"{GROUP}/Microsoft.App/containerApps/relay"
 
 @pytest.fixture(scope="module")
 def deployment() -> ModuleType:
-    """Ansible's filters are not on Python's path."""
-    spec = importlib.util.spec_from_file_location("deployment", PLAYBOOKS / "filter_plugins" / "deployment.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return filters("deployment")
 
 
 def differs(path: str, kind: str = "Modify", children: list[dict[str, Any]] | None = None) -> dict[str, Any]:
