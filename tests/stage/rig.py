@@ -99,11 +99,10 @@ class Rig(NamedTuple):
             await app.settled()
 
     async def process(self, command: str) -> Process:
-        """A real az of its own."""
+        """A real az of its own, which keeps no line back: Python does, for a pipe."""
         az = Path(sys.executable).parent / "az"
-        return await asyncio.create_subprocess_exec(
-            az, *shlex.split(command), env={**os.environ, **self.arm.environ}, stdout=PIPE, stderr=PIPE
-        )
+        environ = {**os.environ, **self.arm.environ, "PYTHONUNBUFFERED": "1"}
+        return await asyncio.create_subprocess_exec(az, *shlex.split(command), env=environ, stdout=PIPE, stderr=PIPE)
 
 
 def properties() -> dict[str, Any]:
