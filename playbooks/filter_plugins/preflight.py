@@ -6,7 +6,13 @@ import shlex
 
 class FilterModule:
     def filters(self):
-        return {"problems": problems, "lacking": lacking, "elsewhere": elsewhere, "defaults": defaults}
+        return {
+            "problems": problems,
+            "lacking": lacking,
+            "elsewhere": elsewhere,
+            "misnamed": misnamed,
+            "defaults": defaults,
+        }
 
 
 PREFIX = re.compile(r"(?=.{3,20}$)[a-z](?!.*--)[-a-z0-9]*[a-z0-9]")
@@ -37,10 +43,27 @@ def lacking(needs, environment):
     return [name for name in needs if not environment.get(name)]
 
 
-def elsewhere(pointed_at, expected):
-    """Whether az points at another cloud than the inventory's. Both: cloud, resource_manager (expected: a pattern)."""
-    return pointed_at["cloud"] != expected["cloud"] or not re.match(
-        expected["resource_manager"], pointed_at["resource_manager"]
+def elsewhere(pointed_at, cloud, resource_manager, inventory):
+    """The problem where az points (cloud, resource_manager) at another cloud than the inventory's, or nothing.
+
+    ``resource_manager`` is a pattern.
+    """
+    if pointed_at["cloud"] == cloud and re.match(resource_manager, pointed_at["resource_manager"]):
+        return ""
+    return (
+        f"az points at {pointed_at['cloud']} ({pointed_at['resource_manager']}), but {inventory} is for "
+        f"{cloud} ({resource_manager}): take the other inventory, or the AZURE_CONFIG_DIR that belongs to this one."
+    )
+
+
+def misnamed(release, app):
+    """The problem of a release that no revision of ``app`` can be named after, or nothing."""
+    revision = f"{app}--{release}"
+    if RELEASE.fullmatch(release) and len(revision) <= 63:
+        return ""
+    return (
+        f"{release} cannot name a revision: lower-case letters, digits and single dashes, a letter or digit at both "
+        f"ends, at most 63 characters as {revision}; choose another with -e release=NAME."
     )
 
 
@@ -59,12 +82,8 @@ def inputs(seen):
             f"PREFIX is {prefix}: it takes 3 to 20 lower-case letters, digits and single dashes, a letter first, "
             "no dash last."
         )
-    if not RELEASE.fullmatch(seen["release"]) or len(f"{prefix}--{seen['release']}") > 63:
-        yield (
-            f"{seen['release']} cannot name a revision: lower-case letters, digits and single dashes, a letter or "
-            f"digit at both ends, at most 63 characters as {prefix}--{seen['release']}; choose another with "
-            "-e release=NAME."
-        )
+    if problem := misnamed(seen["release"], prefix):
+        yield problem
     if wrong := malformed(given.get("RTPROXY_CLIENT_KEYS") or ""):
         yield (
             f"RTPROXY_CLIENT_KEYS is not name:key,name:key at place {', '.join(wrong)}: no spaces, each name and key "
@@ -81,7 +100,7 @@ def inputs(seen):
 
 
 def malformed(keys):
-    """Positions, from 1, of the entries that the relay would not take. Never the entries."""
+    """Positions, from 1, of the entries that the relay would not take as they are. Never the entries."""
     entries = keys.split(",") if keys else []
     names, values = [each.partition(":")[0] for each in entries], [each.partition(":")[2] for each in entries]
     return [
@@ -92,13 +111,8 @@ def malformed(keys):
 
 
 def target(seen):
-    pointed_at, expected = seen["pointed_at"]["value"], seen["expected"]
-    if elsewhere(pointed_at, expected):
-        yield (
-            f"az points at {pointed_at['cloud']} ({pointed_at['resource_manager']}), but {seen['inventory']} is for "
-            f"{expected['cloud']} ({expected['resource_manager']}): take the other inventory, or the "
-            "AZURE_CONFIG_DIR that belongs to this one."
-        )
+    if seen["elsewhere"]:
+        yield seen["elsewhere"]
     elif seen["account"]["rc"]:
         yield "az is not logged in: az login, then az account set --subscription NAME."
     if seen["bicep"]["rc"]:

@@ -145,6 +145,15 @@ def test_rollback_starts_a_deactivated_blue_again(stage: Stage, play: Play, tmp_
     assert (again.code, again.changed) == (0, 0), again.output
 
 
+def test_a_release_that_cannot_name_a_revision_is_refused(stage: Stage, play: Play) -> None:
+    before = stage.weights()
+    done = play("bluegreen.yml", release="Not_One")
+    assert done.code != 0
+    assert "Not_One cannot name a revision: lower-case letters" in done.output
+    assert "at most 63 characters as rtproxy--Not_One; choose another with -e release=NAME." in done.output
+    assert stage.weights() == before
+
+
 def test_rollback_does_not_guess(stage: Stage, play: Play) -> None:
     before = stage.weights()
     done = play("rollback.yml", release="nobody")

@@ -28,7 +28,7 @@ def test_a_rehearsal_refuses_a_real_subscription(tmp_path: Path, playbook: str) 
     done = play(tmp_path, playbook, "stage.yml", **STAGE)
     assert done.code != 0
     assert "az points at AzureCloud (https://management.azure.com/), but stage.yml is for Rehearsal" in done.output
-    assert "nothing was touched" in done.output
+    assert "Nothing was touched." in done.output
     assert "ok=2 " in done.output
 
 

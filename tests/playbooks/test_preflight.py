@@ -1,17 +1,20 @@
 """What deploy.yml refuses before it touches anything, each problem with its cure, and all of them at once."""
 
+import re
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 
+from rtproxy.settings import SettingsError, load
 from tests.playbooks.conftest import DEPLOYING, Play, Stage, filters, player
 from tests.playbooks.test_deploy import inject
 from tests.playbooks.test_guard import play as play_nowhere
 
 pytestmark = pytest.mark.timeout(200)
 KEYS = {"RTPROXY_CLIENT_KEYS": "ada:0123456789abcdef"}
+RELAY = {"AZURE_OPENAI_ENDPOINT": "https://name.openai.azure.com", "AZURE_OPENAI_DEPLOYMENT": "gpt-realtime"}
 
 
 @pytest.fixture(scope="module")
@@ -26,15 +29,12 @@ def play(empty: Stage, tmp_path: Path) -> Play:
 
 def seen(**other: Any) -> dict[str, Any]:
     """What the play sees when nothing is wrong."""
-    at = {"cloud": "AzureCloud", "resource_manager": "https://management.azure.com/"}
     model = {"name": "gpt-realtime-1.5", "version": "2026-02-23"}
     return {
-        "inventory": "azure.yml",
         "needs": ["RESOURCE_GROUP", "LOCATION", "PREFIX", "RTPROXY_CLIENT_KEYS"],
         "environment": DEPLOYING | KEYS,
         "release": "one",
-        "expected": {"cloud": "AzureCloud", "resource_manager": r"^https://management\.azure\.com/?$"},
-        "pointed_at": {"value": at, "rc": 0},
+        "elsewhere": "",
         "account": {"value": "mine", "rc": 0},
         "bicep": {"value": None, "rc": 0},
         "group": {"rc": 3, "msg": "not found"},
@@ -58,6 +58,52 @@ def test_nothing_is_said_when_nothing_is_wrong(preflight: ModuleType) -> None:
 def test_a_prefix_that_cannot_name_everything_is_refused_with_the_rule(preflight: ModuleType, prefix: str) -> None:
     (problem,) = preflight.problems(given(PREFIX=prefix))
     assert problem.startswith(f"PREFIX is {prefix}: it takes 3 to 20 lower-case letters, digits and single dashes")
+
+
+@pytest.mark.parametrize("release", ["", "One", "-one", "one-", "o--ne", "o_ne", "one\n", "a" * 57])
+def test_a_release_that_cannot_name_a_revision_is_refused_with_the_rule(preflight: ModuleType, release: str) -> None:
+    (problem,) = preflight.problems(seen(release=release))
+    assert problem == preflight.misnamed(release, "relay")
+    assert problem.startswith(f"{release} cannot name a revision: lower-case letters, digits and single dashes")
+    assert f"at most 63 characters as relay--{release}; choose another" in problem
+
+
+@pytest.mark.parametrize("release", ["1", "b93ecfa", "more-replicas", "a" * 56])
+def test_a_release_that_can_name_a_revision_is_taken(preflight: ModuleType, release: str) -> None:
+    assert preflight.problems(seen(release=release)) == []
+
+
+@pytest.mark.parametrize(
+    ("keys", "wrong"),
+    [
+        ("ada:key", []),
+        ("a:1,B.2_c-d:2:3,9:!~", []),
+        ("n" * 64 + ":key", []),
+        ("n" * 65 + ":key", [1]),
+        ("ada", [1]),
+        ("ada:,:key", [1, 2]),
+        ("-ada:key", [1]),
+        ("a/b:key", [1]),
+        ("ada:sec ret,ada:sécret,eve:sec\tret", [1, 2, 3]),
+        ("ada:one,ada:two", [2]),
+        ("ada:one,eve:one", [2]),
+        ("ada:one,eve:two,ada:one,eve", [3, 4]),
+    ],
+)
+def test_the_play_judges_keys_as_the_relay_does(preflight: ModuleType, keys: str, wrong: list[int]) -> None:
+    told = ""
+    try:
+        load(RELAY | {"RTPROXY_CLIENT_KEYS": keys})
+    except SettingsError as error:
+        told = str(error)
+    assert [int(place) for place in re.findall(r"RTPROXY_CLIENT_KEYS: entry (\d+)", told)] == wrong
+    assert [int(place) for place in preflight.malformed(keys)] == wrong
+
+
+@pytest.mark.parametrize("keys", ["a:1, b:2", "a:1,", " a:1"])
+def test_what_the_relay_forgives_is_not_deployed(preflight: ModuleType, keys: str) -> None:
+    assert load(RELAY | {"RTPROXY_CLIENT_KEYS": keys}).client_keys
+    assert preflight.malformed(keys)
 
 
 @pytest.mark.parametrize("keys", ["hunter22", "ada:hunter22,ada:other", "a:hunter22,b:hunter22", "a:hunter22, b:c"])
