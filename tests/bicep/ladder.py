@@ -9,10 +9,11 @@ import yaml
 
 from rtproxy.drain import LAME_S, LAME_SHARE
 from rtproxy.settings import load
+from stage.arm.ids import APPS, GATEWAYS
+from stage.bicep import compile
 from stage.gpt.options import Options
 from stage.platform.unverified import Unverified
-from tests.bicep.project import sources
-from tests.bicep.worked_out import Template, limits, template
+from tests.bicep.worked_out import Sent, sent
 
 UNDRAINED_S = 30
 """What a gateway without connection draining gives."""
@@ -29,27 +30,23 @@ Ladder: TypeAlias = Mapping[str, Time]
 
 def ladders(bicep: Path, playbooks: Path) -> Iterator[Ladder]:
     """With the grace period by default, then the least and the most that the template takes."""
-    files = sources(bicep)
-    grace = limits(files, "terminationGracePeriodSeconds")
+    template = compile(bicep / "main.bicep")
+    grace = template["parameters"]["terminationGracePeriodSeconds"]
     elsewhere = _relay() | _plays(playbooks) | _platform()
-    elsewhere["default grace period"] = Time(grace["default"], "main.bicep")
-    for seconds in (grace["default"], grace["minValue"], grace["maxValue"]):
-        deployed = template(files, prefix="rtproxy", containerImage="any", terminationGracePeriodSeconds=seconds)
+    elsewhere["default grace period"] = Time(grace["defaultValue"], "main.bicep")
+    for seconds in (grace["defaultValue"], grace["minValue"], grace["maxValue"]):
+        deployed = sent(template, prefix="rtproxy", containerImage="any", terminationGracePeriodSeconds=seconds)
         yield elsewhere | _replica(deployed) | _door(deployed)
 
 
-def environment(deployed: Template) -> dict[str, str]:
+def environment(deployed: Sent) -> dict[str, str]:
     """The variables of the relay that are not secrets."""
-    [container] = _app(deployed)["template"]["containers"]
+    [container] = deployed[APPS]["template"]["containers"]
     return {each["name"]: each["value"] for each in container["env"] if "value" in each}
 
 
-def _app(deployed: Template) -> Any:
-    return deployed["modules/app.bicep"]["app"]["properties"]
-
-
-def _replica(deployed: Template) -> dict[str, Time]:
-    app, environ, where = _app(deployed), environment(deployed), "modules/app.bicep"
+def _replica(deployed: Sent) -> dict[str, Time]:
+    app, environ, where = deployed[APPS], environment(deployed), "modules/app.bicep"
     drain_s = float(environ["RTPROXY_DRAIN_SECONDS"])
     [container] = app["template"]["containers"]
     failing = {probe["type"]: probe["periodSeconds"] * probe["failureThreshold"] for probe in container["probes"]}
@@ -63,10 +60,9 @@ def _replica(deployed: Template) -> dict[str, Time]:
     }
 
 
-def _door(deployed: Template) -> dict[str, Time]:
-    address = deployed["modules/network.bicep"]["publicIp"]["properties"]
-    gateway = deployed["modules/gateway.bicep"]["gateway"]["properties"]
-    backends = [each["properties"] for each in gateway["backendHttpSettingsCollection"]]
+def _door(deployed: Sent) -> dict[str, Time]:
+    address = deployed["Microsoft.Network/publicIPAddresses"]
+    backends = [each["properties"] for each in deployed[GATEWAYS]["backendHttpSettingsCollection"]]
     # The shortest of all the ways through it.
     drain_s = min(_drain_s(backend["connectionDraining"]) for backend in backends)
     return {

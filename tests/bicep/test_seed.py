@@ -5,11 +5,12 @@ from typing import Any
 
 import pytest
 
+from stage.arm.ids import APPS
+from stage.bicep import compile
 from stage.seed import Seed, properties
 from tests.bicep.conftest import BICEP
 from tests.bicep.ladder import environment
-from tests.bicep.project import sources
-from tests.bicep.worked_out import Template, template
+from tests.bicep.worked_out import Sent, sent
 
 SAME = [
     ("configuration", "activeRevisionsMode"),
@@ -30,12 +31,12 @@ SAME = [
 
 
 @cache
-def _deployed(**parameters: str) -> Template:
-    return template(sources(BICEP), prefix="rtproxy", containerImage="any", **parameters)
+def _deployed(**parameters: str) -> Sent:
+    return sent(compile(BICEP / "main.bicep"), prefix="rtproxy", containerImage="any", **parameters)
 
 
 def _azure(**parameters: str) -> Any:
-    return _deployed(**parameters)["modules/app.bicep"]["app"]["properties"]
+    return _deployed(**parameters)[APPS]
 
 
 def _stage(seed: Seed) -> Any:
