@@ -4,11 +4,12 @@ The nouns, in the order a call meets them:
 
     settings   what this replica was told to do                     settings.py
     admission  who may come in, decided before the 101              admission.py
-    upstream   the model side: URL, credential, dial                upstream.py, identity.py
+    upstream   the model side: URL, credential, dial                upstream.py, identity.py, dial.py, tls.py
     session    one client's life, from admission to its summary     session.py
-    handover   how aiohttp gives us two sockets after both 101s     handover.py
+    handover   how aiohttp lets go of the client's socket           handover.py
     splice     the two legs joined, until both are closed           splice.py
     leg        one socket, and the only room a frame passes         leg.py, kernel.py
+    poller     which of all those sockets have news                 poller.py
     frames     where frames begin and end (RFC 6455), no I/O        frames.py, closing.py
     turns      what the model says about the call                   turns.py
     wheel      one timer for every heartbeat and every stalled leg  wheel.py

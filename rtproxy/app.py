@@ -5,7 +5,6 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Callable
 
-import aiohttp
 from aiohttp import hdrs, web
 
 from rtproxy import __version__
@@ -14,7 +13,8 @@ from rtproxy.events import Log
 from rtproxy.identity import Identity
 from rtproxy.live import Live
 from rtproxy.metrics import Metrics
-from rtproxy.session import ADMISSION, LIVE, LOG, TRACING, UPSTREAM, WHEEL, carry
+from rtproxy.poller import Poller
+from rtproxy.session import ADMISSION, LIVE, LOG, POLLER, TRACING, UPSTREAM, WHEEL, carry
 from rtproxy.settings import Settings
 from rtproxy.trace import untraced
 from rtproxy.upstream import Upstream
@@ -76,10 +76,17 @@ def make_app(settings: Settings, log: Log) -> web.Application:
     for route in CALL_ROUTES:
         app.router.add_get(route, carry, allow_head=False)
     app.on_response_prepare.append(sign)
+    app.cleanup_ctx.append(_polling)
     app.cleanup_ctx.append(_turning_wheel)
     app.cleanup_ctx.append(_telemetry(settings, metrics))
     app.cleanup_ctx.append(_upstream(settings, identity))
     return app
+
+
+async def _polling(app: web.Application) -> AsyncIterator[None]:
+    app[POLLER] = Poller()
+    yield
+    app[POLLER].close()
 
 
 async def _turning_wheel(app: web.Application) -> AsyncIterator[None]:
@@ -108,21 +115,11 @@ def _telemetry(settings: Settings, metrics: Metrics) -> Callable[[web.Applicatio
 
 def _upstream(settings: Settings, identity: Identity | None) -> Callable[[web.Application], AsyncIterator[None]]:
     async def dialling(app: web.Application) -> AsyncIterator[None]:
-        # A dial takes its connection away for good or was refused: nothing is pooled, and no limit is but our own.
-        connector = aiohttp.TCPConnector(limit=0, force_close=True)
-        timeout = aiohttp.ClientTimeout(total=None)
-        async with aiohttp.ClientSession(
-            connector=connector,
-            timeout=timeout,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,
-            skip_auto_headers=(hdrs.ACCEPT, hdrs.ACCEPT_ENCODING),
-        ) as http:
-            app[UPSTREAM] = Upstream(settings, http, identity)
-            if identity is None:
+        app[UPSTREAM] = Upstream(settings, identity)
+        if identity is None:
+            yield
+        else:
+            async with identity.kept_fresh():
                 yield
-            else:
-                async with identity.kept_fresh():
-                    yield
 
     return dialling

@@ -12,6 +12,7 @@ so between two returned chunks the other leg is either inside a data frame (``sk
 """
 
 import os
+import struct
 from typing import Protocol
 
 from rtproxy.closing import NO_CODE, may_be_sent
@@ -25,10 +26,18 @@ CONTINUATION, TEXT, CLOSE, PING = 0x0, 0x1, 0x8, 0x9
 _DATA_STARTS = frozenset((0x81, 0x01, 0x82, 0x02))
 _CONTINUATIONS = frozenset((0x80, 0x00))
 _CONTROLS = frozenset((0x88, 0x89, 0x8A))
+_LENGTH_IN_TWO = 126
+OPENING = struct.Struct(">HH").unpack_from
+"""The first two bytes of a frame, and a length in two bytes where that is what follows."""
 
 
 class Tap(Protocol):
-    """Sees the text messages of one direction, as they pass, in the chunks they came in."""
+    """Sees the text messages of one direction, as they pass, in the chunks they came in.
+
+    ``ignores`` are beginnings of messages that it need not be shown.
+    """
+
+    ignores: tuple[bytes, ...]
 
     def begin(self, data: bytes, start: int, stop: int, done: bool) -> bool:
         """A text message begins at ``data[start:stop]``; true asks for the rest of it by `more`."""
@@ -43,6 +52,10 @@ class Walker:
     ``frames`` counts whole headers seen. ``halt`` says that nothing further is to pass on: a name out of
     ``"close"`` (a Close went on last; ``code`` is its code, 1005 when it had none), ``"fault"`` (a framing
     fault, to be answered 1002) and ``"too_big"`` (a frame over 16 MiB was announced, 1009).
+
+    ``calm`` says that a whole text frame that is alone in its chunk may pass without `feed`, as nearly all do: where
+    the chunk's OPENING is ``usual`` and the rest of its length, and what follows the ``head_size`` bytes of the header
+    starts with one of ``ignored``. Whoever lets it pass counts it in ``frames``.
     """
 
     __slots__ = (
@@ -52,14 +65,22 @@ class Walker:
         "_mask_bit",
         "_tap",
         "_wanted",
+        "calm",
         "code",
         "frames",
         "halt",
+        "head_size",
+        "ignored",
         "skip",
+        "usual",
     )
 
     def __init__(self, *, masked: bool, tap: Tap | None = None) -> None:
         self._mask_bit = 0x80 if masked else 0
+        self.usual = (0x80 | TEXT) << 8 | self._mask_bit | _LENGTH_IN_TWO
+        self.head_size = 8 if masked else 4
+        self.ignored = (b"",) if tap is None else tap.ignores
+        self.calm = True
         self._tap = tap
         self._wanted = False
         self._last = False
@@ -79,6 +100,7 @@ class Walker:
         end = len(data)
         if self._wanted and pos:
             self._more(data, 0, min(pos, end), pos <= end)
+        self.calm = False
         if pos > end:
             self.skip = pos - end
             return data
@@ -132,6 +154,7 @@ class Walker:
                 elif self._wanted:
                     self._more(data, at, min(pos, end), pos <= end)
         self.skip = pos - end
+        self.calm = pos == end and not self._fragmented
         return data
 
     def _more(self, data: bytes, start: int, stop: int, whole: bool) -> None:

@@ -1,13 +1,19 @@
-"""How aiohttp, which did a handshake, hands the socket over to a leg.
+"""How aiohttp, which did the client's handshake, lets go of a socket that a leg takes over.
 
 Bytes that came in the same segment as the end of a handshake are kept by aiohttp for the WebSocket parser it
-expects to be set. `set_parser` is the seam its own WebSocket classes use, on the server and the client side alike.
+expects to be set. `set_parser` is the seam its own WebSocket classes use.
 """
 
 import asyncio
 import base64
 import hashlib
-from typing import Any, Protocol
+import os
+import socket
+from typing import Any, NamedTuple
+
+from aiohttp import web
+
+from rtproxy.tls import Tls
 
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
@@ -18,12 +24,12 @@ def accept_of(key: str) -> str:
     return base64.b64encode(digest).decode()
 
 
-class _Handshaken(Protocol):
-    """The protocol of either side of aiohttp, after its 101."""
+class Taken(NamedTuple):
+    """A socket after its 101, and ours alone. ``early`` is what arrived with or after the handshake."""
 
-    transport: asyncio.Transport | None
-
-    def set_parser(self, parser: Any, payload: Any, /) -> None: ...
+    sock: socket.socket
+    tls: Tls | None
+    early: bytes
 
 
 class _Collector:
@@ -39,22 +45,32 @@ class _Collector:
     def feed_eof(self) -> None: ...
 
 
-class Socket:
-    """A socket that aiohttp let go of. It goes on collecting early bytes until a leg becomes the protocol.
+async def take_over(request: web.Request, response: web.StreamResponse) -> Taken:
+    """Sends the 101 and takes the client's socket away from aiohttp and uvloop.
 
-    Raises ConnectionResetError when the connection is closed already.
+    Raises ConnectionResetError when the client hung up.
     """
+    protocol, transport = request.protocol, request.transport
+    if transport is None or transport.is_closing():
+        raise ConnectionResetError("hung up during its handshake")
+    # What comes from here on stays in the socket. And nothing waits for the loop's next round: the 101 goes first.
+    transport.pause_reading()
+    transport.set_write_buffer_limits(high=0)
+    await response.prepare(request)
+    if transport.is_closing() or transport.get_write_buffer_size():
+        raise ConnectionResetError("took no 101")
+    collector = _Collector()
+    _set_parser(protocol, collector)
+    # aiohttp closes the transport it knows when it is done with the handshake: it is to know none.
+    protocol.transport = None
+    protocol.connection_lost(None)
+    # The transport cannot let go of its descriptor; another one of the same socket outlives it.
+    sock = socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno()))
+    sock.setblocking(False)
+    transport.set_protocol(asyncio.Protocol())
+    transport.abort()
+    return Taken(sock, None, collector.data)
 
-    def __init__(self, protocol: _Handshaken) -> None:
-        if protocol.transport is None:
-            raise ConnectionResetError("closed right after its handshake")
-        self.transport = protocol.transport
-        self._collector = _Collector()
-        protocol.set_parser(self._collector, None)
-        # aiohttp closes the transport it knows when it is done with the handshake: it is to know none.
-        protocol.transport = None
 
-    @property
-    def early(self) -> bytes:
-        """What arrived with or after the handshake."""
-        return self._collector.data
+def _set_parser(protocol: Any, collector: _Collector) -> None:
+    protocol.set_parser(collector, None)

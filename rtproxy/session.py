@@ -15,8 +15,9 @@ from aiohttp import hdrs, web
 from rtproxy.admission import REALTIME, Admission, Refused, draining, subprotocols_of
 from rtproxy.closing import VANISHED
 from rtproxy.events import Field, Log
-from rtproxy.handover import Socket, accept_of
+from rtproxy.handover import accept_of, take_over
 from rtproxy.live import Live
+from rtproxy.poller import Poller
 from rtproxy.splice import Splice
 from rtproxy.trace import Trace
 from rtproxy.turns import Turns
@@ -27,6 +28,7 @@ LOG = web.AppKey("log", Log)
 LIVE = web.AppKey("live", Live)
 ADMISSION = web.AppKey("admission", Admission)
 UPSTREAM = web.AppKey("upstream", Upstream)
+POLLER = web.AppKey("poller", Poller)
 WHEEL = web.AppKey("wheel", Wheel)
 TRACING: web.AppKey[Callable[[web.Request], Trace]] = web.AppKey("tracing")
 
@@ -114,18 +116,16 @@ class Session:
         """Answers the client's 101 and joins the two sockets; from here on aiohttp has nothing to do with them."""
         response = _switching(request, self.id, dialed.subprotocol)
         try:
-            await response.prepare(request)
-            client = Socket(request.protocol)
+            client = await take_over(request, response)
         except ConnectionResetError:
             # The caller hung up while we dialed.
             self._summarise("client", VANISHED, dialed.hang_up())
             return response
-        request.protocol.connection_lost(None)
         self._log("client.connected", session=self.id, client=self.client, path=request.path)
         self._trace.event("client.connected")
-        wheel = request.app[WHEEL]
-        self._splice = Splice(client.transport, dialed.socket.transport, self.turns, wheel, self._ended)
-        self._splice.start(client.early, dialed.socket.early)
+        upstream = dialed.take_over()
+        self._splice = Splice(client, upstream, self.turns, request.app[POLLER], request.app[WHEEL], self._ended)
+        self._splice.start(client.early, upstream.early)
         return response
 
     def retire(self) -> None:

@@ -9,7 +9,9 @@ import asyncio
 from collections.abc import Callable
 
 from rtproxy.closing import ENDINGS, Ending
+from rtproxy.handover import Taken
 from rtproxy.leg import Leg, TlsLeg
+from rtproxy.poller import Poller
 from rtproxy.turns import Turns
 from rtproxy.wheel import Wheel
 
@@ -22,7 +24,7 @@ ANSWER_ROUNDS = 12
 
 
 class Splice:
-    """Joins a client's and the model's transport. ``on_end`` is called once, when both sockets are closed."""
+    """Joins a client's and the model's socket. ``on_end`` is called once, when both are closed."""
 
     __slots__ = (
         "_on_end",
@@ -31,6 +33,7 @@ class Splice:
         "_timer",
         "client",
         "ended_by",
+        "poller",
         "slot",
         "upstream",
         "waiting_close",
@@ -39,13 +42,14 @@ class Splice:
 
     def __init__(
         self,
-        client: asyncio.Transport,
-        upstream: asyncio.Transport,
+        client: Taken,
+        upstream: Taken,
         turns: Turns,
+        poller: Poller,
         wheel: Wheel,
         on_end: Callable[[], None],
     ) -> None:
-        self.wheel = wheel
+        self.poller, self.wheel = poller, wheel
         self.slot = 0
         self.ended_by = ""
         self.waiting_close: Ending | None = None
@@ -53,20 +57,22 @@ class Splice:
         self._timer: asyncio.TimerHandle | None = None
         self._rounds = 0
         self._progress: tuple[tuple[int, ...], ...] = ()
-        self.client = Leg(self, "client", client, None)
-        kind = Leg if upstream.get_extra_info("sslcontext") is None else TlsLeg
-        self.upstream = kind(self, "upstream", upstream, turns)
+        self.client = Leg(self, "client", client.sock, None)
+        self.upstream = (
+            Leg(self, "upstream", upstream.sock, turns)
+            if upstream.tls is None
+            else TlsLeg(self, "upstream", upstream.sock, upstream.tls, turns)
+        )
         self.client.peer, self.upstream.peer = self.upstream, self.client
 
     def start(self, client_early: bytes, upstream_early: bytes) -> None:
-        """Takes both sockets over, with what arrived on them together with their handshakes."""
-        client, upstream = self.client, self.upstream
-        client.out, upstream.out = upstream.transport.write, client.transport.write
-        client.transport.set_protocol(client)
-        upstream.transport.set_protocol(upstream)
+        """Begins with what arrived together with the two handshakes."""
+        self.client.start()
+        self.upstream.start()
         self.wheel.add(self)
-        upstream.start(upstream_early)
-        client.start(client_early)
+        for leg, early in ((self.upstream, upstream_early), (self.client, client_early)):
+            if early:
+                leg.pass_on(early)
 
     def end(self, cause: str) -> None:
         """Closes both legs for one of `closing.ENDINGS`; does nothing when the session is ending already."""
@@ -156,8 +162,8 @@ class Splice:
         """Ends the call without waiting for answers; a second time, without waiting for readers either."""
         self.end("drain")
         for leg in (self.client, self.upstream):
-            if leg.transport.is_closing() and not leg.lost:
-                leg.transport.abort()
+            if leg.closing:
+                leg.abort()
             leg.hang_up()
 
     def _wait(self, seconds: float) -> None:
@@ -174,8 +180,8 @@ class Splice:
             # The client's boundary never came; the model need not suffer for it.
             self._tell_upstream(self.waiting_close)
         for leg in (self.client, self.upstream):
-            if seconds == LINGER_S or not (waits_on or leg.transport.is_closing()):
+            if seconds == LINGER_S or not (waits_on or leg.closing):
                 leg.hang_up()
-            elif not waits_on and not leg.lost:
-                leg.transport.abort()
+            elif not waits_on:
+                leg.abort()
         self._wait(ANSWER_S)

@@ -23,8 +23,8 @@ the model's answer, or the next response, is on its way."""
 QUIET, SPEAKING, RESPONDING = "quiet", "speaking", "responding"
 
 
-_AUDIO = (b'{"type":"response.output_audio', b'{"type":"response.audio')
-# Nearly every message, and none that moves a turn: passed over in one step.
+_AUDIO: tuple[bytes, ...] = (b'{"type":"response.output_audio', b'{"type":"response.audio')
+# Nearly every message, and none that moves a turn.
 
 
 class Turns:
@@ -80,10 +80,10 @@ class Turns:
 
     # The tap (frames.Tap): called by the walker for each text message of the upstream leg.
 
+    ignores = _AUDIO
+
     def begin(self, data: bytes, start: int, stop: int, done: bool) -> bool:
         """Reads the type off the head; true when the rest of the message is needed."""
-        if data.startswith(_AUDIO, start):
-            return False
         key = data.find(b'"type"', start, stop)
         if 0 <= key - start < HEAD_BYTES:
             opening = data.find(b'"', key + 6, stop)

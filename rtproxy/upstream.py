@@ -3,20 +3,23 @@
 import asyncio
 import base64
 import os
+import ssl
 import time
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-import aiohttp
 from aiohttp import hdrs
+from aiohttp.http_exceptions import HttpProcessingError
 from yarl import URL
 
 from rtproxy import __version__
 from rtproxy.admission import Refused
+from rtproxy.dial import Answer, Connection
 from rtproxy.frames import close_frame
-from rtproxy.handover import Socket, accept_of
+from rtproxy.handover import Taken, accept_of
 from rtproxy.identity import Identity, NoToken
 from rtproxy.settings import Settings
+from rtproxy.tls import client_context
 
 DIAL_TIMEOUT_S = 10.0
 """Name, TCP, TLS and the model's 101; a caller hears silence for as long."""
@@ -27,18 +30,22 @@ FAILURE_CAUSES = ("refused", "unreachable", "timeout", "token")
 
 
 class Dialed(NamedTuple):
-    """A leg to the model, its 101 read."""
+    """A leg to the model, its 101 read; ``early`` is what it said behind it."""
 
-    socket: Socket
+    connection: Connection
+    early: bytes
     subprotocol: str | None
     request_id: str | None
     dial_ms: float
 
+    def take_over(self) -> Taken:
+        """The socket, for a leg."""
+        return self.connection.taken(self.early)
+
     def hang_up(self) -> int:
         """Closes a leg that no client took over; returns the code that the model was given."""
         code = 1001
-        self.socket.transport.write(close_frame(code, "client went away", masked=True))
-        self.socket.transport.close()
+        self.connection.leave(close_frame(code, "client went away", masked=True))
         return code
 
 
@@ -72,13 +79,14 @@ def realtime_url(settings: Settings) -> URL:
 
 
 class Upstream:
-    """Dials the model; one HTTP session for all dials, so TLS contexts and name look-ups are shared."""
+    """Dials the model. Dials may run at once; they share a TLS context, and the last session to resume."""
 
-    def __init__(self, settings: Settings, http: aiohttp.ClientSession, identity: Identity | None) -> None:
+    def __init__(self, settings: Settings, identity: Identity | None) -> None:
         self._url = realtime_url(settings)
-        self._http = http
         self._api_key = settings.api_key
         self._identity = identity
+        self._tls = client_context()
+        self._session: ssl.SSLSession | None = None
 
     async def dial(self, subprotocols: Sequence[str], trace: Mapping[str, str]) -> Dialed:
         """Opens a WebSocket to the model, offering ``subprotocols``; ``trace`` are the headers of a trace context.
@@ -88,21 +96,28 @@ class Upstream:
         started = time.monotonic()
         key = base64.b64encode(os.urandom(16)).decode()
         headers = {**trace, **self._headers(key, subprotocols)}
+        connection = None
         try:
             async with asyncio.timeout(DIAL_TIMEOUT_S):
-                response = await self._http.get(self._url, headers=headers, allow_redirects=False)
+                connection = await Connection.open(self._url, self._tls, self._session)
+                answer = await connection.ask(self._url, headers)
+            _check(answer, key)
         except TimeoutError:
+            _leave(connection)
             raise DialFailed(504, "timeout", f"The model did not answer within {DIAL_TIMEOUT_S:g} s.") from None
-        except (aiohttp.ClientError, OSError) as problem:
+        except (OSError, HttpProcessingError) as problem:
+            _leave(connection)
             what = type(problem).__name__
             raise DialFailed(502, "unreachable", f"The model could not be reached ({what}).") from problem
-        try:
-            socket = _take(response, key)
-        finally:
-            response.close()
-        protocol = response.headers.get(hdrs.SEC_WEBSOCKET_PROTOCOL)
+        except BaseException:
+            _leave(connection)
+            raise
+        if connection.tls is not None and not connection.tls.resumed:
+            self._session = connection.tls.session
+        protocol = answer.headers.get(hdrs.SEC_WEBSOCKET_PROTOCOL)
         dial_ms = round((time.monotonic() - started) * 1000, 1)
-        return Dialed(socket, protocol if protocol in subprotocols else None, _request_id(response), dial_ms)
+        accepted = protocol if protocol in subprotocols else None
+        return Dialed(connection, answer.early, accepted, _request_id(answer), dial_ms)
 
     def _headers(self, key: str, subprotocols: Sequence[str]) -> dict[str, str]:
         headers = {
@@ -123,53 +138,49 @@ class Upstream:
             raise DialFailed(502, "token", "The relay has no Entra ID token for the model.") from None
 
 
-def _take(response: aiohttp.ClientResponse, key: str) -> Socket:
-    request_id = _request_id(response)
+def _leave(connection: Connection | None) -> None:
+    if connection is not None:
+        connection.leave()
+
+
+def _check(answer: Answer, key: str) -> None:
+    request_id = _request_id(answer)
     told = f" (upstream request id {request_id})" if request_id else ""
-    if response.status == 429:
+    if answer.status == 429:
         raise DialFailed(
             429,
             "refused",
             f"The model takes no more calls for now{told}.",
             upstream_status=429,
             request_id=request_id,
-            retry_after=_retry_after(response),
+            retry_after=_retry_after(answer),
         )
     sound = (
-        response.status == 101
-        and response.headers.get(hdrs.SEC_WEBSOCKET_ACCEPT) == accept_of(key)
-        and response.headers.get(hdrs.UPGRADE, "").lower() == "websocket"
+        answer.status == 101
+        and answer.headers.get(hdrs.SEC_WEBSOCKET_ACCEPT) == accept_of(key)
+        and answer.headers.get(hdrs.UPGRADE, "").lower() == "websocket"
         # An extension we did not offer would put bits into frames that nobody agreed on (RFC 6455 section 4.1).
-        and hdrs.SEC_WEBSOCKET_EXTENSIONS not in response.headers
+        and hdrs.SEC_WEBSOCKET_EXTENSIONS not in answer.headers
     )
     if not sound:
-        what = f"HTTP {response.status}" if response.status != 101 else "an unsound handshake"
+        what = f"HTTP {answer.status}" if answer.status != 101 else "an unsound handshake"
         raise DialFailed(
             502,
             "refused",
             f"The model refused the call: {what}{told}.",
-            upstream_status=response.status,
+            upstream_status=answer.status,
             request_id=request_id,
         )
-    connection = response.connection
-    assert connection is not None
-    assert connection.protocol is not None
-    try:
-        return Socket(connection.protocol)
-    except ConnectionResetError as problem:
-        raise DialFailed(
-            502, "unreachable", f"The model hung up after its handshake{told}.", request_id=request_id
-        ) from problem
 
 
-def _request_id(response: aiohttp.ClientResponse) -> str | None:
+def _request_id(answer: Answer) -> str | None:
     for name in _REQUEST_ID_HEADERS:
-        if value := response.headers.get(name):
+        if value := answer.headers.get(name):
             # Bytes that are no UTF-8 come as surrogates, which no JSON carries.
             return value[:128].encode("ascii", "replace").decode()
     return None
 
 
-def _retry_after(response: aiohttp.ClientResponse) -> str | None:
-    value = response.headers.get(hdrs.RETRY_AFTER, "")
+def _retry_after(answer: Answer) -> str | None:
+    value = answer.headers.get(hdrs.RETRY_AFTER, "")
     return value if value and len(value) <= 40 else None

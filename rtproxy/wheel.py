@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 STALL_S = 30.0
 """A reader that takes no byte for this long is given up (design: ended by limit, 1008)."""
 TICK_MAX_S = 0.5
-"""Also how late a reset is noticed on a leg whose reading is held back."""
 SLOTS_MIN = 20
 
 
@@ -69,5 +68,3 @@ class Wheel:
                 self._full[leg] = (now, progress)
             elif now - since >= STALL_S:
                 leg.splice.stalled(leg)
-            if leg.peer.was_reset():
-                leg.peer.transport.abort()

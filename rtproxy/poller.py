@@ -1,0 +1,75 @@
+"""Which spliced sockets have news: one epoll for all of them, asked again until it has none, in one go of the loop.
+
+A transport of uvloop is made for any protocol: what it does around each read and each write costs as much as a frame
+should. Here a frame is one ``recv``, one walk and one ``send``. uvloop keeps everything else, and watches this epoll.
+"""
+
+import asyncio
+import select
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+READABLE, WRITABLE = select.EPOLLIN, select.EPOLLOUT
+ENDING = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
+BROKEN = select.EPOLLERR
+# Edge triggered: a socket is reported once for what is new, so nothing is looked at twice (epoll(7)).
+_EVENTS = READABLE | WRITABLE | select.EPOLLRDHUP | select.EPOLLET
+_BATCH = 64
+TURN_S = 0.002
+"""Frames that keep coming may hold everything else up for this long: timers, handshakes, signals."""
+
+
+class Pollable(Protocol):
+    """Whoever owns a socket here."""
+
+    def ready(self, events: int) -> None:
+        """The socket has news: a mask of epoll(7)'s events. What they announce is not announced again."""
+
+    def failed(self, defect: Exception) -> None:
+        """`ready` raised ``defect``."""
+
+
+class Poller:
+    """Calls `Pollable.ready` from the loop it was made in, one owner after the other. Owners come and go meanwhile."""
+
+    def __init__(self) -> None:
+        self._epoll = select.epoll()
+        self._owners: dict[int, Pollable] = {}
+        self._ready: dict[int, Callable[[int], None]] = {}
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(self._epoll.fileno(), self._turn)
+
+    def close(self) -> None:
+        """Watches nothing any more."""
+        self._loop.remove_reader(self._epoll.fileno())
+        self._epoll.close()
+
+    def add(self, fileno: int, owner: Pollable) -> None:
+        """Watches a socket; what it has by now is news, too."""
+        self._owners[fileno] = owner
+        self._ready[fileno] = owner.ready
+        self._epoll.register(fileno, _EVENTS)
+
+    def discard(self, fileno: int) -> None:
+        """Forgets a socket, which is about to be closed."""
+        del self._owners[fileno], self._ready[fileno]
+        self._epoll.unregister(fileno)
+
+    def again(self, fileno: int) -> None:
+        """What was announced of a socket and not dealt with is announced once more."""
+        self._epoll.modify(fileno, _EVENTS)
+
+    def _turn(self) -> None:
+        poll, ready_of = self._epoll.poll, self._ready.get
+        until = time.monotonic() + TURN_S
+        while news := poll(0, _BATCH):
+            for fileno, events in news:
+                ready = ready_of(fileno)
+                if ready is not None:
+                    try:
+                        ready(events)
+                    except Exception as defect:  # noqa: BLE001 - it costs this call and no other
+                        self._owners[fileno].failed(defect)
+            if time.monotonic() > until:
+                return

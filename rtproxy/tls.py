@@ -1,0 +1,146 @@
+"""TLS towards the model, between the bytes of a socket and those of a leg. No I/O but the handshake's.
+
+uvloop's own TLS takes twice the time for a frame: it is made for any protocol above it. OpenSSL does the work in both.
+"""
+
+import asyncio
+import contextlib
+import socket
+import ssl
+
+READ_BYTES = 64 * 1024
+_RECORD_BYTES = 16 * 1024
+
+
+def client_context() -> ssl.SSLContext:
+    """Verifies names and certificates against the system's authorities, or those of SSL_CERT_FILE."""
+    context = ssl.create_default_context()
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+class Tls:
+    """One connection's TLS, as its client, on a socket that does not block. It reads and writes as a socket does.
+
+    ``ended`` says that the other side will say no more (close_notify); ``unsent`` are records that the kernel has not
+    taken: `send` says so, and it is up to the caller to bring them out before it sends again.
+    """
+
+    __slots__ = (
+        "_arrived",
+        "_decrypt",
+        "_encrypt",
+        "_feed",
+        "_leaving",
+        "_object",
+        "_receive",
+        "_send",
+        "_take",
+        "ended",
+        "sock",
+        "unsent",
+    )
+
+    def __init__(
+        self, sock: socket.socket, context: ssl.SSLContext, host: str, session: ssl.SSLSession | None = None
+    ) -> None:
+        self.sock = sock
+        self._arrived, self._leaving = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._object = context.wrap_bio(self._arrived, self._leaving, server_hostname=host, session=session)
+        # Bound once: each is called for every frame.
+        self._receive, self._send = sock.recv, sock.send
+        self._feed, self._decrypt = self._arrived.write, self._object.read
+        self._encrypt, self._take = self._object.write, self._leaving.read
+        self.ended = False
+        self.unsent = b""
+
+    async def handshake(self) -> None:
+        """Raises ssl.SSLError when the other side is not who it should be, OSError when it hangs up."""
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                self._object.do_handshake()
+            except ssl.SSLWantReadError:
+                await loop.sock_sendall(self.sock, self._take())
+                data = await loop.sock_recv(self.sock, READ_BYTES)
+                if not data:
+                    raise ConnectionResetError("hung up in its TLS handshake") from None
+                self._feed(data)
+            except ssl.SSLError:
+                with contextlib.suppress(OSError):
+                    self.sock.send(self._take())  # the alert that says why
+                raise
+            else:
+                break
+        await loop.sock_sendall(self.sock, self._take())
+
+    @property
+    def resumed(self) -> bool:
+        """Whether the handshake was a short one."""
+        return bool(self._object.session_reused)
+
+    @property
+    def session(self) -> ssl.SSLSession | None:
+        """What makes the next handshake with the same host shorter (RFC 8446 section 2.2); read it after an answer.
+
+        It is a copy, which costs as much as a short handshake.
+        """
+        return self._object.session
+
+    def recv(self, size: int) -> bytes:
+        """What the other side said; ``size`` bytes or more where there may be more, and nothing at its end.
+
+        Raises BlockingIOError when it has said nothing new, ssl.SSLError for what it could not have said.
+        """
+        data = self._receive(size)
+        if not data:
+            self.ended = True
+            return b""
+        said = self.decrypt(data)
+        while len(data) == size and len(said) < size and not self.ended:
+            try:
+                data = self._receive(size)
+            except BlockingIOError:
+                break
+            said += self.decrypt(data)
+        if not said and not self.ended:
+            raise BlockingIOError
+        return said
+
+    def send(self, data: bytes) -> int:
+        """Returns len(data), and 0 where records are left ``unsent``. Raises as a socket's send does otherwise."""
+        self._encrypt(data)
+        records = self._take()
+        try:
+            sent = self._send(records)
+        except (BlockingIOError, InterruptedError):
+            sent = 0
+        if sent == len(records):
+            return len(data)
+        self.unsent = records[sent:]
+        return 0
+
+    def decrypt(self, data: bytes) -> bytes:
+        """What the records in ``data``, and those begun before, say. Raises ssl.SSLError."""
+        self._feed(data)
+        said = b""
+        try:
+            said = self._decrypt(_RECORD_BYTES)
+            while self._arrived.pending:  # asking for more than there is costs an exception
+                said += self._decrypt(_RECORD_BYTES)
+        except ssl.SSLWantReadError:
+            pass
+        except ssl.SSLZeroReturnError:
+            self.ended = True
+        return said
+
+    def encrypt(self, data: bytes) -> bytes:
+        """``data`` as records, and before them what TLS itself has to say."""
+        self._encrypt(data)
+        return self._take()
+
+    def goodbye(self) -> bytes:
+        """The close_notify; empty when there is nobody to say it to."""
+        with contextlib.suppress(ssl.SSLError):
+            self._object.unwrap()
+        return self._take()
