@@ -8,7 +8,7 @@ The nouns, in the order a call meets them:
     session    one client's life, from admission to its summary     session.py
     handover   how aiohttp lets go of the client's socket           handover.py
     splice     the two legs joined, until both are closed           splice.py
-    leg        one socket, and the only room a frame passes         leg.py, kernel.py
+    leg        one socket; its wire is the only room a frame passes leg.py, wire.py, kernel.py
     poller     which of all those sockets have news                 poller.py
     frames     where frames begin and end (RFC 6455), no I/O        frames.py, closing.py
     turns      what the model says about the call                   turns.py

@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import gc
 import logging
 import os
 import resource
@@ -43,6 +44,9 @@ async def serve(settings: Settings, log: Log) -> int:
             pid=os.getpid(),
             telemetry=app[TELEMETRY],
         )
+        # What start-up made stays: a collection while calls are up need not look at it, which took 20 ms.
+        gc.collect()
+        gc.freeze()
         log("signal.received", signal=(await signals.get()).name)
         draining = asyncio.create_task(drain(app[LIVE], app[ADMISSION], log, settings.drain_s))
         again = asyncio.create_task(signals.get())

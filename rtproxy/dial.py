@@ -70,6 +70,8 @@ class Connection:
             for message, _ in messages:
                 if message.code == 101 or message.code >= 200:  # others only say that the answer is to come
                     return Answer(message.code, message.headers, bytes(early))
+            if self.tls is not None and self.tls.ended:
+                raise ConnectionResetError("said goodbye instead of answering")
 
     def taken(self, early: bytes) -> Taken:
         """The socket for a leg."""

@@ -27,8 +27,8 @@ _DATA_STARTS = frozenset((0x81, 0x01, 0x82, 0x02))
 _CONTINUATIONS = frozenset((0x80, 0x00))
 _CONTROLS = frozenset((0x88, 0x89, 0x8A))
 _LENGTH_IN_TWO = 126
-OPENING = struct.Struct(">HH").unpack_from
-"""The first two bytes of a frame, and a length in two bytes where that is what follows."""
+OPENING = struct.Struct(">I").unpack_from
+"""The first two bytes of a frame and a length in two bytes, where that is what follows, as one number."""
 
 
 class Tap(Protocol):
@@ -54,8 +54,8 @@ class Walker:
     fault, to be answered 1002) and ``"too_big"`` (a frame over 16 MiB was announced, 1009).
 
     ``calm`` says that a whole text frame that is alone in its chunk may pass without `feed`, as nearly all do: where
-    the chunk's OPENING is ``usual`` and the rest of its length, and what follows the ``head_size`` bytes of the header
-    starts with one of ``ignored``. Whoever lets it pass counts it in ``frames``.
+    the chunk's OPENING less its size is ``usual``, and what follows the ``head_size`` bytes of the header starts with
+    one of ``ignored``. Whoever lets it pass counts it in ``frames``.
     """
 
     __slots__ = (
@@ -77,8 +77,8 @@ class Walker:
 
     def __init__(self, *, masked: bool, tap: Tap | None = None) -> None:
         self._mask_bit = 0x80 if masked else 0
-        self.usual = (0x80 | TEXT) << 8 | self._mask_bit | _LENGTH_IN_TWO
         self.head_size = 8 if masked else 4
+        self.usual = ((0x80 | TEXT) << 24 | (self._mask_bit | _LENGTH_IN_TWO) << 16) - self.head_size
         self.ignored = (b"",) if tap is None else tap.ignores
         self.calm = True
         self._tap = tap

@@ -8,7 +8,6 @@ import asyncio
 import select
 import time
 from collections.abc import Callable
-from typing import Protocol
 
 READABLE, WRITABLE = select.EPOLLIN, select.EPOLLOUT
 ENDING = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
@@ -20,23 +19,13 @@ TURN_S = 0.002
 """Frames that keep coming may hold everything else up for this long: timers, handshakes, signals."""
 
 
-class Pollable(Protocol):
-    """Whoever owns a socket here."""
-
-    def ready(self, events: int) -> None:
-        """The socket has news: a mask of epoll(7)'s events. What they announce is not announced again."""
-
-    def failed(self, defect: Exception) -> None:
-        """`ready` raised ``defect``."""
-
-
 class Poller:
-    """Calls `Pollable.ready` from the loop it was made in, one owner after the other. Owners come and go meanwhile."""
+    """Tells the owners of sockets, one after the other, in the loop it was made in. They may come and go meanwhile."""
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
-        self._owners: dict[int, Pollable] = {}
         self._ready: dict[int, Callable[[int], None]] = {}
+        self._failed: dict[int, Callable[[Exception], None]] = {}
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._epoll.fileno(), self._turn)
 
@@ -45,16 +34,20 @@ class Poller:
         self._loop.remove_reader(self._epoll.fileno())
         self._epoll.close()
 
-    def add(self, fileno: int, owner: Pollable) -> None:
-        """Watches a socket; what it has by now is news, too."""
-        self._owners[fileno] = owner
-        self._ready[fileno] = owner.ready
+    def add(self, fileno: int, ready: Callable[[int], None], failed: Callable[[Exception], None]) -> None:
+        """Watches a socket; what it has by now is news, too.
+
+        ``ready`` gets a mask of epoll(7)'s events, and what they announce is not announced again. ``failed`` gets what
+        ``ready`` raised.
+        """
+        self._ready[fileno], self._failed[fileno] = ready, failed
         self._epoll.register(fileno, _EVENTS)
 
     def discard(self, fileno: int) -> None:
         """Forgets a socket, which is about to be closed."""
-        del self._owners[fileno], self._ready[fileno]
-        self._epoll.unregister(fileno)
+        del self._ready[fileno], self._failed[fileno]
+        if not self._epoll.closed:
+            self._epoll.unregister(fileno)
 
     def again(self, fileno: int) -> None:
         """What was announced of a socket and not dealt with is announced once more."""
@@ -70,6 +63,6 @@ class Poller:
                     try:
                         ready(events)
                     except Exception as defect:  # noqa: BLE001 - it costs this call and no other
-                        self._owners[fileno].failed(defect)
+                        self._failed[fileno](defect)
             if time.monotonic() > until:
                 return

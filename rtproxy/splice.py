@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from rtproxy.closing import ENDINGS, Ending
 from rtproxy.handover import Taken
-from rtproxy.leg import Leg, TlsLeg
+from rtproxy.leg import Leg
 from rtproxy.poller import Poller
 from rtproxy.turns import Turns
 from rtproxy.wheel import Wheel
@@ -57,12 +57,8 @@ class Splice:
         self._timer: asyncio.TimerHandle | None = None
         self._rounds = 0
         self._progress: tuple[tuple[int, ...], ...] = ()
-        self.client = Leg(self, "client", client.sock, None)
-        self.upstream = (
-            Leg(self, "upstream", upstream.sock, turns)
-            if upstream.tls is None
-            else TlsLeg(self, "upstream", upstream.sock, upstream.tls, turns)
-        )
+        self.client = Leg(self, "client", client.sock, client.tls, None)
+        self.upstream = Leg(self, "upstream", upstream.sock, upstream.tls, turns)
         self.client.peer, self.upstream.peer = self.upstream, self.client
 
     def start(self, client_early: bytes, upstream_early: bytes) -> None:

@@ -125,13 +125,16 @@ class Tls:
         self._feed(data)
         said = b""
         try:
-            said = self._decrypt(_RECORD_BYTES)
-            while self._arrived.pending:  # asking for more than there is costs an exception
-                said += self._decrypt(_RECORD_BYTES)
+            while record := self._decrypt(_RECORD_BYTES):
+                said += record
+                if not self._arrived.pending:  # asking for more than there is costs an exception
+                    return said
         except ssl.SSLWantReadError:
-            pass
+            return said
         except ssl.SSLZeroReturnError:
-            self.ended = True
+            pass  # as below, when we said goodbye before
+        # Nothing, and no exception: a close_notify. OpenSSL leaves what stands behind it where it is.
+        self.ended = True
         return said
 
     def encrypt(self, data: bytes) -> bytes:

@@ -1,0 +1,269 @@
+"""The socket under a leg: what arrives goes on to the other one untouched, and what that does not take waits.
+
+This is the only room a frame passes. Whatever the walker lets through is written to the other leg's socket; anything
+else is rare and stays off that path: backpressure holds the other leg's reading, and a leg that takes no more has the
+writer towards it swapped for one that drops.
+"""
+
+import asyncio
+import socket
+from collections.abc import Callable
+
+from rtproxy.frames import OPENING, Tap, Walker
+from rtproxy.kernel import prepare, unsent
+from rtproxy.poller import BROKEN, ENDING, READABLE, WRITABLE, Poller
+from rtproxy.tls import READ_BYTES, Tls
+
+_USUAL = READABLE | WRITABLE
+_SHORTEST = 133
+"""Bytes of a frame whose length takes two bytes, its header included, less one."""
+
+
+def drop(data: bytes) -> int:
+    """The writer towards a leg that takes nothing more."""
+    return len(data)
+
+
+class Wire(Walker):
+    """One socket, in plaintext or under TLS. ``peer`` is the other one of the session, set by the splice.
+
+    What becomes of a session is not decided here: the methods at the end, which tell of it, are for who extends this.
+
+    ``received`` counts bytes, ``frames`` frames that arrived. ``out`` takes what goes on to the peer and says how much
+    of it the kernel took. ``full``: bytes for this socket wait here; ``held_back``: it is not read for now; ``got``:
+    its side has said its last frame; ``sent``: a Close is on its way to it; ``gone``: nothing arrives any more;
+    ``closing``: it closes as soon as what was written is out; ``lost``: closed.
+    """
+
+    __slots__ = (
+        "_fileno",
+        "_poller",
+        "_receive",
+        "_shut",
+        "_sock",
+        "_tls",
+        "_unsent",
+        "closing",
+        "full",
+        "gone",
+        "got",
+        "held_back",
+        "lost",
+        "out",
+        "peer",
+        "received",
+        "send",
+        "sent",
+    )
+    peer: "Wire"
+
+    def __init__(self, poller: Poller, sock: socket.socket, tls: Tls | None, *, masked: bool, tap: Tap | None) -> None:
+        super().__init__(masked=masked, tap=tap)
+        self._poller = poller
+        self._sock, self._tls, self._fileno = sock, tls, sock.fileno()
+        # Bound once: both are called for every frame.
+        self._receive: Callable[[int], bytes] = sock.recv if tls is None else tls.recv
+        self.send: Callable[[bytes], int] = sock.send if tls is None else tls.send
+        self.out: Callable[[bytes], int] = drop
+        self.received = 0
+        self._unsent = b""
+        self.full = self.held_back = False
+        self.got = self.sent = self.gone = self.closing = self._shut = self.lost = False
+
+    def start(self) -> None:
+        """From now on the poller reports what comes; frames go to the other leg."""
+        prepare(self._sock)
+        self.peer.out = self.send
+        self._poller.add(self._fileno, self.ready if self._tls is None else self._ready_tls, self.failed)
+
+    # The path of a frame.
+
+    def ready(self, events: int) -> None:
+        """The poller's news: nearly always one whole frame, which the other leg's socket takes at once."""
+        if events != _USUAL or not self.calm:
+            self._unusual(events)
+            return
+        try:
+            data = self._receive(READ_BYTES)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            self.abort()
+            return
+        size = len(data)
+        if (
+            _SHORTEST < size < READ_BYTES
+            and OPENING(data)[0] - size == self.usual
+            and data.startswith(self.ignored, self.head_size)
+        ):
+            self.frames += 1
+            self.received += size
+            try:
+                if (sent := self.out(data)) != size:
+                    self.peer.left(data, sent)
+            except OSError as problem:
+                self.peer.refused(data, problem)
+            return
+        self._arrived(data, events)
+
+    # What is rare.
+
+    def _ready_tls(self, events: int) -> None:
+        self.ready(events)
+        if self._tls is not None and self._tls.ended:
+            self.ended()
+
+    def _unusual(self, events: int) -> None:
+        if events & BROKEN and (self.held_back or self.gone):
+            # A reset, and no read would tell.
+            self.abort()
+            return
+        if self.full and events & WRITABLE:
+            self._flush()
+        if self.gone or self.held_back or not events & (READABLE | ENDING):
+            return
+        try:
+            data = self._receive(READ_BYTES)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            self.abort()
+            return
+        self._arrived(data, events)
+
+    def _arrived(self, data: bytes, events: int) -> None:
+        if not data:
+            self.ended()
+            return
+        if events & ENDING or len(data) >= READ_BYTES:
+            self._poller.again(self._fileno)
+        self.pass_on(data)
+
+    def pass_on(self, data: bytes) -> None:
+        """Hands ``data``, which this side said, to the other leg as far as it may go."""
+        self.received += len(data)
+        data = self.feed(data)
+        if data:
+            try:
+                if (sent := self.out(data)) != len(data):
+                    self.peer.left(data, sent)
+            except OSError as problem:
+                self.peer.refused(data, problem)
+        if self.full or self.held_back:
+            self.calm = False
+        if self.halt:
+            self.halted()
+
+    def write(self, data: bytes) -> None:
+        """Sends ``data`` on this socket, or keeps it until the kernel takes it."""
+        try:
+            if (sent := self.keep(data) if self.full else self.send(data)) != len(data):
+                self.left(data, sent)
+        except OSError as problem:
+            self.refused(data, problem)
+
+    def refused(self, data: bytes, problem: OSError) -> None:
+        """The kernel did not take ``data`` for this socket, for now or for good."""
+        if isinstance(problem, (BlockingIOError, InterruptedError)):
+            self.left(data, 0)
+        else:
+            # What this side said before that has arrived, and is read first.
+            asyncio.get_running_loop().call_soon(self.abort)
+
+    def left(self, data: bytes, sent: int) -> None:
+        """The kernel took only the first ``sent`` bytes for this socket: the other leg waits for the rest."""
+        self._unsent = data[sent:] if self._tls is None else self._tls.unsent
+        self.full, self.calm = True, False
+        if self.peer.out == self.send:
+            self.peer.out = self.keep
+        if not self.sent and not self.peer.lost:
+            self.peer.held_back, self.peer.calm = True, False
+        self.filled()
+
+    def keep(self, data: bytes) -> int:
+        """Takes ``data`` for this socket behind what it has not taken yet."""
+        self._unsent += data if self._tls is None else self._tls.encrypt(data)
+        return len(data)
+
+    def _flush(self) -> None:
+        try:
+            self._unsent = self._unsent[self._sock.send(self._unsent) :]
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            self.abort()
+            return
+        if self._unsent:
+            return
+        self.full = False
+        if self.peer.out == self.keep:
+            self.peer.out = self.send
+        self.peer.release()
+        self.drained()
+        if self.closing:
+            self.abort()
+
+    def hang_up(self) -> None:
+        """Closes the socket once what was written to it is out, and reads no more. May be called again."""
+        if self.closing or self._shut:
+            return
+        self.closing = self.held_back = True
+        self.calm = False
+        if self._tls is not None:
+            self._unsent += self._tls.goodbye()
+        if self._unsent:
+            self.full = True
+            self._flush()
+        else:
+            self.abort()
+
+    def abort(self) -> None:
+        """Closes the socket now. `closed` follows in the loop's next round. May be called again."""
+        if self._shut:
+            return
+        self._shut = self.closing = self.held_back = True
+        self.calm = False
+        self._poller.discard(self._fileno)
+        self._sock.close()
+        self._unsent = b""
+        self.peer.out = drop
+        asyncio.get_running_loop().call_soon(self.closed)
+
+    def release(self) -> None:
+        """Reads again after being held back."""
+        if self.held_back and not self.closing:
+            self.held_back = False
+            if not self._shut:
+                self._poller.again(self._fileno)
+
+    def progress(self) -> tuple[int, ...]:
+        """Changes whenever bytes moved on this leg: arrived, left the relay, or left the kernel."""
+        if self._shut:
+            return (self.received,)
+        return (self.received, len(self._unsent), unsent(self._sock))
+
+    # What a session does about it.
+
+    def halted(self) -> None:
+        """A Close of this side went through, or its framing is broken: `halt` says which. It may come again."""
+        raise NotImplementedError
+
+    def ended(self) -> None:
+        """Nothing more arrives. It may come again."""
+        raise NotImplementedError
+
+    def filled(self) -> None:
+        """Bytes for this socket wait."""
+        raise NotImplementedError
+
+    def drained(self) -> None:
+        """They are out."""
+        raise NotImplementedError
+
+    def closed(self) -> None:
+        """The socket is closed."""
+        raise NotImplementedError
+
+    def failed(self, defect: Exception) -> None:
+        """Something in here raised ``defect``."""
+        raise NotImplementedError
