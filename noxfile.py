@@ -13,8 +13,8 @@ nox.options.sessions = ["lint", "types", "tests"]
 nox.options.default_venv_backend = "venv"
 
 LOCK = "constraints.txt"
-CODE = ("rtproxy", "clients", "stage", "playbooks", "tests", "noxfile.py")
-EVERYTHING = ".[clients,report,rollout,stage,telemetry,test]"
+CODE = ("rtproxy", "clients", "stage", "bench", "playbooks", "tests", "noxfile.py")
+EVERYTHING = ".[bench,clients,report,rollout,stage,telemetry,test]"
 # Most of a test of real processes is waiting: three at a time keep two cores busy, and a file's tests stay in order.
 SIDE_BY_SIDE = ("--numprocesses", "3", "--dist", "loadfile")
 
@@ -59,8 +59,8 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def types(session: nox.Session) -> None:
-    """mypy --strict on rtproxy, clients and stage."""
-    install(session, ".[clients,report,rollout,stage,telemetry,test,types]")
+    """mypy --strict on rtproxy, clients, stage and bench."""
+    install(session, EVERYTHING, ".[types]")
     session.run("mypy")
 
 
@@ -96,6 +96,13 @@ def hold(session: nox.Session) -> None:
         become(session, "python", "-m", "clients.hold", *given)
     else:
         become(session, "python", "-m", "stage.local", "--", "python", "-m", "clients.hold", *given)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """rtproxy beside nginx, HAProxy, Envoy and relays in Python, on loopback: nox -s bench -- --quick | --help"""
+    install(session, ".[bench]")
+    become(session, "python", "-m", "bench", *session.posargs)
 
 
 @nox.session

@@ -1,0 +1,134 @@
+"""``nox -s bench``: every peer and our relay in turn, in the same run, and what that says about ours."""
+
+import os
+import platform
+import resource
+import ssl
+import sys
+import tempfile
+import time
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+
+import trustme
+import uvloop
+
+from bench import check, page, plot, table
+from bench.arguments import Asked, arguments
+from bench.breakdown import Breakdown
+from bench.load.generator import Load
+from bench.peers import PEERS, Peer
+from bench.plan import SLACK
+from bench.process import Cores, running
+from bench.result import OURS, Machine, Result, dump
+from bench.result import Shape as Found
+from bench.shapes import Bench
+
+BASELINE = Path(__file__).with_name("baseline.json")
+FILES_SPARE = 200
+
+
+def main() -> int:
+    """0: measured, and with --check as good as the baseline. 1: worse, or a peer failed. 2: bad arguments."""
+    asked = arguments()
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    here = [peer for peer in PEERS if peer.name in asked.peers and peer.version() is not None]
+    missing = {peer.name: peer.get for peer in PEERS if peer.name in asked.peers and peer not in here}
+    for name, get in missing.items():
+        _say(f"{name} is not here; to get it: {get}")
+    began = datetime.now(UTC)
+    try:
+        found = uvloop.run(_measure(asked, here, (hard - FILES_SPARE) // 2))
+    except RuntimeError as problem:
+        _say(str(problem))
+        return 1
+    except KeyboardInterrupt:
+        _say("interrupted: every peer was ended, nothing was written")
+        return 130
+    result = Result(
+        command=" ".join(("nox -s bench", *(("--", *sys.argv[1:]) if sys.argv[1:] else ()))),
+        date=began.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        machine=_machine(),
+        versions={peer.name: peer.version() or "" for peer in here},
+        missing=missing,
+        shapes=tuple(found),
+    )
+    _write(result, asked.out)
+    if asked.keep:
+        check.keep(result, BASELINE)
+        _say(f"kept as the baseline: {BASELINE}")
+    return _checked(result) if asked.check else 0
+
+
+async def _measure(asked: Asked, peers: list[Peer], most: int) -> list[Found]:
+    cores = Cores()
+    found = []
+    with tempfile.TemporaryDirectory(prefix="bench-") as name:
+        folder = Path(name)
+        authority, authority_file = trustme.CA(), folder / "ca.pem"
+        authority.cert_pem.write_to_path(str(authority_file))
+        identity = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        authority.issue_cert("localhost", "127.0.0.1").configure_cert(identity)
+        for shape in asked.shapes:
+            began = time.monotonic()
+            load = Load()
+            trust, tls = (authority_file, identity) if shape.tls else (None, None)
+            await load.listen(tls)
+            bench = Bench(load, asked.rounds, asked.seconds, most, partial(_tell, shape.name))
+            chosen = [peer for peer in peers if shape.only in (None, peer.name)]
+            place = folder / shape.name
+            async with running(chosen, cores, place, load.port, trust, shape.sessions + SLACK) as stand:
+                with Breakdown(asked.breakdown, [each for each in stand if each.name == OURS], asked.out, shape.name):
+                    rounds = await shape.run(bench, stand) if stand else []
+            load.stop()
+            found.append(Found(shape.name, shape.title, tuple(rounds), shape.baseline))
+            _say(f"{shape.name}: done in {time.monotonic() - began:.0f} s")
+    return found
+
+
+def _write(result: Result, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    dump(result, folder / "bench.json")
+    (folder / "bench.html").write_text(page.page(result), encoding="utf-8")
+    (folder / "bench.md").write_text(table.markdown(result), encoding="utf-8")
+    if plot.shown(result):
+        plot.png(result, folder / "bench.png")
+    table.show(result, sys.stdout)
+    _say(f"{folder}: bench.json, bench.html, bench.md, bench.png")
+
+
+def _checked(result: Result) -> int:
+    try:
+        compared = check.compare(result, BASELINE)
+    except (OSError, ValueError) as problem:
+        _say(f"{problem}; write one with: nox -s bench -- --keep")
+        return 1
+    for sentence in (*compared.unknown, *compared.worse):
+        _say(sentence)
+    if not compared.compared:
+        _say("nothing of this run is in the baseline")
+    elif not compared.worse:
+        _say(f"{compared.compared} ratios are as good as the baseline's")
+    return 1 if compared.worse or not compared.compared else 0
+
+
+def _machine() -> Machine:
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    cpu = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    kernel = platform.release().split("-")[0]
+    return Machine(cpu, os.cpu_count() or 1, kernel, platform.python_version(), round(memory))
+
+
+def _tell(shape: str, what: str) -> None:
+    _say(f"{shape}: {what}")
+
+
+def _say(what: str) -> None:
+    print(f"bench: {what}", file=sys.stderr, flush=True)  # noqa: T201
+
+
+if __name__ == "__main__":
+    sys.exit(main())

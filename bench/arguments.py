@@ -1,0 +1,70 @@
+"""The command line of the bench."""
+
+import argparse
+from pathlib import Path
+
+from bench.breakdown import TOOLS
+from bench.peers import PEERS
+from bench.plan import SHAPES, Shape
+
+
+class Asked(argparse.Namespace):
+    """What was asked for; `shapes` and `peers` are in the order in which they run, `seconds` is a turn of a peer."""
+
+    quick: bool
+    shapes: list[Shape]
+    peers: list[str]
+    rounds: int
+    seconds: float
+    check: bool
+    keep: bool
+    breakdown: str | None
+    out: Path
+
+
+def arguments() -> Asked:
+    """Reads the command line. Ends with 2 when it is wrong."""
+    parser = argparse.ArgumentParser(
+        prog="nox -s bench --",
+        description="Measure rtproxy and other relays side by side on loopback: one core for them, one for the load.",
+        epilog="Keep the machine quiet meanwhile. A full run takes about 15 minutes.",
+    )
+    parser.add_argument("--quick", action="store_true", help="only the shapes of the table, short: under 3 minutes")
+    parser.add_argument("--shapes", type=_shapes, help=f"some of {', '.join(each.name for each in SHAPES)}")
+    parser.add_argument("--peers", type=_peers, help=f"some of {', '.join(each.name for each in PEERS)}")
+    parser.add_argument("--rounds", type=int, help="how often each peer has its turn (5; quick: 3)")
+    parser.add_argument("--seconds", type=float, help="how long each turn is (3; quick: 1)")
+    parser.add_argument(
+        "--check", action="store_true", help="end with 1 when a ratio is worse than the baseline's by 15 %%"
+    )
+    parser.add_argument("--keep", action="store_true", help="make this run the baseline, bench/baseline.json")
+    parser.add_argument(
+        "--breakdown", choices=TOOLS, help="where our relay spends its time, as a file beside the others"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("artifacts/bench"), help="folder of what is written (%(default)s)"
+    )
+    asked = parser.parse_args(namespace=Asked())
+    asked.shapes = asked.shapes or [shape for shape in SHAPES if shape.quick or not asked.quick]
+    asked.peers = asked.peers or [peer.name for peer in PEERS]
+    asked.rounds = (3 if asked.quick else 5) if asked.rounds is None else asked.rounds
+    asked.seconds = (1.0 if asked.quick else 3.0) if asked.seconds is None else asked.seconds
+    if asked.rounds < 1 or asked.seconds < 0.1:
+        parser.error("at least one round of a tenth of a second")
+    return asked
+
+
+def _shapes(names: str) -> list[Shape]:
+    by_name = {shape.name: shape for shape in SHAPES}
+    return [by_name[name] for name in _known(names, list(by_name))]
+
+
+def _peers(names: str) -> list[str]:
+    return _known(names, [peer.name for peer in PEERS])
+
+
+def _known(names: str, known: list[str]) -> list[str]:
+    given = names.split(",")
+    if strange := [name for name in given if name not in known]:
+        raise argparse.ArgumentTypeError(f"no {', '.join(strange)}; there are {', '.join(known)}")
+    return [name for name in known if name in given]

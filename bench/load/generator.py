@@ -1,0 +1,136 @@
+"""The load as a whole: the model's listener, callers, and one window of measuring."""
+
+import asyncio
+import gc
+import ssl
+import time
+from collections.abc import Awaitable, Sequence
+from typing import NamedTuple
+
+from bench.load.end import Caller, End, Heard, Model
+from bench.load.pace import Pace
+from bench.process import Running
+from bench.result import Figures
+
+AT_ONCE = 20
+"""Handshakes under way while calls are set up."""
+OPEN_S = 60.0
+LAG_LIMIT_US = 3000.0
+"""A window in which one millisecond in a hundred came later than this does not count."""
+BUSY_LIMIT = 0.85
+"""Nor one in which the load used more of its core: then it is the load that is measured."""
+_WARM_S = 0.3
+
+
+class Calls(NamedTuple):
+    """Calls that stand, both their ends in this process."""
+
+    callers: list[End]
+    models: list[End]
+
+    @property
+    def ends(self) -> list[End]:
+        """A caller and a model by turns."""
+        return [end for call in zip(self.callers, self.models, strict=True) for end in call]
+
+    async def hang_up(self) -> None:
+        for end in (*self.callers, *self.models):
+            end.transport.abort()
+        await asyncio.gather(*(end.closed for end in (*self.callers, *self.models)))
+
+
+class Load:
+    """Calls through any peer to the one model of this process. One window is open at a time."""
+
+    def __init__(self) -> None:
+        self._heard = [Heard()]
+        self._models: list[End] = []
+        self._came = asyncio.Event()
+
+    async def listen(self, tls: ssl.SSLContext | None) -> None:
+        """Listens as the model on `port`, under ``tls`` where there is one, and in plaintext on `direct_port`."""
+        self._servers = [await self._listener(context) for context in (tls, None)]
+        self.port, self.direct_port = (server.sockets[0].getsockname()[1] for server in self._servers)
+
+    async def _listener(self, tls: ssl.SSLContext | None) -> asyncio.Server:
+        return await asyncio.get_running_loop().create_server(
+            lambda: Model(self._heard, self._rang), "127.0.0.1", 0, ssl=tls, backlog=4096
+        )
+
+    def stop(self) -> None:
+        for server in self._servers:
+            server.close()
+
+    async def call(self, port: int, count: int) -> Calls:
+        """Opens ``count`` calls through ``port``. Raises OSError (a timeout, too) when they do not come to stand."""
+        self._models.clear()
+        callers: list[End] = []
+        async with asyncio.timeout(OPEN_S):
+            while len(callers) < count:
+                some = range(min(AT_ONCE, count - len(callers)))
+                callers += await asyncio.gather(*(self.dial(port) for _ in some))
+            while len(self._models) < count:
+                self._came.clear()
+                await self._came.wait()
+        return Calls(callers, self._models[:])
+
+    async def dial(self, port: int) -> End:
+        """One caller whose call stands, as far as it can tell. Raises ConnectionError otherwise."""
+        opened: asyncio.Future[End] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        _, end = await loop.create_connection(lambda: Caller(self._heard, opened.set_result), "127.0.0.1", port)
+        await asyncio.wait((opened, end.closed), return_when=asyncio.FIRST_COMPLETED)
+        if not opened.done():
+            raise ConnectionError("hung up instead of a 101")
+        return end
+
+    def _rang(self, model: End) -> None:
+        self._models.append(model)
+        self._came.set()
+
+    async def window(self, ends: Sequence[End], per_s: float, over: Awaitable[object], peer: Running | None) -> Figures:
+        """``ends`` speak until it is ``over``: what that cost ``peer``, how long frames took. Nobody else may speak."""
+        pace = Pace(ends, per_s)
+        speaking = asyncio.create_task(pace.run())
+        gc.collect()
+        gc.freeze()
+        gc.disable()
+        try:
+            await asyncio.sleep(_WARM_S)
+            heard = self._heard[0] = Heard()
+            pace.lags_us.clear()
+            own_s, began, cost_ns = time.process_time(), time.monotonic(), peer.cpu_ns() if peer else 0
+            await over
+            cost_ns = (peer.cpu_ns() if peer else 0) - cost_ns
+            busy = (time.process_time() - own_s) / (time.monotonic() - began)
+            self._heard[0] = Heard()
+        finally:
+            speaking.cancel()
+            gc.enable()
+            gc.unfreeze()
+        lag_us = percentile(pace.lags_us, 99)
+        ages_us = [age / 1000 for age in heard.ages_ns]
+        return Figures(
+            cpu_us_per_frame=cost_ns / 1000 / heard.frames if peer and heard.frames else None,
+            p50_us=percentile(ages_us, 50),
+            p99_us=percentile(ages_us, 99),
+            frames=heard.frames,
+            lag_p99_us=lag_us,
+            void=_why_void(lag_us, busy, heard.frames),
+        )
+
+
+def percentile(values: Sequence[float], percent: int) -> float | None:
+    """The nearest-rank percentile, None of nothing."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, len(ordered) * percent // 100)] if ordered else None
+
+
+def _why_void(lag_us: float | None, busy: float, frames: int) -> str | None:
+    if not frames:
+        return "no frame arrived"
+    if lag_us is None or lag_us > LAG_LIMIT_US:
+        return f"the load lagged {(lag_us or 0) / 1000:.1f} ms"
+    if busy > BUSY_LIMIT:
+        return f"the load used {busy:.0%} of its core".replace("%", " %")
+    return None

@@ -1,0 +1,119 @@
+"""A peer as a process on a core of its own, and what the kernel says it costs."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+from asyncio.subprocess import Process
+from collections.abc import AsyncIterator, Iterable, Iterator
+from pathlib import Path
+
+from bench.peers import Peer, Route
+
+START_S = 20.0
+"""What a peer may take until it listens."""
+_STRAY = ("AZURE_", "RTPROXY_", "OTEL_", "CONTAINER_APP_")
+"""Settings of the person's own that would change what is measured."""
+
+
+class Running:
+    """A peer that listens on ``port``."""
+
+    def __init__(self, name: str, port: int, process: Process) -> None:
+        self.name = name
+        self.port = port
+        self.process = process
+
+    def cpu_ns(self) -> int:
+        """CPU time of the process, its threads and its children so far (schedstat: user and kernel)."""
+        return sum(int((thread / "schedstat").read_text().split()[0]) for thread in _threads(self.process.pid))
+
+    def rss_kb(self) -> int:
+        """Resident memory of the process and its children, pages that they share counted once (Pss)."""
+        owners = {thread.parent.parent for thread in _threads(self.process.pid)}
+        lines = (line for owner in owners for line in (owner / "smaps_rollup").read_text().splitlines())
+        return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+
+    async def end(self) -> None:
+        """Asks twice, since a relay that drains ends at the second signal; whoever is deaf is killed."""
+        for ask in (signal.SIGTERM, signal.SIGTERM, signal.SIGKILL):
+            if self.process.returncode is None:
+                self.process.send_signal(ask)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self.process.wait(), 1.5)
+
+
+class Cores:
+    """One core for the peers and one for the load, where there are two: else they take turns, and figures say so."""
+
+    def __init__(self) -> None:
+        usable = sorted(os.sched_getaffinity(0))
+        self.load, self.peer = {usable[-1]}, {usable[0]}
+        os.sched_setaffinity(0, self.load)
+
+    @contextlib.contextmanager
+    def for_a_child(self) -> Iterator[None]:
+        """What is started meanwhile runs on the peers' core, with all its threads."""
+        os.sched_setaffinity(0, self.peer)
+        try:
+            yield
+        finally:
+            os.sched_setaffinity(0, self.load)
+
+
+@contextlib.asynccontextmanager
+async def running(
+    peers: Iterable[Peer], cores: Cores, folder: Path, model_port: int, ca_file: Path | None, sessions: int
+) -> AsyncIterator[list[Running]]:
+    """Starts ``peers`` in front of the model. Raises RuntimeError with a peer's last words when it does not listen."""
+    started: list[Running] = []
+    try:
+        for peer in peers:
+            place = folder / peer.name
+            place.mkdir(parents=True)
+            route = Route(place, _free_port(), model_port, ca_file, sessions)
+            clean = {name: value for name, value in os.environ.items() if not name.startswith(_STRAY)}
+            log = place / "log"
+            with log.open("wb") as output, cores.for_a_child():
+                process = await asyncio.create_subprocess_exec(
+                    *peer.command(route), env=clean | peer.environment(route), stdout=output, stderr=output
+                )
+            started.append(Running(peer.name, route.port, process))
+            await _listens(started[-1], log)
+        yield started
+    finally:
+        await asyncio.gather(*(each.end() for each in started))
+
+
+async def _listens(peer: Running, log: Path) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(START_S):
+            while peer.process.returncode is None:
+                try:
+                    _, writer = await asyncio.open_connection("127.0.0.1", peer.port)
+                except OSError:
+                    await asyncio.sleep(0.05)
+                else:
+                    writer.close()
+                    return
+    raise RuntimeError(f"{peer.name} does not listen: {_last_words(log)}")
+
+
+def _last_words(log: Path) -> str:
+    lines = log.read_text(errors="replace").strip().splitlines()
+    return lines[-1] if lines else "it said nothing"
+
+
+def _free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port: int = sock.getsockname()[1]
+        return port
+
+
+def _threads(pid: int) -> list[Path]:
+    found = list(Path(f"/proc/{pid}/task").iterdir())
+    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+        found += _threads(int(child))
+    return found

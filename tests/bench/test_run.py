@@ -1,0 +1,108 @@
+"""A run as a person starts it: what it prints, writes and ends with, and what it leaves behind."""
+
+import asyncio
+import os
+import signal
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from bench.reading import load
+from bench.targets import TARGETS
+from tests.conftest import DEADLINE_S
+
+SHORT = ("--rounds", "1", "--seconds", "0.3")
+Start = Callable[..., Awaitable[Process]]
+
+
+@pytest.fixture
+async def start() -> AsyncIterator[Start]:
+    """``python -m bench`` with arguments, in a group of its own; what is left of it is ended."""
+    started: list[Process] = []
+
+    async def starting(*arguments: str) -> Process:
+        command = (sys.executable, "-m", "bench", *arguments)
+        process = await asyncio.create_subprocess_exec(*command, stdout=PIPE, stderr=PIPE, start_new_session=True)
+        started.append(process)
+        return process
+
+    yield starting
+    for process in started:
+        if process.returncode is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            await process.communicate()
+
+
+async def ran(process: Process) -> tuple[int | None, str, str]:
+    async with asyncio.timeout(5 * DEADLINE_S):
+        out, err = await process.communicate()
+    return process.returncode, out.decode(), err.decode()
+
+
+async def test_a_run_measures_our_relay_and_writes_a_table_a_page_and_a_picture(start: Start, tmp_path: Path) -> None:
+    asked = ("--shapes", "steady,handshakes", "--peers", "aiohttp,rtproxy", "--out", str(tmp_path / "found"))
+    code, out, err = await ran(await start(*asked, *SHORT))
+    assert code == 0, err
+    result = load(tmp_path / "found" / "bench.json")
+    assert [shape.name for shape in result.shapes] == ["steady", "handshakes"]
+    steady, handshakes = result.shapes
+    for peer in ("aiohttp", "rtproxy"):
+        (figures,) = (found[peer] for found in steady.rounds)
+        assert figures.frames is not None
+        assert figures.cpu_us_per_frame is not None
+        # 100 calls, 50 frames a second each way for 0.3 s; a busy machine loses some.
+        assert 1000 < figures.frames <= 3200
+        assert 1 < figures.cpu_us_per_frame < 1000
+        assert handshakes.rounds[0][peer].handshakes_per_s
+    assert "> rtproxy" in out
+    assert "targets met" in out
+    assert "steady: round 1 of 1: rtproxy" in err
+    names = {"bench.json", "bench.html", "bench.md", "bench.png"}
+    assert {file.name for file in (tmp_path / "found").iterdir()} == names
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--peers", "nginx,apache"), "no apache; there are nginx"),
+        (("--shapes", "round"), "no round; there are steady"),
+        (("--rounds", "0"), "at least one round"),
+        (("--breakdown", "gdb"), "invalid choice"),
+    ],
+)
+async def test_arguments_that_make_no_sense_end_with_2(start: Start, arguments: tuple[str, ...], said: str) -> None:
+    code, _, err = await ran(await start(*arguments))
+    assert code == 2
+    assert said in err
+
+
+async def test_an_interrupted_run_ends_its_peers_and_writes_nothing(start: Start, tmp_path: Path) -> None:
+    asked = ("--shapes", "steady-tls", "--peers", "rtproxy", "--rounds", "99", "--seconds", "1")
+    process = await start(*asked, "--out", str(tmp_path / "out"))
+    assert process.stderr is not None
+    async with asyncio.timeout(3 * DEADLINE_S):
+        while b"round 1 of 99: rtproxy" not in await process.stderr.readline():
+            pass
+    (relay,) = children(process.pid)
+    process.send_signal(signal.SIGINT)
+    code, _, err = await ran(process)
+    assert code == 130
+    assert "interrupted" in err
+    with pytest.raises(ProcessLookupError):
+        os.kill(relay, 0)
+    assert not (tmp_path / "out").exists()
+
+
+def children(pid: int) -> list[int]:
+    return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def test_every_target_is_of_a_shape_that_is_run() -> None:
+    from bench.plan import SHAPES
+
+    assert {target.shape for target in TARGETS} <= {shape.name for shape in SHAPES}
+    quick = {shape.name for shape in SHAPES if shape.quick}
+    assert {target.shape for target in TARGETS} - quick == {"held"}
