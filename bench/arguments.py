@@ -32,8 +32,8 @@ def arguments() -> Asked:
     parser.add_argument("--quick", action="store_true", help="only the shapes of the table, short: under 3 minutes")
     parser.add_argument("--shapes", type=_shapes, help=f"some of {', '.join(each.name for each in SHAPES)}")
     parser.add_argument("--peers", type=_peers, help=f"some of {', '.join(each.name for each in PEERS)}")
-    parser.add_argument("--rounds", type=int, help="how often each peer has its turn (5; quick: 3)")
-    parser.add_argument("--seconds", type=float, help="how long each turn is (3; quick: 1)")
+    parser.add_argument("--rounds", type=int, default=5, help="how often each peer has its turn (5; quick: 3)")
+    parser.add_argument("--seconds", type=float, default=3.0, help="how long each turn is (3; quick: 1)")
     parser.add_argument(
         "--check", action="store_true", help="end with 1 when a ratio is worse than the baseline's by 15 %%"
     )
@@ -44,11 +44,11 @@ def arguments() -> Asked:
     parser.add_argument(
         "--out", type=Path, default=Path("artifacts/bench"), help="folder of what is written (%(default)s)"
     )
+    if parser.parse_args().quick:
+        parser.set_defaults(rounds=3, seconds=1.0)
     asked = parser.parse_args(namespace=Asked())
     asked.shapes = asked.shapes or [shape for shape in SHAPES if shape.quick or not asked.quick]
     asked.peers = asked.peers or [peer.name for peer in PEERS]
-    asked.rounds = (3 if asked.quick else 5) if asked.rounds is None else asked.rounds
-    asked.seconds = (1.0 if asked.quick else 3.0) if asked.seconds is None else asked.seconds
     if asked.rounds < 1 or asked.seconds < 0.1:
         parser.error("at least one round of a tenth of a second")
     return asked

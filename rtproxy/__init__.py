@@ -3,7 +3,7 @@
 The nouns, in the order a call meets them:
 
     settings   what this replica was told to do                     settings.py
-    admission  who may come in, decided before the 101              admission.py
+    admission  who may come in, decided before the 101              admission.py, halfopen.py
     upstream   the model side: URL, credential, dial                upstream.py, identity.py, dial.py, tls.py
     session    one client's life, from admission to its summary     session.py
     handover   how aiohttp lets go of the client's socket           handover.py

@@ -17,6 +17,7 @@ from rtproxy import __version__
 from rtproxy.app import TELEMETRY, make_app
 from rtproxy.drain import drain
 from rtproxy.events import Log
+from rtproxy.halfopen import Runner
 from rtproxy.session import ADMISSION, LIVE
 from rtproxy.settings import HELP, TELEMETRY_HELP, Settings, SettingsError, load
 
@@ -29,7 +30,7 @@ async def serve(settings: Settings, log: Log) -> int:
     for each in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(each, signals.put_nowait, each)
     app = make_app(settings, log)
-    runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=0.5)
+    runner = Runner(app, access_log=None, handle_signals=False, shutdown_timeout=0.5)
     await runner.setup()
     try:
         site = web.TCPSite(runner, settings.host, settings.port, backlog=BACKLOG)

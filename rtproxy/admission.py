@@ -8,6 +8,7 @@ import re
 from enum import Enum
 
 from aiohttp import hdrs, web
+from aiohttp.http import HttpVersion11
 
 from rtproxy.live import Live
 from rtproxy.settings import Settings
@@ -107,10 +108,15 @@ class Admission:
 def check_upgrade(request: web.Request) -> None:
     """Raises Refused unless ``request`` asks for a WebSocket the way RFC 6455 section 4.2.1 wants it."""
     headers = request.headers
-    upgrade = [token.strip().lower() for token in headers.get(hdrs.UPGRADE, "").split(",")]
-    connection = [token.strip().lower() for token in headers.get(hdrs.CONNECTION, "").split(",")]
-    if "websocket" not in upgrade or "upgrade" not in connection:
+    # One word, as aiohttp's parser wants it: behind any other request it looks for the next one, not for frames.
+    upgrade = headers.get(hdrs.UPGRADE, "")
+    connection = [token.strip().lower() for token in ",".join(headers.getall(hdrs.CONNECTION, [])).split(",")]
+    if not (upgrade.isascii() and upgrade.lower() == "websocket") or "upgrade" not in connection:
         raise Refused(426, "invalid_request_error", "upgrade_required", "This is a WebSocket: connect with ws or wss.")
+    twice = any(len(headers.getall(name, [])) > 1 for name in (hdrs.SEC_WEBSOCKET_KEY, hdrs.SEC_WEBSOCKET_VERSION))
+    if twice or request.body_exists or request.version != HttpVersion11:
+        sound = "A WebSocket begins with a GET of HTTP/1.1 without a body, with one key and one version."
+        raise Refused(400, "invalid_request_error", "bad_handshake", sound)
     if headers.get(hdrs.SEC_WEBSOCKET_VERSION) != "13":
         raise Refused(426, "invalid_request_error", "upgrade_required", "WebSocket version 13 is spoken here.")
     try:

@@ -10,6 +10,7 @@ from aiohttp import hdrs, web
 from rtproxy import __version__
 from rtproxy.admission import Admission, Door
 from rtproxy.events import Log
+from rtproxy.halfopen import HEARD, heard
 from rtproxy.identity import Identity
 from rtproxy.live import Live
 from rtproxy.metrics import Metrics
@@ -67,8 +68,9 @@ def make_app(settings: Settings, log: Log) -> web.Application:
         response.headers["x-rtproxy-revision"] = settings.revision
         response.headers["x-rtproxy-replica"] = settings.replica
 
-    app = web.Application()
+    app = web.Application(middlewares=[heard])
     app[LOG], app[LIVE], app[ADMISSION], app[WHEEL] = log, live, admission, Wheel(settings.heartbeat_s)
+    app[HEARD] = set()
     app.router.add_get("/healthz", healthz)
     app.router.add_get("/readyz", readyz)
     app.router.add_get("/status", status)

@@ -24,6 +24,9 @@ from rtproxy.tls import READ_BYTES, Tls
 NEXT_ADDRESS_S = 0.25
 """How long one of a name's addresses has to answer before the next one is tried beside it (RFC 8305 section 5)."""
 
+ANSWER_LIMIT = 64 * 1024
+"""Bytes that a model may say, 1xx answers included, before the end of its answer's headers."""
+
 
 class Answer(NamedTuple):
     """What the other side said to the request; ``early`` is what came behind its headers."""
@@ -62,16 +65,19 @@ class Connection:
         loop = asyncio.get_running_loop()
         await loop.sock_sendall(self.sock, self._out(_request(url, headers)))
         parser = HttpResponseParser(BaseProtocol(loop), loop, READ_BYTES)
-        while True:
+        heard = 0
+        while heard < ANSWER_LIMIT:
             data = await loop.sock_recv(self.sock, READ_BYTES)
             if not data:
                 raise ConnectionResetError("hung up instead of answering")
+            heard += len(data)
             messages, _, early = parser.feed_data(self._in(data))
             for message, _ in messages:
                 if message.code == 101 or message.code >= 200:  # others only say that the answer is to come
                     return Answer(message.code, message.headers, bytes(early))
             if self.tls is not None and self.tls.ended:
                 raise ConnectionResetError("said goodbye instead of answering")
+        raise ConnectionError("talks and does not answer")
 
     def taken(self, early: bytes) -> Taken:
         """The socket for a leg."""

@@ -133,6 +133,10 @@ class Tls:
             return said
         except ssl.SSLZeroReturnError:
             pass  # as below, when we said goodbye before
+        except ssl.SSLError:
+            if not said:
+                raise
+            # What was sound before it arrives; what follows a broken record never could.
         # Nothing, and no exception: a close_notify. OpenSSL leaves what stands behind it where it is.
         self.ended = True
         return said

@@ -16,6 +16,8 @@ KIND_BYTES = 64
 """And its value behind it: no type that matters is half as long."""
 COLLECT_LIMIT = 256 * 1024
 """Bytes of one message kept for parsing; a longer one still moves the turn, its details are not read."""
+NAME_LIMIT = 128
+"""Characters of a session's id and an error's code, which go into the log."""
 SETTLE_S = 2.0
 """A turn goes on for this long after the user stopped speaking, and after a response that called a function:
 the model's answer, or the next response, is on its way."""
@@ -129,7 +131,7 @@ class Turns:
 
     def _session_created(self, event: dict[str, Any]) -> None:
         session = _dict(event.get("session")).get("id")
-        self.upstream_session = session if isinstance(session, str) else None
+        self.upstream_session = session[:NAME_LIMIT] if isinstance(session, str) else None
 
     def _speech_started(self, event: dict[str, Any]) -> None:
         self.speaking = True
@@ -155,7 +157,7 @@ class Turns:
 
     def _error(self, event: dict[str, Any]) -> None:
         code = _dict(event.get("error")).get("code")
-        self.error_code = code if isinstance(code, str) else None
+        self.error_code = code[:NAME_LIMIT] if isinstance(code, str) else None
 
 
 _MOVES: dict[bytes, Callable[[Turns, dict[str, Any]], None]] = {

@@ -155,8 +155,10 @@ def _check(answer: Answer, key: str) -> None:
             request_id=request_id,
             retry_after=_retry_after(answer),
         )
+    connection = ",".join(answer.headers.getall(hdrs.CONNECTION, [])).lower().split(",")
     sound = (
         answer.status == 101
+        and "upgrade" in (token.strip() for token in connection)
         and answer.headers.get(hdrs.SEC_WEBSOCKET_ACCEPT) == accept_of(key)
         and answer.headers.get(hdrs.UPGRADE, "").lower() == "websocket"
         # An extension we did not offer would put bits into frames that nobody agreed on (RFC 6455 section 4.1).

@@ -13,6 +13,7 @@ from aiohttp import web
 
 from rtproxy.app import make_app
 from rtproxy.events import Log
+from rtproxy.halfopen import Runner
 from rtproxy.settings import load
 from stage.rawpeer import RawPeer, RawServer, connect
 from stage.replica import Replica
@@ -87,7 +88,7 @@ async def relay_for() -> AsyncIterator[RelayFactory]:
         stream = io.BytesIO()
         environ = settings_for(port, **settings)
         app = make_app(load(environ), Log("app--blue", "app--blue-1", stream))
-        runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=0.1)
+        runner = Runner(app, access_log=None, handle_signals=False, shutdown_timeout=0.1)
         runners.append(runner)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
