@@ -49,6 +49,12 @@ def draining() -> Refused:
     return Refused(503, "server_error", "draining", "This revision is draining: reconnect.", retry_after=retry)
 
 
+def full() -> Refused:
+    """What a call hears for which there is no room."""
+    retry = str(RETRY_AFTER_FULL_S)
+    return Refused(503, "server_error", "at_capacity", "Every place is taken: try again.", retry_after=retry)
+
+
 class Door(Enum):
     """``DRAINING`` still admits calls, because a balancer learns late; ``SHUT`` refuses them."""
 
@@ -84,8 +90,7 @@ class Admission:
             only = f"This relay serves the model {self._deployment!r} only."
             raise Refused(404, "invalid_request_error", "model_not_found", only)
         if len(self._live) >= self._limit:
-            retry = str(RETRY_AFTER_FULL_S)
-            raise Refused(503, "server_error", "at_capacity", "Every place is taken: try again.", retry_after=retry)
+            raise full()
         return client
 
     def _client(self, request: web.Request) -> str:

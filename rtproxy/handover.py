@@ -48,29 +48,31 @@ class _Collector:
 async def take_over(request: web.Request, response: web.StreamResponse) -> Taken:
     """Sends the 101 and takes the client's socket away from aiohttp and uvloop.
 
-    Raises ConnectionResetError when the client hung up.
+    Raises ConnectionResetError when the client hung up, another OSError when there is no descriptor for the socket;
+    then no 101 was sent.
     """
-    protocol, transport = request.protocol, request.transport
+    protocol: Any = request.protocol
+    transport = request.transport
     if transport is None or transport.is_closing():
         raise ConnectionResetError("hung up during its handshake")
-    # What comes from here on stays in the socket. And nothing waits for the loop's next round: the 101 goes first.
-    transport.pause_reading()
-    transport.set_write_buffer_limits(high=0)
-    await response.prepare(request)
-    if transport.is_closing() or transport.get_write_buffer_size():
-        raise ConnectionResetError("took no 101")
-    collector = _Collector()
-    _set_parser(protocol, collector)
-    # aiohttp closes the transport it knows when it is done with the handshake: it is to know none.
-    protocol.transport = None
-    protocol.connection_lost(None)
     # The transport cannot let go of its descriptor; another one of the same socket outlives it.
     sock = socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno()))
     sock.setblocking(False)
+    # What comes from here on stays in the socket. And nothing waits for the loop's next round: the 101 goes first.
+    transport.pause_reading()
+    transport.set_write_buffer_limits(high=0)
+    try:
+        await response.prepare(request)
+        if transport.is_closing() or transport.get_write_buffer_size():
+            raise ConnectionResetError("took no 101")
+    except BaseException:
+        sock.close()
+        raise
+    collector = _Collector()
+    protocol.set_parser(collector, None)
+    # aiohttp closes the transport it knows when it is done with the handshake: it is to know none.
+    protocol.transport = None
+    protocol.connection_lost(None)
     transport.set_protocol(asyncio.Protocol())
     transport.abort()
     return Taken(sock, None, collector.data)
-
-
-def _set_parser(protocol: Any, collector: _Collector) -> None:
-    protocol.set_parser(collector, None)

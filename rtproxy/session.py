@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from aiohttp import hdrs, web
 
-from rtproxy.admission import REALTIME, Admission, Refused, draining, subprotocols_of
+from rtproxy.admission import REALTIME, Admission, Refused, draining, full, subprotocols_of
 from rtproxy.closing import VANISHED
 from rtproxy.events import Field, Log
 from rtproxy.handover import accept_of, take_over
@@ -121,6 +121,11 @@ class Session:
             # The caller hung up while we dialed.
             self._summarise("client", VANISHED, dialed.hang_up())
             return response
+        except OSError:
+            # No descriptor is left for its socket.
+            self.turned_away(full())
+            dialed.hang_up()
+            return full().response()
         self._log("client.connected", session=self.id, client=self.client, path=request.path)
         self._trace.event("client.connected")
         upstream = dialed.take_over()

@@ -102,6 +102,9 @@ class Tls:
                 data = self._receive(size)
             except BlockingIOError:
                 break
+            except OSError:
+                self.ended = True
+                break
             said += self.decrypt(data)
         if not said and not self.ended:
             raise BlockingIOError

@@ -120,3 +120,11 @@ async def test_a_model_whose_certificate_nobody_vouches_for_is_unreachable(
     client = await dial(replica.port)
     assert client.status == 502
     assert (await replica.event("upstream.failed"))["cause"] == "unreachable"
+
+
+async def test_the_second_call_takes_up_the_tls_session_of_the_first(
+    replica: Replica, model_server: RawServer, dial: Caller
+) -> None:
+    for resumed in (False, True):
+        _, model = await open_call(replica, model_server, dial)
+        assert model.writer.get_extra_info("ssl_object").session_reused is resumed
