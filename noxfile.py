@@ -38,6 +38,15 @@ def nightly(session: nox.Session) -> None:
 
 
 @nox.session
+def fuzz(session: nox.Session) -> None:
+    """Streams and events of every kind against the framing and the turns, for half an hour or more."""
+    install(session, EVERYTHING)
+    tests = "tests/rtproxy/test_fuzz_frames.py"
+    env = {"HYPOTHESIS_PROFILE": "long"}
+    session.run("python", "-m", "pytest", "--timeout", "0", tests, *session.posargs, env=env)
+
+
+@nox.session
 def coverage(session: nox.Session) -> None:
     """Branch coverage of rtproxy/, relay processes included; fails below 95 %."""
     install(session, EVERYTHING)

@@ -9,6 +9,7 @@ import tempfile
 import time
 from datetime import UTC, datetime
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import trustme
@@ -26,7 +27,8 @@ from bench.result import Shape as Found
 from bench.shapes import Bench
 
 BASELINE = Path(__file__).with_name("baseline.json")
-FILES_SPARE = 200
+FILES_SPARE = 2000
+"""Open files that are no call's: a peer's own, and those of calls that are just ending."""
 
 
 def main() -> int:
@@ -39,16 +41,14 @@ def main() -> int:
     for name, get in missing.items():
         _say(f"{name} is not here; to get it: {get}")
     began = datetime.now(UTC)
+    problems: list[str] = []
     try:
-        found = uvloop.run(_measure(asked, here, (hard - FILES_SPARE) // 2))
-    except RuntimeError as problem:
-        _say(str(problem))
-        return 1
+        found = uvloop.run(_measure(asked, here, (hard - FILES_SPARE) // 2, problems))
     except KeyboardInterrupt:
         _say("interrupted: every peer was ended, nothing was written")
         return 130
     result = Result(
-        command=" ".join(("nox -s bench", *(("--", *sys.argv[1:]) if sys.argv[1:] else ()))),
+        command=_command(sys.argv[1:]),
         date=began.strftime("%Y-%m-%dT%H:%M:%SZ"),
         machine=_machine(),
         versions={peer.name: peer.version() or "" for peer in here},
@@ -59,10 +59,13 @@ def main() -> int:
     if asked.keep:
         check.keep(result, BASELINE)
         _say(f"kept as the baseline: {BASELINE}")
-    return _checked(result) if asked.check else 0
+    for problem in problems:
+        _say(problem)
+    return 1 if problems else _checked(result) if asked.check else 0
 
 
-async def _measure(asked: Asked, peers: list[Peer], most: int) -> list[Found]:
+async def _measure(asked: Asked, peers: list[Peer], most: int, problems: list[str]) -> list[Found]:
+    """The shapes that could be measured; what could not goes to ``problems``, and loses nothing else."""
     cores = Cores()
     found = []
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
@@ -79,9 +82,17 @@ async def _measure(asked: Asked, peers: list[Peer], most: int) -> list[Found]:
             bench = Bench(load, asked.rounds, asked.seconds, most, partial(_tell, shape.name))
             chosen = [peer for peer in peers if shape.only in (None, peer.name)]
             place = folder / shape.name
-            async with running(chosen, cores, place, load.port, trust, shape.sessions + SLACK) as stand:
-                with Breakdown(asked.breakdown, [each for each in stand if each.name == OURS], asked.out, shape.name):
-                    rounds = await shape.run(bench, stand) if stand else []
+            sessions = min(shape.sessions, most) + SLACK
+            rounds = []
+            try:
+                async with running(chosen, cores, place, load.port, trust, sessions) as (stand, deaf):
+                    problems += [f"{shape.name}: {problem}" for problem in deaf]
+                    ours = [each for each in stand if each.name == OURS]
+                    with Breakdown(asked.breakdown, ours, asked.out, shape.name):
+                        rounds = await shape.run(bench, stand) if stand else []
+            except (RuntimeError, OSError) as problem:
+                problems.append(f"{shape.name}: {type(problem).__name__}: {problem}")
+                _say(problems[-1])
             load.stop()
             found.append(Found(shape.name, shape.title, tuple(rounds), shape.baseline))
             _say(f"{shape.name}: done in {time.monotonic() - began:.0f} s")
@@ -112,6 +123,12 @@ def _checked(result: Result) -> int:
     elif not compared.worse:
         _say(f"{compared.compared} ratios are as good as the baseline's")
     return 1 if compared.worse or not compared.compared else 0
+
+
+def _command(given: list[str]) -> str:
+    """What anybody may type again: without the folder, which is the person's own."""
+    kept = [each for before, each in pairwise(("", *given)) if before != "--out" and each.partition("=")[0] != "--out"]
+    return " ".join(("nox -s bench", *(("--", *kept) if kept else ())))
 
 
 def _machine() -> Machine:

@@ -65,9 +65,10 @@ class Cores:
 @contextlib.asynccontextmanager
 async def running(
     peers: Iterable[Peer], cores: Cores, folder: Path, model_port: int, ca_file: Path | None, sessions: int
-) -> AsyncIterator[list[Running]]:
-    """Starts ``peers`` in front of the model. Raises RuntimeError with a peer's last words when it does not listen."""
+) -> AsyncIterator[tuple[list[Running], list[str]]]:
+    """Starts ``peers`` in front of the model: those that listen, and a sentence for each that does not."""
     started: list[Running] = []
+    problems: list[str] = []
     try:
         for peer in peers:
             place = folder / peer.name
@@ -80,13 +81,15 @@ async def running(
                     *peer.command(route), env=clean | peer.environment(route), stdout=output, stderr=output
                 )
             started.append(Running(peer.name, route.port, process))
-            await _listens(started[-1], log)
-        yield started
+            if not await _listens(started[-1]):
+                problems.append(f"{peer.name} does not listen: {_last_words(log)}")
+                await started.pop().end()
+        yield started, problems
     finally:
         await asyncio.gather(*(each.end() for each in started))
 
 
-async def _listens(peer: Running, log: Path) -> None:
+async def _listens(peer: Running) -> bool:
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(START_S):
             while peer.process.returncode is None:
@@ -96,8 +99,8 @@ async def _listens(peer: Running, log: Path) -> None:
                     await asyncio.sleep(0.05)
                 else:
                     writer.close()
-                    return
-    raise RuntimeError(f"{peer.name} does not listen: {_last_words(log)}")
+                    return True
+    return False
 
 
 def _last_words(log: Path) -> str:

@@ -24,8 +24,7 @@ class Poller:
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
-        self._ready: dict[int, Callable[[int], None]] = {}
-        self._failed: dict[int, Callable[[Exception], None]] = {}
+        self._owners: dict[int, tuple[Callable[[int], None], Callable[[Exception], None]]] = {}
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._epoll.fileno(), self._turn)
 
@@ -40,12 +39,12 @@ class Poller:
         ``ready`` gets a mask of epoll(7)'s events, and what they announce is not announced again. ``failed`` gets what
         ``ready`` raised.
         """
-        self._ready[fileno], self._failed[fileno] = ready, failed
+        self._owners[fileno] = ready, failed
         self._epoll.register(fileno, _EVENTS)
 
     def discard(self, fileno: int) -> None:
         """Forgets a socket, which is about to be closed."""
-        del self._ready[fileno], self._failed[fileno]
+        del self._owners[fileno]
         if not self._epoll.closed:
             self._epoll.unregister(fileno)
 
@@ -54,15 +53,16 @@ class Poller:
         self._epoll.modify(fileno, _EVENTS)
 
     def _turn(self) -> None:
-        poll, ready_of = self._epoll.poll, self._ready.get
+        poll, owner_of = self._epoll.poll, self._owners.get
         until = time.monotonic() + TURN_S
         while news := poll(0, _BATCH):
             for fileno, events in news:
-                ready = ready_of(fileno)
-                if ready is not None:
+                owner = owner_of(fileno)
+                if owner is not None:
+                    ready, failed = owner
                     try:
                         ready(events)
                     except Exception as defect:  # noqa: BLE001 - it costs this call and no other
-                        self._failed[fileno](defect)
+                        failed(defect)
             if time.monotonic() > until:
                 return

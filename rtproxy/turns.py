@@ -86,10 +86,12 @@ class Turns:
 
     def begin(self, data: bytes, start: int, stop: int, done: bool) -> bool:
         """Reads the type off the head; true when the rest of the message is needed."""
-        key = data.find(b'"type"', start, stop)
+        # Never further, however much of the message is there already: a cut must not decide what is heard.
+        end = min(stop, start + HEAD_BYTES + KIND_BYTES)
+        key = data.find(b'"type"', start, end)
         if 0 <= key - start < HEAD_BYTES:
-            opening = data.find(b'"', key + 6, stop)
-            closing = data.find(b'"', opening + 1, stop)
+            opening = data.find(b'"', key + 6, end)
+            closing = data.find(b'"', opening + 1, end)
             if opening >= 0 and closing >= 0:
                 kind = data[opening + 1 : closing]
                 if kind not in _MOVES:

@@ -176,7 +176,7 @@ class Wire(Walker):
         self.full, self.calm = True, False
         if self.peer.out == self.send:
             self.peer.out = self.keep
-        if not self.sent and not self.peer.lost:
+        if self.peer.out is not drop and not self.peer.lost:
             self.peer.held_back, self.peer.calm = True, False
         self.filled()
 

@@ -1,6 +1,7 @@
-"""The two READMEs say the same, and what they say is what the code does."""
+"""The pages say the same in both languages, and what they say is what the code does."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
@@ -12,6 +13,9 @@ from stage.rehearsal.scenarios import SCENARIOS
 
 ROOT = Path(__file__).parents[1]
 README, JAPANESE = (ROOT / name for name in ("README.md", "README.ja.md"))
+SCENARIO_PAGES = [ROOT / "docs" / name for name in ("rehearsal.md", "rehearsal.ja.md")]
+EVENT_PAGES = [ROOT / "docs" / name for name in ("events.md", "events.ja.md")]
+BENCH_PAGES = [ROOT / "docs" / name for name in ("bench.md", "bench.ja.md")]
 BOTH = pytest.mark.parametrize("readme", [README, JAPANESE], ids=lambda path: path.name)
 
 
@@ -20,14 +24,26 @@ def rows(readme: Path) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
 
 
-def test_both_readmes_have_the_same_headings_in_the_same_order() -> None:
-    levels = [re.findall(r"^(#+) ", path.read_text(), re.M) for path in (README, JAPANESE)]
+TWINS = pytest.mark.parametrize("pages", [(README, JAPANESE), SCENARIO_PAGES, EVENT_PAGES, BENCH_PAGES])
+
+
+@TWINS
+def test_both_pages_have_the_same_headings_in_the_same_order(pages: Sequence[Path]) -> None:
+    levels = [re.findall(r"^(#+) ", path.read_text(), re.M) for path in pages]
     assert levels[0] == levels[1]
 
 
-def test_both_readmes_have_the_same_tables_but_for_their_language() -> None:
-    codes = [[re.findall(r"`[^`]+`|\b1\d{3}\b", " ".join(row)) for row in rows(path)] for path in (README, JAPANESE)]
+@TWINS
+def test_both_pages_have_the_same_tables_but_for_their_language(pages: Sequence[Path]) -> None:
+    codes = [[re.findall(r"`[^`]+`|\b1\d{3}\b", " ".join(row)) for row in rows(path)] for path in pages]
     assert codes[0] == codes[1]
+
+
+@TWINS
+def test_every_link_of_a_page_leads_somewhere(pages: Sequence[Path]) -> None:
+    for page in pages:
+        for link in re.findall(r"\]\(([^)#:]+)[^)]*\)", page.read_text()):
+            assert (page.parent / link).exists(), f"{page.name}: {link}"
 
 
 @BOTH
@@ -41,9 +57,9 @@ def test_the_settings_table_lists_every_variable(readme: Path) -> None:
     assert documented == set(re.findall(r"^  (\w+)", settings.HELP, re.M))
 
 
-@BOTH
-def test_the_events_table_lists_every_event(readme: Path) -> None:
-    documented = {name for row in rows(readme) for name in re.findall(r"`(\w+\.\w+)`", row[0])}
+@pytest.mark.parametrize("page", EVENT_PAGES)
+def test_the_events_table_lists_every_event(page: Path) -> None:
+    documented = {name for row in rows(page) for name in re.findall(r"`(\w+\.\w+)`", row[0])}
     assert documented == set(get_args(events.Event))
 
 
@@ -56,9 +72,9 @@ def test_the_endings_table_has_every_code_a_leg_may_get(readme: Path) -> None:
             assert code is None or str(code) in text, cause
 
 
-@BOTH
-def test_the_scenarios_table_lists_every_scenario(readme: Path) -> None:
-    documented = [re.findall(r"^`([\w-]+)`$", row[0]) for row in rows(readme)]
+@pytest.mark.parametrize("page", SCENARIO_PAGES)
+def test_the_scenarios_table_lists_every_scenario(page: Path) -> None:
+    documented = [re.findall(r"^`([\w-]+)`$", row[0]) for row in rows(page)]
     assert [name for found in documented for name in found if name in SCENARIOS] == list(SCENARIOS)
 
 

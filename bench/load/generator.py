@@ -15,8 +15,8 @@ from bench.result import Figures
 AT_ONCE = 20
 """Handshakes under way while calls are set up."""
 OPEN_S = 60.0
-LAG_LIMIT_US = 3000.0
-"""A window in which one millisecond in a hundred came later than this does not count."""
+LAG_LIMIT_US = 5000.0
+"""A window in which one moment in a hundred came later, a quarter of the time between two frames, does not count."""
 BUSY_LIMIT = 0.85
 """Nor one in which the load used more of its core: then it is the load that is measured."""
 _WARM_S = 0.3

@@ -106,3 +106,18 @@ def test_every_target_is_of_a_shape_that_is_run() -> None:
     assert {target.shape for target in TARGETS} <= {shape.name for shape in SHAPES}
     quick = {shape.name for shape in SHAPES if shape.quick}
     assert {target.shape for target in TARGETS} - quick == {"held"}
+
+
+async def test_a_peer_that_does_not_start_costs_a_run_nothing_but_itself(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = tmp_path / "haproxy"
+    broken.write_text("#!/bin/sh\nif [ $1 = -v ]; then echo HAProxy version 9.9.9; else echo no room >&2; exit 1; fi\n")
+    broken.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    asked = ("--shapes", "handshakes", "--peers", "haproxy,aiohttp", "--out", str(tmp_path / "found"))
+    code, _, err = await ran(await start(*asked, *SHORT))
+    assert code == 1
+    assert "handshakes: haproxy does not listen: no room" in err
+    (shape,) = load(tmp_path / "found" / "bench.json").shapes
+    assert shape.peers == ["aiohttp"]

@@ -1,0 +1,107 @@
+"""What SECURITY.md claims has a test, and what it names exists."""
+
+import dataclasses
+import re
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from rtproxy import events, settings, upstream, wheel
+from rtproxy.closing import ENDINGS
+from rtproxy.frames import FRAME_LIMIT
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "SECURITY.md"
+
+
+def section(heading: str) -> str:
+    """What stands under ``heading``, up to the next one."""
+    return PAGE.read_text().partition(f"## {heading}\n")[2].partition("\n## ")[0]
+
+
+def rows(heading: str) -> list[list[str]]:
+    lines = [line for line in section(heading).splitlines() if line.startswith("| ")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[1:]]
+
+
+def limits() -> dict[str, str]:
+    return {row[0]: " ".join(row[1:3]) for row in rows("Limits that hold")}
+
+
+def spans(pattern: str, text: str) -> set[str]:
+    return {span for span in re.findall(r"`([^`]+)`", text) if re.fullmatch(pattern, span)}
+
+
+def names_of_tests() -> set[str]:
+    files = sorted((ROOT / "tests").rglob("test_*.py"))
+    return {name for each in files for name in re.findall(r"^(?:async )?def (test_\w+)", each.read_text(), re.M)}
+
+
+def test_every_test_that_is_named_exists() -> None:
+    said = spans(r"test_\w+", PAGE.read_text())
+    assert len(said) > 20
+    assert said - names_of_tests() == set()
+
+
+@pytest.mark.parametrize("heading", ["Who can do what", "Limits that hold"])
+def test_every_row_names_a_test(heading: str) -> None:
+    assert len(rows(heading)) >= 8
+    assert [row[0] for row in rows(heading) if not spans(r"test_\w+", row[-1])] == []
+
+
+def test_every_paragraph_on_logs_names_a_test_but_the_list_of_events() -> None:
+    listed, *claims = section("What is logged, and what never is").strip().split("\n\n")
+    assert spans(r"\w+\.\w+", listed) == set(get_args(events.Event))
+    assert [each for each in claims if not spans(r"test_\w+", each)] == []
+
+
+def test_every_variable_that_is_named_is_a_setting() -> None:
+    known = set(re.findall(r"^  (\w+)", settings.HELP, re.M))
+    said = {span.partition("=")[0] for span in spans(r"[A-Z][A-Z0-9]*_[A-Z0-9_]+(=\w+)?", PAGE.read_text())}
+    assert said
+    assert said - known == set()
+
+
+def test_the_secrets_are_those_that_settings_do_not_show() -> None:
+    hidden = {field.name for field in dataclasses.fields(settings.Settings) if not field.repr}
+    (listed,) = re.findall(r"settings are secrets: (.+?)\. ", section("What is trusted").replace("\n ", ""))
+    names = {name.removeprefix("RTPROXY_").removeprefix("AZURE_OPENAI_").lower() for name in spans(r"\w+", listed)}
+    assert names == hidden
+
+
+def test_every_route_that_is_named_exists() -> None:
+    said = spans(r"/\w+", PAGE.read_text())
+    assert said
+    assert said - set(re.findall(r'"(/\w+)"', (ROOT / "rtproxy/app.py").read_text())) == set()
+
+
+def test_every_file_that_is_linked_exists() -> None:
+    links = re.findall(r"\]\(([^)#]+)", PAGE.read_text())
+    assert links
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_the_limits_have_the_numbers_of_the_relay() -> None:
+    said = limits()
+    assert f"{FRAME_LIMIT >> 20} MiB" in said["a frame"]
+    assert f"{upstream.DIAL_TIMEOUT_S:g} s" in said["the model's answer to a dial"]
+    assert f"{wheel.STALL_S:g} s" in said["a reader that stands still"]
+
+
+@pytest.mark.parametrize(
+    ("limit", "ending"),
+    [
+        ("a frame", "client.too_big"),
+        ("framing", "client.fault"),
+        ("a reader that stands still", "client.stalled"),
+        ("a peer that is gone", "client.silent"),
+        ("a defect of the relay", "relay.failed"),
+    ],
+)
+def test_the_limits_end_with_the_codes_of_the_table(limit: str, ending: str) -> None:
+    assert str(ENDINGS[ending].client_code) in limits()[limit]
+
+
+def test_it_is_one_page() -> None:
+    assert len(PAGE.read_text().splitlines()) <= 80
