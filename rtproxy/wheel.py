@@ -42,7 +42,7 @@ class Wheel:
 
     def watch(self, leg: "Leg") -> None:
         """From now on ``leg`` must take bytes every 30 s, until `unwatch`."""
-        self._full[leg] = (time.monotonic(), leg.progress())
+        self._full[leg] = (time.monotonic(), leg.untaken())
 
     def unwatch(self, leg: "Leg") -> None:
         """``leg`` drained."""
@@ -63,8 +63,8 @@ class Wheel:
     def _check_full(self) -> None:
         now = time.monotonic()
         for leg, (since, seen) in tuple(self._full.items()):
-            progress = leg.progress()
-            if progress != seen:
-                self._full[leg] = (now, progress)
+            untaken = leg.untaken()
+            if untaken != seen:
+                self._full[leg] = (now, untaken)
             elif now - since >= STALL_S:
                 leg.splice.stalled(leg)

@@ -238,9 +238,11 @@ class Wire(Walker):
 
     def progress(self) -> tuple[int, ...]:
         """Changes whenever bytes moved on this leg: arrived, left the relay, or left the kernel."""
-        if self._shut:
-            return (self.received,)
-        return (self.received, len(self._unsent), unsent(self._sock))
+        return (self.received, *self.untaken())
+
+    def untaken(self) -> tuple[int, ...]:
+        """What its side has not taken yet, here and in the kernel: changes whenever it reads."""
+        return () if self._shut else (len(self._unsent), unsent(self._sock))
 
     # What a session does about it.
 

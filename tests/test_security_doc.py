@@ -7,7 +7,7 @@ from typing import get_args
 
 import pytest
 
-from rtproxy import events, settings, upstream, wheel
+from rtproxy import dial, events, halfopen, settings, upstream, wheel
 from rtproxy.closing import ENDINGS
 from rtproxy.frames import FRAME_LIMIT
 
@@ -85,7 +85,8 @@ def test_every_file_that_is_linked_exists() -> None:
 def test_the_limits_have_the_numbers_of_the_relay() -> None:
     said = limits()
     assert f"{FRAME_LIMIT >> 20} MiB" in said["a frame"]
-    assert f"{upstream.DIAL_TIMEOUT_S:g} s" in said["the model's answer to a dial"]
+    assert f"{upstream.DIAL_TIMEOUT_S:g} s, {dial.ANSWER_LIMIT >> 10} KiB" in said["the model's answer to a dial"]
+    assert f"{halfopen.HANDSHAKE_S:g} s" in said["a request, to be said"]
     assert f"{wheel.STALL_S:g} s" in said["a reader that stands still"]
 
 

@@ -24,6 +24,7 @@ from tests.conftest import DEADLINE_S, Caller, CallFactory, ReplicaFactory
 KIB = 1024
 MIB = 1024 * KIB
 CALLS = 200
+SIDES = ("client", "upstream")
 
 
 class Line:
@@ -119,45 +120,44 @@ async def test_megabytes_both_ways_arrive_whole_when_both_sides_stop_reading_mea
     await asyncio.gather(*sending)
 
 
-@pytest.mark.parametrize("side", ["client", "upstream"])
-async def test_a_stream_arrives_whole_when_the_reader_stops_and_goes(line: Line, side: str) -> None:
-    client, model = await line.call(receive_buffer=32 * KIB)
-    here, there = ends(client, model, side)
-    said = frames(3, 6 * MIB, masked=here.masked)
-    sending = asyncio.create_task(pour(here, said))
-    rng, seen, left = random.Random(4), hashlib.sha256(), len(said)
-    async with asyncio.timeout(DEADLINE_S):
+async def test_a_stream_arrives_whole_when_the_reader_stops_and_goes(line: Line) -> None:
+    async def passes(side: str) -> None:
+        here, there = ends(*await line.call(receive_buffer=32 * KIB), side)
+        said = frames(3, 6 * MIB, masked=here.masked)
+        sending = asyncio.create_task(pour(here, said))
+        rng, seen, left = random.Random(4), hashlib.sha256(), len(said)
         while left:
             data = await there.reader.readexactly(min(left, rng.choice((1, 100, 70_000, 400_000))))
             seen.update(data)
             left -= len(data)
             await asyncio.sleep(rng.choice((0, 0, 0.01)))  # what makes it stop
-    assert seen.hexdigest() == hashlib.sha256(said).hexdigest()
-    await sending
+        assert seen.hexdigest() == hashlib.sha256(said).hexdigest(), side
+        await sending
+
+    async with asyncio.timeout(DEADLINE_S):
+        for side in SIDES:
+            await passes(side)
 
 
-@pytest.mark.parametrize("side", ["client", "upstream"])
-async def test_bytes_that_come_one_by_one_arrive_in_order(line: Line, side: str) -> None:
-    client, model = await line.call()
-    here, there = ends(client, model, side)
-    said = b"".join(frame(TEXT, bytes(range(n)), masked=here.masked) for n in range(0, 140, 20))
-    sock = here.writer.get_extra_info("socket")
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    for at in range(len(said)):
-        await here.write(said[at : at + 1])
-        if at % 7 == 0:
-            await asyncio.sleep(0)
-    async with asyncio.timeout(2):
-        assert await there.reader.readexactly(len(said)) == said
+async def test_bytes_that_come_one_by_one_arrive_in_order(line: Line) -> None:
+    for side in SIDES:
+        here, there = ends(*await line.call(), side)
+        said = b"".join(frame(TEXT, bytes(range(n)), masked=here.masked) for n in range(0, 140, 20))
+        sock = here.writer.get_extra_info("socket")
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for at in range(len(said)):
+            await here.write(said[at : at + 1])
+            if at % 7 == 0:
+                await asyncio.sleep(0)
+        async with asyncio.timeout(DEADLINE_S):
+            assert await there.reader.readexactly(len(said)) == said
 
 
-@pytest.mark.parametrize("side", ["client", "upstream"])
-@pytest.mark.parametrize("way", ["hang_up", "reset"])
-async def test_nothing_is_held_when_a_peer_goes_in_the_middle_of_megabytes(line: Line, side: str, way: str) -> None:
+async def test_nothing_is_held_when_a_peer_goes_in_the_middle_of_megabytes(line: Line) -> None:
     held = line.descriptors()
-    calls = [await line.call() for _ in range(10)]
+    calls = [(*await line.call(), side, way) for side in SIDES for way in ("hang_up", "reset") for _ in range(3)]
     stuck = []
-    for client, model in calls:
+    for client, model, _, _ in calls:
         # Nobody reads and both are in the middle of a frame, with all that the kernels take on its way.
         for each in (client, model):
             each.reader._transport.pause_reading()
@@ -168,16 +168,16 @@ async def test_nothing_is_held_when_a_peer_goes_in_the_middle_of_megabytes(line:
     for task in stuck:
         task.cancel()
     endings = []
-    for client, model in calls:
+    for client, model, side, way in calls:
         here, there = ends(client, model, side)
         getattr(here, way)()
         there.reader._transport.resume_reading()
         endings.append(asyncio.create_task(there.ended()))
     async with asyncio.timeout(DEADLINE_S):
         assert {await ending for ending in endings} <= {"fin", "reset"}
-        for client, _ in calls:
+        for client, _, _, _ in calls:
             await line.replica.event("connection.closed", session=client.headers["x-rtproxy-session"])
-    for client, model in calls:
+    for client, model, _, _ in calls:
         client.hang_up()
         model.hang_up()
     await line.forgets(held)
@@ -272,32 +272,32 @@ async def test_a_model_is_held_back_while_a_drain_waits_for_a_slow_reader(call: 
     assert held < MIB
 
 
-async def test_a_model_is_held_back_for_a_client_that_said_goodbye_and_does_not_read(
-    call: CallFactory, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("side", SIDES)
+async def test_a_reader_that_stands_still_is_given_up_though_it_goes_on_talking(
+    call: CallFactory, monkeypatch: pytest.MonkeyPatch, side: str
 ) -> None:
-    monkeypatch.setattr("rtproxy.wheel.STALL_S", 0.3)
+    monkeypatch.setattr("rtproxy.wheel.STALL_S", 0.5)
     client, model, relay = await call(receive_buffer=64 * KIB)
-    client.reader._transport.pause_reading()
-    (session,) = relay.app[LIVE].sessions
-    splice = session._splice
-    assert splice is not None
-    held = 0
+    stuck, flooding = ends(client, model, side)
+    stuck.reader._transport.pause_reading()
 
-    async def flood() -> None:
-        while True:
-            await model.send(BINARY, bytes(64 * KIB))
+    async def talk(peer: RawPeer, size: int, pause_s: float) -> None:
+        with contextlib.suppress(ConnectionError):
+            while True:
+                await peer.send(BINARY, bytes(size))
+                await asyncio.sleep(pause_s)
 
-    flooding = asyncio.create_task(flood())
-    await client.send(CLOSE, close_payload(1000))
-    for _ in range(20):
-        await client.write(b"late")  # it moves, so the wait for the model's answer goes on
-        await asyncio.sleep(0.1)
-        held = max(held, len(splice.client._unsent))
-    flooding.cancel()
-    client.reset()
-    model.reset()
-    await relay.event("connection.closed")
-    assert held < 2 * MIB
+    talking = [asyncio.create_task(talk(stuck, 160, 0.02)), asyncio.create_task(talk(flooding, 64 * KIB, 0))]
+    try:
+        async with asyncio.timeout(5):
+            told = await flooding.read_until(CLOSE)
+        assert told.code == {"client": 1001, "upstream": 1011}[side]
+    finally:
+        for task in talking:
+            task.cancel()
+        for peer in (client, model):
+            peer.writer.transport.abort()
+    assert (await relay.event("connection.closed"))["ended_by"] == "limit"
 
 
 async def test_a_defect_of_one_leg_costs_no_other_its_news() -> None:
