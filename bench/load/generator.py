@@ -65,13 +65,17 @@ class Load:
         """Opens ``count`` calls through ``port``. Raises OSError (a timeout, too) when they do not come to stand."""
         self._models.clear()
         callers: list[End] = []
-        async with asyncio.timeout(OPEN_S):
-            while len(callers) < count:
-                some = range(min(AT_ONCE, count - len(callers)))
-                callers += await asyncio.gather(*(self.dial(port) for _ in some))
-            while len(self._models) < count:
-                self._came.clear()
-                await self._came.wait()
+        try:
+            async with asyncio.timeout(OPEN_S):
+                while len(callers) < count:
+                    some = range(min(AT_ONCE, count - len(callers)))
+                    callers += await asyncio.gather(*(self.dial(port) for _ in some))
+                while len(self._models) < count:
+                    self._came.clear()
+                    await self._came.wait()
+        except OSError:
+            await Calls(callers, self._models[:]).hang_up()
+            raise
         return Calls(callers, self._models[:])
 
     async def dial(self, port: int) -> End:
