@@ -26,7 +26,7 @@ from stage.rawpeer import BINARY, CLOSE, PING, PONG, TEXT, announced, frame
 
 slow = [HealthCheck.too_slow, HealthCheck.data_too_large]
 settings.register_profile("quick", max_examples=100, deadline=None, derandomize=True, database=None)
-settings.register_profile("long", max_examples=25_000, deadline=None, database=None, suppress_health_check=slow)
+settings.register_profile("long", max_examples=60_000, deadline=None, database=None, suppress_health_check=slow)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 HELD_MAX = 144
@@ -120,6 +120,41 @@ def cut(draw: st.DrawFn, stream: bytes, most: int = 12) -> list[bytes]:
 def cases(draw: st.DrawFn) -> tuple[bool, list[bytes]]:
     masked = draw(st.booleans())
     return masked, draw(cut(draw(streams(masked))))
+
+
+@st.composite
+def usual(draw: st.DrawFn, masked: bool) -> bytes:
+    """A frame as nearly all are, or one that differs in a single thing."""
+    length = draw(st.integers(122, 134) | st.integers(135, 400))
+    text = draw(MOVING).ljust(length) if draw(st.integers(0, 4)) == 0 else AUDIO.ljust(length, b"a")
+    odd = draw(st.integers(0, 19))
+    if odd == 0:
+        return sent(TEXT, text, masked=masked, fin=False) + sent(0, text, masked=masked)
+    if odd == 1:
+        return sent(BINARY, text, masked=masked)
+    if odd == 2:
+        return sent(TEXT, text, masked=masked, rsv=4)
+    if odd == 3:
+        return sent(TEXT, text, masked=not masked)
+    if odd == 4:
+        return sent(CLOSE, text, masked=masked)
+    if odd == 5:
+        return sent(PING, text[:125], masked=masked)
+    return sent(TEXT, text, masked=masked)
+
+
+@st.composite
+def calm_cases(draw: st.DrawFn) -> tuple[bool, list[bytes]]:
+    """A side's usual frames, most of them alone in their chunk; else with the next one, or a byte off."""
+    masked = draw(st.booleans())
+    said = draw(st.lists(usual(masked), min_size=1, max_size=8))
+    chunks = [b""]
+    for each in said:
+        off = draw(st.sampled_from([0, 0, 0, 0, 1, 4, 8, len(each) - 1]))
+        together = draw(st.integers(0, 3)) == 0
+        chunks[-1] += each[:off]
+        chunks = [*chunks[:-1], chunks[-1] + each[off:]] if together else [*chunks, each[off:]]
+    return masked, [chunk for chunk in chunks if chunk]
 
 
 class Heard:
@@ -361,8 +396,10 @@ def _loop_is_closed() -> Iterator[None]:
     LOOP.close()
 
 
-@given(cases())
+@given(calm_cases() | cases())
 @example((False, [sent(TEXT, AUDIO + b"a" * 400, masked=False)] * 3))
+@example((False, [sent(TEXT, AUDIO + b"a" * 400, masked=False) * 2]))
+@example((False, [sent(TEXT, b'{"type":"response.created"}'.ljust(200), masked=False)]))
 @example((True, [sent(TEXT, b"a" * size, masked=True) for size in (117, 118, 119, 125, 126, 127, 128)]))
 @example((False, [sent(TEXT, b"a" * size, masked=False) for size in (125, 126, 127, 128, 129, 130, 131)]))
 def test_what_a_leg_lets_pass_is_what_the_walker_does(case: tuple[bool, list[bytes]]) -> None:

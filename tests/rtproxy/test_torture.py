@@ -139,6 +139,32 @@ async def test_a_stream_arrives_whole_when_the_reader_stops_and_goes(line: Line)
             await passes(side)
 
 
+async def test_a_reader_that_comes_back_is_served_though_it_talks_all_the_while(line: Line) -> None:
+    for side in SIDES:
+        here, there = ends(*await line.call(receive_buffer=32 * KIB), side)
+        there.reader._transport.pause_reading()
+        said = frame(BINARY, os.urandom(8 * MIB), masked=here.masked)
+        sending = asyncio.create_task(pour(here, said))
+
+        async def talk(peer: RawPeer = there) -> None:
+            while True:
+                await peer.send(TEXT, b'{"type":"response.output_audio.delta","delta":"'.ljust(1800, b"a"))
+
+        async def listen(peer: RawPeer = here) -> None:
+            while await peer.reader.read(1 << 16):
+                pass
+
+        others = [asyncio.create_task(talk()), asyncio.create_task(listen())]
+        await asyncio.wait((sending,), timeout=0.2)
+        there.reader._transport.resume_reading()
+        async with asyncio.timeout(DEADLINE_S):
+            assert await digest(there, len(said)) == hashlib.sha256(said).hexdigest()
+        for task in others:
+            task.cancel()
+        for peer in (here, there):
+            peer.writer.transport.abort()
+
+
 async def test_bytes_that_come_one_by_one_arrive_in_order(line: Line) -> None:
     for side in SIDES:
         here, there = ends(*await line.call(), side)
