@@ -10,6 +10,7 @@ from enum import Enum
 from aiohttp import hdrs, web
 from aiohttp.http import HttpVersion11
 
+from rtproxy.handover import says_upgrade
 from rtproxy.live import Live
 from rtproxy.settings import Settings
 
@@ -115,8 +116,7 @@ def check_upgrade(request: web.Request) -> None:
     headers = request.headers
     # One word, as aiohttp's parser wants it: behind any other request it looks for the next one, not for frames.
     upgrade = headers.get(hdrs.UPGRADE, "")
-    connection = [token.strip().lower() for token in ",".join(headers.getall(hdrs.CONNECTION, [])).split(",")]
-    if not (upgrade.isascii() and upgrade.lower() == "websocket") or "upgrade" not in connection:
+    if not (upgrade.isascii() and upgrade.lower() == "websocket") or not says_upgrade(headers):
         raise Refused(426, "invalid_request_error", "upgrade_required", "This is a WebSocket: connect with ws or wss.")
     twice = any(len(headers.getall(name, [])) > 1 for name in (hdrs.SEC_WEBSOCKET_KEY, hdrs.SEC_WEBSOCKET_VERSION))
     if twice or request.body_exists or request.version != HttpVersion11:

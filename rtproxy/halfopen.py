@@ -32,13 +32,13 @@ class Runner(web.AppRunner):
 
     async def _show_out(self) -> None:
         assert self.server is not None
-        heard = self.app[HEARD]
+        have_asked = self.app[HEARD]
         since: dict[Any, float] = {}
         while True:
             await asyncio.sleep(HANDSHAKE_S / 4)
             now = time.monotonic()
             since = {each: since.get(each, now) for each in self.server.connections}
-            heard.intersection_update(since)
-            for each in since.keys() - heard:
+            have_asked.intersection_update(since)
+            for each in since.keys() - have_asked:
                 if now - since[each] >= HANDSHAKE_S:
                     each.force_close()

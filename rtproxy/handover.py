@@ -11,8 +11,10 @@ import os
 import socket
 from typing import Any, NamedTuple
 
-from aiohttp import web
+from aiohttp import hdrs, web
+from multidict import CIMultiDictProxy
 
+from rtproxy.kernel import prepare
 from rtproxy.tls import Tls
 
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
@@ -22,6 +24,12 @@ def accept_of(key: str) -> str:
     """The Sec-WebSocket-Accept that answers a Sec-WebSocket-Key (RFC 6455 section 4.2.2)."""
     digest = hashlib.sha1(key.encode() + _GUID, usedforsecurity=False).digest()
     return base64.b64encode(digest).decode()
+
+
+def says_upgrade(headers: CIMultiDictProxy[str]) -> bool:
+    """Whether Connection has the word upgrade; its lines are one list (RFC 9110 section 5.3)."""
+    words = ",".join(headers.getall(hdrs.CONNECTION, ())).split(",")
+    return "upgrade" in (word.strip().lower() for word in words)
 
 
 class Taken(NamedTuple):
@@ -58,6 +66,7 @@ async def take_over(request: web.Request, response: web.StreamResponse) -> Taken
     # The transport cannot let go of its descriptor; another one of the same socket outlives it.
     sock = socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno()))
     sock.setblocking(False)
+    prepare(sock)
     # What comes from here on stays in the socket. And nothing waits for the loop's next round: the 101 goes first.
     transport.pause_reading()
     transport.set_write_buffer_limits(high=0)

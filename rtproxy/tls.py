@@ -1,4 +1,4 @@
-"""TLS towards the model, between the bytes of a socket and those of a leg. No I/O but the handshake's.
+"""TLS towards the model: a socket under it, which reads and writes as one without does.
 
 uvloop's own TLS takes twice the time for a frame: it is made for any protocol above it. OpenSSL does the work in both.
 """
@@ -112,8 +112,7 @@ class Tls:
 
     def send(self, data: bytes) -> int:
         """Returns len(data), and 0 where records are left ``unsent``. Raises as a socket's send does otherwise."""
-        self._encrypt(data)
-        records = self._take()
+        records = self.encrypt(data)
         try:
             sent = self._send(records)
         except (BlockingIOError, InterruptedError):

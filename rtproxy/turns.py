@@ -25,10 +25,6 @@ the model's answer, or the next response, is on its way."""
 QUIET, SPEAKING, RESPONDING = "quiet", "speaking", "responding"
 
 
-_AUDIO: tuple[bytes, ...] = (b'{"type":"response.output_audio', b'{"type":"response.audio')
-# Nearly every message, and none that moves a turn.
-
-
 class Turns:
     """The turn state of one call, moved by server events.
 
@@ -82,7 +78,8 @@ class Turns:
 
     # The tap (frames.Tap): called by the walker for each text message of the upstream leg.
 
-    ignores = _AUDIO
+    ignores: tuple[bytes, ...] = (b'{"type":"response.output_audio', b'{"type":"response.audio')
+    """Nearly every message, and none that moves a turn."""
 
     def begin(self, data: bytes, start: int, stop: int, done: bool) -> bool:
         """Reads the type off the head; true when the rest of the message is needed."""

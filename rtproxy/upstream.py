@@ -16,7 +16,7 @@ from rtproxy import __version__
 from rtproxy.admission import Refused
 from rtproxy.dial import Answer, Connection
 from rtproxy.frames import close_frame
-from rtproxy.handover import Taken, accept_of
+from rtproxy.handover import Taken, accept_of, says_upgrade
 from rtproxy.identity import Identity, NoToken
 from rtproxy.settings import Settings
 from rtproxy.tls import client_context
@@ -96,22 +96,20 @@ class Upstream:
         started = time.monotonic()
         key = base64.b64encode(os.urandom(16)).decode()
         headers = {**trace, **self._headers(key, subprotocols)}
-        connection = None
         try:
             async with asyncio.timeout(DIAL_TIMEOUT_S):
                 connection = await Connection.open(self._url, self._tls, self._session)
-                answer = await connection.ask(self._url, headers)
-            _check(answer, key)
+                try:
+                    answer = await connection.ask(self._url, headers)
+                    _check(answer, key)
+                except BaseException:
+                    connection.leave()
+                    raise
         except TimeoutError:
-            _leave(connection)
             raise DialFailed(504, "timeout", f"The model did not answer within {DIAL_TIMEOUT_S:g} s.") from None
         except (OSError, HttpProcessingError) as problem:
-            _leave(connection)
             what = type(problem).__name__
             raise DialFailed(502, "unreachable", f"The model could not be reached ({what}).") from problem
-        except BaseException:
-            _leave(connection)
-            raise
         if connection.tls is not None and not connection.tls.resumed:
             self._session = connection.tls.session
         protocol = answer.headers.get(hdrs.SEC_WEBSOCKET_PROTOCOL)
@@ -138,11 +136,6 @@ class Upstream:
             raise DialFailed(502, "token", "The relay has no Entra ID token for the model.") from None
 
 
-def _leave(connection: Connection | None) -> None:
-    if connection is not None:
-        connection.leave()
-
-
 def _check(answer: Answer, key: str) -> None:
     request_id = _request_id(answer)
     told = f" (upstream request id {request_id})" if request_id else ""
@@ -155,10 +148,9 @@ def _check(answer: Answer, key: str) -> None:
             request_id=request_id,
             retry_after=_retry_after(answer),
         )
-    connection = ",".join(answer.headers.getall(hdrs.CONNECTION, [])).lower().split(",")
     sound = (
         answer.status == 101
-        and "upgrade" in (token.strip() for token in connection)
+        and says_upgrade(answer.headers)
         and answer.headers.get(hdrs.SEC_WEBSOCKET_ACCEPT) == accept_of(key)
         and answer.headers.get(hdrs.UPGRADE, "").lower() == "websocket"
         # An extension we did not offer would put bits into frames that nobody agreed on (RFC 6455 section 4.1).

@@ -10,7 +10,7 @@ import socket
 from collections.abc import Callable
 
 from rtproxy.frames import OPENING, Tap, Walker
-from rtproxy.kernel import prepare, unsent
+from rtproxy.kernel import unsent
 from rtproxy.poller import BROKEN, ENDING, READABLE, WRITABLE, Poller
 from rtproxy.tls import READ_BYTES, Tls
 
@@ -72,7 +72,6 @@ class Wire(Walker):
 
     def start(self) -> None:
         """From now on the poller reports what comes; frames go to the other leg."""
-        prepare(self._sock)
         self.peer.out = self.send
         self._poller.add(self._fileno, self.ready if self._tls is None else self._ready_tls, self.failed)
 
@@ -80,8 +79,8 @@ class Wire(Walker):
 
     def ready(self, events: int) -> None:
         """The poller's news: nearly always one whole frame, which the other leg's socket takes at once."""
-        if events != _USUAL or not self.calm:
-            self._unusual(events)
+        usual = events == _USUAL and self.calm
+        if not usual and not self._worth_reading(events):
             return
         try:
             data = self._receive(READ_BYTES)
@@ -92,7 +91,8 @@ class Wire(Walker):
             return
         size = len(data)
         if (
-            _SHORTEST < size < READ_BYTES
+            usual
+            and _SHORTEST < size < READ_BYTES
             and OPENING(data)[0] - size == self.usual
             and data.startswith(self.ignored, self.head_size)
         ):
@@ -113,23 +113,14 @@ class Wire(Walker):
         if self._tls is not None and self._tls.ended:
             self.ended()
 
-    def _unusual(self, events: int) -> None:
+    def _worth_reading(self, events: int) -> bool:
         if events & BROKEN and (self.held_back or self.gone):
             # A reset, and no read would tell.
             self.abort()
-            return
+            return False
         if self.full and events & WRITABLE:
             self._flush()
-        if self.gone or self.held_back or not events & (READABLE | ENDING):
-            return
-        try:
-            data = self._receive(READ_BYTES)
-        except (BlockingIOError, InterruptedError):
-            return
-        except OSError:
-            self.abort()
-            return
-        self._arrived(data, events)
+        return not (self.gone or self.held_back) and bool(events & (READABLE | ENDING))
 
     def _arrived(self, data: bytes, events: int) -> None:
         if not data:
@@ -176,7 +167,7 @@ class Wire(Walker):
         self.full, self.calm = True, False
         if self.peer.out == self.send:
             self.peer.out = self.keep
-        if self.peer.out is not drop and not self.peer.lost:
+        if self.peer.out is not drop:
             self.peer.held_back, self.peer.calm = True, False
         self.filled()
 
@@ -205,7 +196,7 @@ class Wire(Walker):
 
     def hang_up(self) -> None:
         """Closes the socket once what was written to it is out, and reads no more. May be called again."""
-        if self.closing or self._shut:
+        if self.closing:
             return
         self.closing = self.held_back = True
         self.calm = False
@@ -233,8 +224,7 @@ class Wire(Walker):
         """Reads again after being held back."""
         if self.held_back and not self.closing:
             self.held_back = False
-            if not self._shut:
-                self._poller.again(self._fileno)
+            self._poller.again(self._fileno)
 
     def progress(self) -> tuple[int, ...]:
         """Changes whenever bytes moved on this leg: arrived, left the relay, or left the kernel."""
