@@ -1,5 +1,6 @@
 """Side by side: what a frame, a call and a handshake cost here and in other relays, in one run.
 
+arguments.py            the command line
 plan.py shapes.py       which shapes there are, and what each does and measures
 load/                   the callers and the model, in this process
 peers/                  how each relay is set up and started

@@ -17,7 +17,7 @@ import uvloop
 
 from bench import check, page, plot, table
 from bench.arguments import Asked, arguments
-from bench.breakdown import Breakdown
+from bench.breakdown import breakdown
 from bench.load.generator import Load
 from bench.peers import PEERS, Peer
 from bench.plan import SLACK
@@ -87,8 +87,8 @@ async def _measure(asked: Asked, peers: list[Peer], most: int, problems: list[st
             try:
                 async with running(chosen, cores, place, load.port, trust, sessions) as (stand, deaf):
                     problems += [f"{shape.name}: {problem}" for problem in deaf]
-                    ours = [each for each in stand if each.name == OURS]
-                    with Breakdown(asked.breakdown, ours, asked.out, shape.name):
+                    ours = next((each for each in stand if each.name == OURS), None)
+                    with breakdown(asked.breakdown, ours, asked.out, shape.name):
                         rounds = await shape.run(bench, stand) if stand else []
             except (RuntimeError, OSError) as problem:
                 problems.append(f"{shape.name}: {type(problem).__name__}: {problem}")

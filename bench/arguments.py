@@ -27,7 +27,7 @@ def arguments() -> Asked:
     parser = argparse.ArgumentParser(
         prog="nox -s bench --",
         description="Measure rtproxy and other relays side by side on loopback: one core for them, one for the load.",
-        epilog="Keep the machine quiet meanwhile. A full run takes about 15 minutes.",
+        epilog="Keep the machine quiet meanwhile. A full run takes about 25 minutes.",
     )
     parser.add_argument("--quick", action="store_true", help="only the shapes of the table, short: under 3 minutes")
     parser.add_argument("--shapes", type=_shapes, help=f"some of {', '.join(each.name for each in SHAPES)}")

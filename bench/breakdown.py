@@ -1,65 +1,44 @@
 """Where a frame's time goes in our relay: a profile of the process while a shape runs."""
 
-import shutil
+import contextlib
 import signal
 import subprocess
-import sys
+from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
+from bench.peers.found import program
 from bench.process import Running
 
-TOOLS = ("py-spy", "perf")
-"""py-spy shows Python and C functions as a flame graph, perf the kernel's too as a table."""
+TOOLS = {"py-spy": "pip install py-spy", "perf": "apt-get install linux-perf"}
+"""And how to get them. py-spy shows Python and C functions as a flame graph, perf the kernel's too as a table."""
 
 
-class Breakdown:
-    """Records our relay with ``tool`` as long as it is entered; without a tool, or without our relay, nothing."""
+@contextlib.contextmanager
+def breakdown(tool: str | None, ours: Running | None, folder: Path, shape: str) -> Iterator[None]:
+    """Records our relay with ``tool`` meanwhile; without a tool, or without our relay, nothing.
 
-    def __init__(self, tool: str | None, ours: list[Running], folder: Path, shape: str) -> None:
-        self._tool = tool
-        self._ours = ours
-        self._file = folder / f"{shape}.{'svg' if tool == 'py-spy' else 'perf.data'}"
-        self._recording: subprocess.Popen[bytes] | None = None
-
-    def __enter__(self) -> Self:
-        if self._tool is None or not self._ours:
-            return self
-        program = shutil.which(self._tool, path=f"{Path(sys.executable).parent}:/usr/bin:/usr/local/bin")
-        if program is None:
-            raise RuntimeError(f"{self._tool} is not here; to get it: {_GET[self._tool]}")
-        self._file.parent.mkdir(parents=True, exist_ok=True)
-        pid = str(self._ours[0].process.pid)
-        record = {
-            "py-spy": [program, "record", "--native", "--rate", "500", "--pid", pid, "--output", str(self._file)],
-            "perf": [program, "record", "-q", "-g", "-e", "cpu-clock", "-F", "4000", "-p", pid, "-o", str(self._file)],
-        }[self._tool]
-        self._recording = subprocess.Popen(record, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: S603
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._recording is None:
-            return
-        self._recording.send_signal(signal.SIGINT)
-        self._recording.wait()
-        if self._tool == "perf":
-            report = [
-                "perf",
-                "report",
-                "-i",
-                str(self._file),
-                "--stdio",
-                "--no-children",
-                "-g",
-                "none",
-                "--sort",
-                "sym",
-            ]
-            told = subprocess.run(report, capture_output=True, check=False)  # noqa: S603
-            self._file.with_suffix(".txt").write_bytes(told.stdout)
-
-
-_GET = {"py-spy": "pip install py-spy", "perf": "apt-get install linux-perf"}
+    Raises RuntimeError when the tool is not here.
+    """
+    if tool is None or ours is None:
+        yield
+        return
+    recorder = program(tool)
+    if recorder is None:
+        raise RuntimeError(f"{tool} is not here; to get it: {TOOLS[tool]}")
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / f"{shape}.{'svg' if tool == 'py-spy' else 'perf.data'}"
+    how = {
+        "py-spy": "record --native --rate 500 --pid {pid} --output {file}",
+        "perf": "record -q -g -e cpu-clock -F 4000 -p {pid} -o {file}",
+    }[tool]
+    asked = [each.format(pid=ours.process.pid, file=file) for each in how.split()]
+    recording = subprocess.Popen([recorder, *asked], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: S603
+    try:
+        yield
+    finally:
+        recording.send_signal(signal.SIGINT)
+        recording.wait()
+    if tool == "perf":
+        report = [recorder, *["report", "--stdio", "--no-children", "-g", "none", "--sort", "sym", "-i"], str(file)]
+        told = subprocess.run(report, capture_output=True, check=False)  # noqa: S603
+        file.with_suffix(".txt").write_bytes(told.stdout)

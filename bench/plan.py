@@ -1,4 +1,4 @@
-"""Which shapes a run has, in their order, and how long each takes."""
+"""Which shapes a run has, in their order, and what each is called."""
 
 from collections.abc import Callable, Coroutine
 from functools import partial

@@ -62,6 +62,27 @@ class Cores:
             os.sched_setaffinity(0, self.load)
 
 
+async def start(peer: Peer, route: Route, cores: Cores | None = None) -> Running:
+    """Starts ``peer``, on the peers' one of ``cores``, and waits until it listens.
+
+    Raises RuntimeError with its last words when it does not, and ends it.
+    """
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(_STRAY)}
+    log = route.folder / "log"
+    with log.open("wb") as output, cores.for_a_child() if cores else contextlib.nullcontext():
+        process = await asyncio.create_subprocess_exec(
+            *peer.command(route), env=clean | peer.environment(route), stdout=output, stderr=output
+        )
+    running = Running(peer.name, route.port, process)
+    try:
+        if await _listens(running):
+            return running
+        raise RuntimeError(f"{peer.name} does not listen: {_last_words(log)}")
+    except BaseException:
+        await running.end()
+        raise
+
+
 @contextlib.asynccontextmanager
 async def running(
     peers: Iterable[Peer], cores: Cores, folder: Path, model_port: int, ca_file: Path | None, sessions: int
@@ -73,17 +94,11 @@ async def running(
         for peer in peers:
             place = folder / peer.name
             place.mkdir(parents=True)
-            route = Route(place, _free_port(), model_port, ca_file, sessions)
-            clean = {name: value for name, value in os.environ.items() if not name.startswith(_STRAY)}
-            log = place / "log"
-            with log.open("wb") as output, cores.for_a_child():
-                process = await asyncio.create_subprocess_exec(
-                    *peer.command(route), env=clean | peer.environment(route), stdout=output, stderr=output
-                )
-            started.append(Running(peer.name, route.port, process))
-            if not await _listens(started[-1]):
-                problems.append(f"{peer.name} does not listen: {_last_words(log)}")
-                await started.pop().end()
+            try:
+                route = Route(place, _free_port(), model_port, ca_file, sessions)
+                started.append(await start(peer, route, cores))
+            except RuntimeError as problem:
+                problems.append(str(problem))
         yield started, problems
     finally:
         await asyncio.gather(*(each.end() for each in started))

@@ -1,4 +1,4 @@
 """The load: callers and the model in one process, on raw sockets, cheap enough never to be what is measured.
 
-`wire` the frames, `end` one side of a call, `pace` when each of them speaks, `run` the shapes.
+`wire` the frames, `end` one side of a call, `pace` when each of them speaks, `generator` all of them together.
 """

@@ -65,10 +65,7 @@ class Speech:
         stamp = data[at : at + _STAMP]
         if self._masked:
             key = data[4:8]
-            if key != _KEY:
-                stamp = (int.from_bytes(stamp) ^ int.from_bytes(key * 4)).to_bytes(_STAMP)
-            else:
-                stamp = (int.from_bytes(stamp) ^ self._pad).to_bytes(_STAMP)
+            stamp = (int.from_bytes(stamp) ^ int.from_bytes(key * (_STAMP // 4))).to_bytes(_STAMP)
         return time.monotonic_ns() - int(stamp, 16)
 
 

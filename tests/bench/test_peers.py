@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from bench.peers import PEERS, Peer
+from bench.process import Running
 from stage.rawpeer import BINARY, CLOSE, TEXT, RawPeer, RawServer, close_payload, connect
-from tests.bench.conftest import Serve, Served
+from tests.bench.conftest import Serve
 from tests.conftest import DEADLINE_S
 
 END_S = 8.0
@@ -21,13 +22,13 @@ DOWN = bytes(range(65, 91)) * 162
 each_peer = pytest.mark.parametrize("peer", PEERS, ids=lambda peer: peer.name)
 
 
-async def dial(served: Served) -> RawPeer:
+async def dial(served: Running) -> RawPeer:
     headers = {"Authorization": "Bearer bench-client-key-0123456789"}
     return await connect(served.port, "/v1/realtime?model=bench", headers=headers)
 
 
 @contextlib.asynccontextmanager
-async def call(served: Served, server: RawServer) -> AsyncGenerator[tuple[RawPeer, RawPeer]]:
+async def call(served: Running, server: RawServer) -> AsyncGenerator[tuple[RawPeer, RawPeer]]:
     """Both ends of a call through the peer, the client's and the model's."""
     async with asyncio.timeout(DEADLINE_S):
         dialing = asyncio.create_task(dial(served))
@@ -44,7 +45,7 @@ async def call(served: Served, server: RawServer) -> AsyncGenerator[tuple[RawPee
             await client.closed()
 
 
-async def exchange(served: Served, server: RawServer) -> None:
+async def exchange(served: Running, server: RawServer) -> None:
     async with call(served, server) as (client, model):
         for opcode in (TEXT, BINARY):
             await client.send(opcode, UP)
