@@ -107,7 +107,8 @@ def _write(result: Result, folder: Path) -> None:
     if plot.shown(result):
         plot.png(result, folder / "bench.png")
     table.show(result, sys.stdout)
-    _say(f"{folder}: bench.json, bench.html, bench.md, bench.png")
+    picture = ", bench.png" if plot.shown(result) else "; no picture, since no window of a steady shape counts"
+    _say(f"{folder}: bench.json, bench.html, bench.md{picture}")
 
 
 def _checked(result: Result) -> int:

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import signal
 import sys
 from asyncio.subprocess import PIPE, Process
@@ -60,8 +61,11 @@ async def test_a_run_measures_our_relay_and_writes_a_table_a_page_and_a_picture(
     assert "> rtproxy" in out
     assert "targets met" in out
     assert "steady: round 1 of 1: rtproxy" in err
-    names = {"bench.json", "bench.html", "bench.md", "bench.png"}
+    # On a busy machine the load may lag; then no window counts, and there is nothing to draw.
+    counts = any(not steady.rounds[0][peer].void for peer in ("aiohttp", "rtproxy"))
+    names = {"bench.json", "bench.html", "bench.md"} | ({"bench.png"} if counts else set())
     assert {file.name for file in (tmp_path / "found").iterdir()} == names
+    assert set(re.findall(r"bench\.\w+", err.splitlines()[-1])) == names
 
 
 @pytest.mark.parametrize(
