@@ -2,8 +2,9 @@
 
 The nouns, in the order a call meets them:
 
-    settings   what this replica was told to do                     settings.py
-    admission  who may come in, decided before the 101              admission.py, halfopen.py
+    settings   what this replica was told to do                     settings.py, environ.py
+    admission  who may come in, decided before the 101              admission.py, handshake.py, refusal.py, halfopen.py
+    client     by its key, a ticket or a token, within its limits   clientkeys.py, ticket.py, oidc.py, limits.py
     upstream   the model side: URL, credential, dial                upstream.py, identity.py, dial.py, tls.py
     session    one client's life, from admission to its summary     session.py
     handover   how aiohttp lets go of the client's socket           handover.py

@@ -1,59 +1,20 @@
 """Who may come in: all of it is decided before the 101, and a refusal is an HTTP answer in OpenAI's envelope."""
 
-import base64
-import binascii
-import hashlib
-import hmac
-import re
 from enum import Enum
 
+import jwt
 from aiohttp import hdrs, web
-from aiohttp.http import HttpVersion11
 
-from rtproxy.handover import says_upgrade
+from rtproxy.clientkeys import ClientKeys
+from rtproxy.handshake import KEY_PROTOCOL, check_upgrade, credentials_of
+from rtproxy.limits import Limits
 from rtproxy.live import Live
+from rtproxy.oidc import Issuer
+from rtproxy.refusal import Refused, draining, full, unknown
 from rtproxy.settings import Settings
+from rtproxy.ticket import Ticket, Tickets
 
-KEY_PROTOCOL = "openai-insecure-api-key."
-"""How a browser, which cannot set headers, hands its key over: as an item of the subprotocol list."""
-REALTIME = "realtime"
-RETRY_AFTER_FULL_S = 5
-RETRY_AFTER_DRAINING_S = 1
-"""By then a balancer has learnt, and another replica answers."""
 ANONYMOUS = "anonymous"
-_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,128}")
-
-
-class Refused(Exception):
-    """An answer instead of the 101. ``code`` is one of a closed list; ``message`` names cause and cure, no secret."""
-
-    def __init__(self, status: int, kind: str, code: str, message: str, *, retry_after: str | None = None) -> None:
-        super().__init__(message)
-        self.status, self.kind, self.code, self.message = status, kind, code, message
-        self.retry_after = retry_after
-
-    def response(self) -> web.Response:
-        """The answer in OpenAI's error envelope."""
-        error = {"type": self.kind, "code": self.code, "message": self.message}
-        response = web.json_response({"error": error}, status=self.status)
-        if self.retry_after is not None:
-            response.headers[hdrs.RETRY_AFTER] = self.retry_after
-        if self.status == 426:
-            response.headers[hdrs.UPGRADE] = "websocket"
-            response.headers[hdrs.SEC_WEBSOCKET_VERSION] = "13"
-        return response
-
-
-def draining() -> Refused:
-    """What a call hears that comes after the lame seconds of a drain."""
-    retry = str(RETRY_AFTER_DRAINING_S)
-    return Refused(503, "server_error", "draining", "This revision is draining: reconnect.", retry_after=retry)
-
-
-def full() -> Refused:
-    """What a call hears for which there is no room."""
-    retry = str(RETRY_AFTER_FULL_S)
-    return Refused(503, "server_error", "at_capacity", "Every place is taken: try again.", retry_after=retry)
 
 
 class Door(Enum):
@@ -69,86 +30,82 @@ class Admission:
 
     def __init__(self, settings: Settings, live: Live) -> None:
         self.door = Door.OPEN
+        self.keys = ClientKeys(settings.client_keys, settings.client_keys_file)
+        self.issuer: Issuer | None = None
+        if settings.oidc_issuer is not None:
+            self.issuer = Issuer(settings.oidc_issuer, settings.oidc_audience, settings.oidc_scope)
         self._live = live
         self._limit = settings.max_sessions
+        self._limits = Limits(settings.max_client_sessions, settings.max_client_starts, live)
         self._origins = settings.allowed_origins
         self._deployment = settings.deployment
         self._anonymous = settings.allow_anonymous
-        self._keys = [(name, _digest(key)) for name, key in settings.client_keys.items()]
+        self._tickets = Tickets(self.keys.key_of)
 
-    def admit(self, request: web.Request) -> str:
-        """The name of the client that may come in, now that there is room for it. Raises Refused."""
+    async def admit(self, request: web.Request) -> str:
+        """The name of the client that may come in, now that there is room for it. Raises Refused.
+
+        Whoever calls it puts the call among the live ones before anything else may run.
+        """
         check_upgrade(request)
-        if self.door is Door.SHUT:
-            raise draining()
+        self._check_door()
         origin = request.headers.get(hdrs.ORIGIN)
         if self._origins and origin is not None and origin.lower() not in self._origins:
             cure = "Calls from this web origin are not allowed: add it to RTPROXY_ALLOWED_ORIGINS."
             raise Refused(403, "invalid_request_error", "origin_not_allowed", cure)
-        client = self._client(request)
+        client, ticket = await self._client(request)
         asked = {*request.query.getall("model", []), *request.query.getall("deployment", [])} - {""}
         if asked - {self._deployment}:
             only = f"This relay serves the model {self._deployment!r} only."
             raise Refused(404, "invalid_request_error", "model_not_found", only)
+        # From here on nothing waits: nobody else comes in between.
+        self._check_door()
         if len(self._live) >= self._limit:
             raise full()
+        if ticket is not None:
+            self._tickets.check(ticket)
+        self._limits.take(client)
+        if ticket is not None:
+            self._tickets.use(ticket)
         return client
 
-    def _client(self, request: web.Request) -> str:
-        offered = [_digest(key) for key in _keys_of(request)]
-        # Each against each, to the end: how long it takes says nothing about which key was nearly right.
-        found = [name for name, known in self._keys for key in offered if hmac.compare_digest(known, key)]
-        if found:
-            return found[0]
-        if self._anonymous and not (offered and self._keys):
-            return ANONYMOUS
-        raise Refused(
-            401,
-            "invalid_request_error",
-            "invalid_api_key" if offered else "missing_api_key",
-            "A client key of this relay is needed: Authorization: Bearer KEY, an api-key header, "
-            f"or the subprotocol {KEY_PROTOCOL}KEY.",
-        )
+    def _check_door(self) -> None:
+        if self.door is Door.SHUT:
+            raise draining()
+
+    async def _client(self, request: web.Request) -> tuple[str, Ticket | None]:
+        shown = credentials_of(request)
+        name = self.keys.name_of(shown)
+        if name is not None:
+            return name, None
+        if self._anonymous and not (shown and (self.keys or self.issuer)):
+            return ANONYMOUS, None
+        refusal = None
+        for credential in shown:
+            try:
+                return await self._signed(credential)
+            except Refused as problem:
+                # A word about a signature tells more than that something else was no key.
+                refusal = problem if refusal is None or refusal.code == "invalid_api_key" else refusal
+        raise refusal or _no_key("missing_api_key")
+
+    async def _signed(self, credential: str) -> tuple[str, Ticket | None]:
+        """Who shows a ticket or a token."""
+        try:
+            header = jwt.get_unverified_header(credential)
+        except jwt.InvalidTokenError:
+            raise _no_key("invalid_api_key") from None
+        if header.get("alg") == "HS256":
+            ticket = self._tickets.read(credential, header.get("kid"))
+            return ticket.client, ticket
+        if self.issuer is None:
+            raise unknown("invalid_token", "Tokens are not taken here: RTPROXY_OIDC_ISSUER is not set.")
+        return await self.issuer.client_of(credential, header.get("kid")), None
 
 
-def check_upgrade(request: web.Request) -> None:
-    """Raises Refused unless ``request`` asks for a WebSocket the way RFC 6455 section 4.2.1 wants it."""
-    headers = request.headers
-    # One word, as aiohttp's parser wants it: behind any other request it looks for the next one, not for frames.
-    upgrade = headers.get(hdrs.UPGRADE, "")
-    if not (upgrade.isascii() and upgrade.lower() == "websocket") or not says_upgrade(headers):
-        raise Refused(426, "invalid_request_error", "upgrade_required", "This is a WebSocket: connect with ws or wss.")
-    twice = any(len(headers.getall(name, [])) > 1 for name in (hdrs.SEC_WEBSOCKET_KEY, hdrs.SEC_WEBSOCKET_VERSION))
-    if twice or request.body_exists or request.version != HttpVersion11:
-        sound = "A WebSocket begins with a GET of HTTP/1.1 without a body, with one key and one version."
-        raise Refused(400, "invalid_request_error", "bad_handshake", sound)
-    if headers.get(hdrs.SEC_WEBSOCKET_VERSION) != "13":
-        raise Refused(426, "invalid_request_error", "upgrade_required", "WebSocket version 13 is spoken here.")
-    try:
-        key = base64.b64decode(headers.get(hdrs.SEC_WEBSOCKET_KEY, ""), validate=True)
-    except (binascii.Error, ValueError):
-        key = b""
-    if len(key) != 16:
-        raise Refused(400, "invalid_request_error", "bad_handshake", "Sec-WebSocket-Key is not 16 bytes in base64.")
-
-
-def subprotocols_of(request: web.Request) -> list[str]:
-    """The subprotocols a client offers that the model may see: well-formed, once each, and no secret."""
-    return [item for item in dict.fromkeys(_offered(request)) if _TOKEN.fullmatch(item) and "key." not in item.lower()]
-
-
-def _offered(request: web.Request) -> list[str]:
-    return [item.strip() for item in ",".join(request.headers.getall(hdrs.SEC_WEBSOCKET_PROTOCOL, [])).split(",")]
-
-
-def _keys_of(request: web.Request) -> list[str]:
-    scheme, _, bearer = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
-    keys = [bearer.strip()] if scheme.lower() == "bearer" else []
-    keys.append(request.headers.get("api-key", ""))
-    keys += [item.removeprefix(KEY_PROTOCOL) for item in _offered(request) if item.startswith(KEY_PROTOCOL)]
-    return [key for key in keys if key]
-
-
-def _digest(key: str) -> bytes:
-    # Digests are of one length, so that comparing takes the same time for every key.
-    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
+def _no_key(code: str) -> Refused:
+    return unknown(
+        code,
+        "A client key of this relay is needed: Authorization: Bearer KEY, an api-key header, "
+        f"or the subprotocol {KEY_PROTOCOL}KEY.",
+    )

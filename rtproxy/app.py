@@ -15,7 +15,7 @@ from rtproxy.identity import Identity
 from rtproxy.live import Live
 from rtproxy.metrics import Metrics
 from rtproxy.poller import Poller
-from rtproxy.session import ADMISSION, LIVE, LOG, POLLER, TRACING, UPSTREAM, WHEEL, carry
+from rtproxy.session import ADMISSION, LIVE, LOG, MAX_CALL_S, POLLER, TRACING, UPSTREAM, WHEEL, carry
 from rtproxy.settings import Settings
 from rtproxy.trace import untraced
 from rtproxy.upstream import Upstream
@@ -44,6 +44,8 @@ def make_app(settings: Settings, log: Log) -> web.Application:
         state = admission.door.value if admission.door is Door.OPEN else "draining"
         if identity is not None and not identity.ready:
             state = "no token for the model"
+        if admission.issuer is not None and not admission.issuer.ready:
+            state = "no keys of the issuer of tokens"
         return web.json_response({"status": state}, status=200 if state == Door.OPEN.value else 503)
 
     async def status(request: web.Request) -> web.Response:
@@ -70,7 +72,7 @@ def make_app(settings: Settings, log: Log) -> web.Application:
 
     app = web.Application(middlewares=[heard])
     app[LOG], app[LIVE], app[ADMISSION], app[WHEEL] = log, live, admission, Wheel(settings.heartbeat_s)
-    app[HEARD] = set()
+    app[HEARD], app[MAX_CALL_S] = set(), settings.max_call_s
     app.router.add_get("/healthz", healthz)
     app.router.add_get("/readyz", readyz)
     app.router.add_get("/status", status)
@@ -82,6 +84,7 @@ def make_app(settings: Settings, log: Log) -> web.Application:
     app.cleanup_ctx.append(_turning_wheel)
     app.cleanup_ctx.append(_telemetry(settings, metrics))
     app.cleanup_ctx.append(_upstream(settings, identity))
+    app.cleanup_ctx.append(_admitting)
     return app
 
 
@@ -95,6 +98,20 @@ async def _turning_wheel(app: web.Application) -> AsyncIterator[None]:
     turning = asyncio.create_task(app[WHEEL].turn())
     yield
     turning.cancel()
+
+
+async def _admitting(app: web.Application) -> AsyncIterator[None]:
+    def revoke(gone: set[str]) -> None:
+        for session in tuple(app[LIVE].sessions):
+            if session.client in gone:
+                session.revoke()
+
+    admission = app[ADMISSION]
+    async with contextlib.AsyncExitStack() as stack:
+        await stack.enter_async_context(admission.keys.watched(revoke))
+        if admission.issuer is not None:
+            await stack.enter_async_context(admission.issuer.kept_fresh())
+        yield
 
 
 def _telemetry(settings: Settings, metrics: Metrics) -> Callable[[web.Application], AsyncIterator[None]]:

@@ -25,6 +25,8 @@ ENDINGS = {
     "client.vanished": Ending("client", None, 1001, "client went away"),
     "upstream.vanished": Ending("upstream", 1011, None, "upstream went away"),
     "drain": Ending("drain", 1012, 1001, "revision draining, reconnect"),
+    "call.long": Ending("limit", 1008, 1001, "the call has lasted as long as one may"),
+    "client.revoked": Ending("limit", 1008, 1001, "the client's key was taken away"),
     "client.too_big": Ending("limit", 1009, 1001, "frame over 16 MiB"),
     "upstream.too_big": Ending("limit", 1011, 1009, "frame over 16 MiB"),
     "client.stalled": Ending("limit", 1008, 1001, "reader stalled for 30 s"),

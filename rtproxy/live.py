@@ -17,6 +17,7 @@ class Live:
 
     def __init__(self) -> None:
         self.sessions: set[Session] = set()
+        self._of_client: Counter[str] = Counter()
         self.ended: Counter[str] = Counter()
         self.endings: Counter[str] = Counter()
         self.refusals: Counter[tuple[int, str]] = Counter()
@@ -37,12 +38,21 @@ class Live:
         now = time.monotonic()
         return max((now - session.started for session in self.sessions), default=0.0)
 
+    def sessions_of(self, client: str) -> int:
+        """How many calls a client has up."""
+        return self._of_client[client]
+
     def add(self, session: "Session") -> None:
         self.sessions.add(session)
+        self._of_client[session.client] += 1
 
     def discard(self, session: "Session") -> None:
         """A dial that failed, or a session that ended."""
-        self.sessions.discard(session)
+        if session in self.sessions:
+            self.sessions.discard(session)
+            self._of_client[session.client] -= 1
+            if not self._of_client[session.client]:
+                del self._of_client[session.client]
         if not self.sessions:
             self._changed.set()
 

@@ -10,14 +10,16 @@ import secrets
 import time
 from collections.abc import Callable
 
-from aiohttp import hdrs, web
+from aiohttp import web
 
-from rtproxy.admission import REALTIME, Admission, Refused, draining, full, subprotocols_of
+from rtproxy.admission import Admission
 from rtproxy.closing import VANISHED
 from rtproxy.events import Field, Log
-from rtproxy.handover import accept_of, take_over
+from rtproxy.handover import take_over
+from rtproxy.handshake import subprotocols_of, switching
 from rtproxy.live import Live
 from rtproxy.poller import Poller
+from rtproxy.refusal import Refused, draining, full
 from rtproxy.splice import Splice
 from rtproxy.trace import Trace
 from rtproxy.turns import Turns
@@ -30,17 +32,21 @@ ADMISSION = web.AppKey("admission", Admission)
 UPSTREAM = web.AppKey("upstream", Upstream)
 POLLER = web.AppKey("poller", Poller)
 WHEEL = web.AppKey("wheel", Wheel)
+MAX_CALL_S: web.AppKey[float | None] = web.AppKey("max_call_s")
 TRACING: web.AppKey[Callable[[web.Request], Trace]] = web.AppKey("tracing")
+
+LAST_S, LAST_SHARE = 30.0, 0.1
+"""In the last part of a call's longest duration, at most this long, the end of a turn is the end of the call."""
 
 
 async def carry(request: web.Request) -> web.StreamResponse:
     """The handler of the WebSocket routes: returns as soon as the call stands, or with a refusal."""
     log, live = request.app[LOG], request.app[LIVE]
     try:
-        client = request.app[ADMISSION].admit(request)
+        client = await request.app[ADMISSION].admit(request)
     except Refused as refusal:
         live.refusals[refusal.status, refusal.code] += 1
-        log("client.refused", status=refusal.status, code=refusal.code, path=request.path)
+        log("client.refused", status=refusal.status, code=refusal.code, client=refusal.client, path=request.path)
         return refusal.response()
     trace = request.app[TRACING](request)
     session = Session(client, live, log, trace)
@@ -87,7 +93,20 @@ async def carry(request: web.Request) -> web.StreamResponse:
 class Session:
     """A call from admission to its end. Counters live here and on its legs, and are read when somebody asks."""
 
-    __slots__ = ("_live", "_log", "_splice", "_trace", "client", "ended_by", "id", "leaving", "started", "turns")
+    __slots__ = (
+        "_cause",
+        "_live",
+        "_log",
+        "_splice",
+        "_timer",
+        "_trace",
+        "client",
+        "ended_by",
+        "id",
+        "leaving",
+        "started",
+        "turns",
+    )
 
     def __init__(self, client: str, live: Live, log: Log, trace: Trace) -> None:
         self.id = secrets.token_hex(8)
@@ -96,6 +115,8 @@ class Session:
         self.started = time.monotonic()
         self.ended_by = ""
         self.leaving = False
+        self._cause = "drain"
+        self._timer: asyncio.TimerHandle | None = None
         self._live = live
         self._log = log
         self._trace = trace
@@ -114,7 +135,7 @@ class Session:
 
     async def accept(self, request: web.Request, dialed: Dialed) -> web.StreamResponse:
         """Answers the client's 101 and joins the two sockets; from here on aiohttp has nothing to do with them."""
-        response = _switching(request, self.id, dialed.subprotocol)
+        response = switching(request, self.id, dialed.subprotocol)
         try:
             client = await take_over(request, response)
         except ConnectionResetError:
@@ -131,7 +152,17 @@ class Session:
         upstream = dialed.take_over()
         self._splice = Splice(client, upstream, self.turns, request.app[POLLER], request.app[WHEEL], self._ended)
         self._splice.start(client.early, upstream.early)
+        if (longest_s := request.app[MAX_CALL_S]) is not None:
+            last_s = min(LAST_S, longest_s * LAST_SHARE)
+            self._timer = asyncio.get_running_loop().call_later(longest_s - last_s, self._nearly_over, last_s)
         return response
+
+    def _nearly_over(self, last_s: float) -> None:
+        """The call's longest duration is near: it closes at the end of a turn that ends in time, else when it is up."""
+        self._timer = asyncio.get_running_loop().call_later(last_s, self.close)
+        if self.turns.on_change is None:  # otherwise a drain has it
+            self._cause = "call.long"
+            self.retire_after_turn()
 
     def retire(self) -> None:
         """Closes the call for the drain as soon as it is quiet: now, or when its turn ends. Idempotent."""
@@ -160,10 +191,15 @@ class Session:
             asyncio.get_running_loop().call_later(settling_s, self._retire_if_quiet)
 
     def close(self) -> None:
-        """Closes the call for the drain, whatever its turn, at the next frame boundary. Idempotent."""
+        """Closes the call, whatever its turn, at the next frame boundary. Idempotent."""
         self.leaving = True
         if self._splice is not None:
-            self._splice.end("drain")
+            self._splice.end(self._cause)
+
+    def revoke(self) -> None:
+        """Closes the call at the next frame boundary, because its client's key was taken away."""
+        self._cause = "client.revoked"
+        self.close()
 
     def cut(self) -> None:
         """Ends the call at once; see `Splice.cut`."""
@@ -195,6 +231,8 @@ class Session:
 
     def _summarise(self, ended_by: str, client_code: int, upstream_code: int) -> None:
         self.ended_by = ended_by
+        if self._timer is not None:
+            self._timer.cancel()
         self._live.discard(self)
         self._live.close_books(self)
         summary: dict[str, Field] = {
@@ -209,18 +247,3 @@ class Session:
         }
         self._log("connection.closed", session=self.id, client=self.client, **summary)
         self._trace.end(summary)
-
-
-def _switching(request: web.Request, session: str, accepted: str | None) -> web.StreamResponse:
-    """The 101. Browsers fail a handshake that answers none of the subprotocols they offered."""
-    headers = {
-        hdrs.UPGRADE: "websocket",
-        hdrs.CONNECTION: "Upgrade",
-        hdrs.SEC_WEBSOCKET_ACCEPT: accept_of(request.headers[hdrs.SEC_WEBSOCKET_KEY]),
-        "x-rtproxy-session": session,
-    }
-    if accepted is None and REALTIME in subprotocols_of(request):
-        accepted = REALTIME
-    if accepted is not None:
-        headers[hdrs.SEC_WEBSOCKET_PROTOCOL] = accepted
-    return web.StreamResponse(status=101, headers=headers)

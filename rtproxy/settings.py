@@ -1,12 +1,13 @@
 """What this replica is told by its environment: one frozen record, or every problem at once."""
 
-import ipaddress
-import re
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from yarl import URL
+
+from rtproxy.environ import Reader
 
 ENTRA_SCOPE = "https://ai.azure.com/.default"
 
@@ -19,9 +20,16 @@ HELP = """\
   PORT                       port to listen on, 0 for any free one (8080)
   RTPROXY_HOST               address to listen on (0.0.0.0)
   RTPROXY_CLIENT_KEYS        who may call: name:key pairs, comma separated
+  RTPROXY_CLIENT_KEYS_FILE   more of them, from a file: a key is added or taken away without a restart
+  RTPROXY_OIDC_ISSUER        whose tokens let a client in, such as https://login.microsoftonline.com/TENANT/v2.0
+  RTPROXY_OIDC_AUDIENCE      what those tokens have to be for, comma separated: api://APP
+  RTPROXY_OIDC_SCOPE         a scope or role that they must have (absent: none)
   RTPROXY_ALLOW_ANONYMOUS    true: calls without a key are let in
   RTPROXY_ALLOWED_ORIGINS    web origins that may call, comma separated (absent: any)
   RTPROXY_MAX_SESSIONS       live sessions at most (1000)
+  RTPROXY_MAX_CLIENT_SESSIONS  of them, one client's at most (absent: all)
+  RTPROXY_MAX_CLIENT_STARTS  calls that one client may start in any 60 s (absent: any number)
+  RTPROXY_MAX_CALL_SECONDS   a call ends when it has lasted this long, between two turns (absent: never)
   RTPROXY_DRAIN_SECONDS      from SIGTERM to exit, less than the platform's grace period (25)
   RTPROXY_HEARTBEAT_SECONDS  a ping a leg this often (25)
 """
@@ -29,7 +37,6 @@ TELEMETRY_HELP = """\
 with rtproxy[telemetry] installed, the standard OTEL_* variables too: where OTEL_EXPORTER_OTLP_ENDPOINT says,
 a span a call and the figures of /metrics go, as OTLP over gRPC
 """
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 class SettingsError(ValueError):
@@ -52,9 +59,16 @@ class Settings:
     host: str
     port: int
     client_keys: Mapping[str, str] = field(repr=False)
+    client_keys_file: Path | None
+    oidc_issuer: str | None
+    oidc_audience: frozenset[str]
+    oidc_scope: str | None
     allow_anonymous: bool
     allowed_origins: frozenset[str]
     max_sessions: int
+    max_client_sessions: int | None
+    max_client_starts: int | None
+    max_call_s: float | None
     drain_s: float
     heartbeat_s: float
     app: str | None
@@ -65,7 +79,8 @@ class Settings:
 
 def load(environ: Mapping[str, str]) -> Settings:
     """Reads every variable; raises SettingsError with all the problems found."""
-    read = _Reader(environ)
+    read = Reader(environ)
+    keys = read.client_keys()
     settings = Settings(
         endpoint=read.endpoint(),
         deployment=read.required("AZURE_OPENAI_DEPLOYMENT", "the name of your gpt-realtime deployment"),
@@ -75,9 +90,16 @@ def load(environ: Mapping[str, str]) -> Settings:
         host=environ.get("RTPROXY_HOST") or "0.0.0.0",  # noqa: S104 - a container's port is its front door
         port=int(read.number("PORT", 8080, 0, 65535, whole=True)),
         allow_anonymous=read.flag("RTPROXY_ALLOW_ANONYMOUS"),
-        client_keys=read.client_keys(),
+        client_keys=keys,
+        client_keys_file=read.keys_file(keys),
+        oidc_issuer=read.issuer(),
+        oidc_audience=read.words("RTPROXY_OIDC_AUDIENCE"),
+        oidc_scope=environ.get("RTPROXY_OIDC_SCOPE", "").strip() or None,
         allowed_origins=read.origins(),
-        max_sessions=int(read.number("RTPROXY_MAX_SESSIONS", 1000, 1, 1_000_000, whole=True)),
+        max_sessions=read.whole("RTPROXY_MAX_SESSIONS", 1_000_000) or 1000,
+        max_client_sessions=read.whole("RTPROXY_MAX_CLIENT_SESSIONS", 1_000_000),
+        max_client_starts=read.whole("RTPROXY_MAX_CLIENT_STARTS", 10_000),
+        max_call_s=read.number("RTPROXY_MAX_CALL_SECONDS", 0, 0.1, 86_400) or None,
         drain_s=read.number("RTPROXY_DRAIN_SECONDS", 25, 0.1, 3600),
         heartbeat_s=read.number("RTPROXY_HEARTBEAT_SECONDS", 25, 0.1, 3600),
         app=environ.get("CONTAINER_APP_NAME") or None,
@@ -85,123 +107,7 @@ def load(environ: Mapping[str, str]) -> Settings:
         replica=environ.get("CONTAINER_APP_REPLICA_NAME") or socket.gethostname(),
         telemetry=read.telemetry(),
     )
+    read.somebody()
     if read.problems:
         raise SettingsError(read.problems)
     return settings
-
-
-class _Reader:
-    """Reads variables and collects what is wrong with them, so that one start names everything."""
-
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        self._environ = environ
-        self.problems: list[str] = []
-
-    def required(self, name: str, accepted: str) -> str:
-        value = self._environ.get(name, "").strip()
-        if not value:
-            self.problems.append(f"{name} is not set; accepted: {accepted}")
-        return value
-
-    def header(self, name: str) -> str | None:
-        value = self._environ.get(name) or None
-        if value is not None and not (value.isascii() and value.isprintable() and " " not in value):
-            self.problems.append(
-                f"{name} has a character that no HTTP header carries; accepted: printable ASCII, no space"
-            )
-        return value
-
-    def endpoint(self) -> URL:
-        accepted = "https://NAME.openai.azure.com, or http://127.0.0.1:PORT for a simulated model"
-        value = self.required("AZURE_OPENAI_ENDPOINT", accepted)
-        try:
-            url = URL(value)
-            sound = url.path in ("", "/") and not (url.query_string or url.fragment or url.user or url.password)
-            sound = sound and (url.scheme == "https" or (url.scheme == "http" and _is_loopback(url.host or "")))
-            # A name that DNS cannot carry would fail every dial: an empty label, one of over 63 characters.
-            sound = sound and bool((url.raw_host or "").encode("idna")) and url.port != 0
-        except ValueError:
-            url, sound = URL(), False
-        if value and not sound:
-            self.problems.append(f"AZURE_OPENAI_ENDPOINT is not an endpoint; accepted: {accepted}")
-        return url
-
-    def number(self, name: str, default: float, low: float, high: float, *, whole: bool = False) -> float:
-        value = self._environ.get(name, "").strip()
-        if not value:
-            return default
-        try:
-            number = float(int(value) if whole else float(value))
-        except ValueError:
-            number = -1.0
-        if not low <= number <= high:
-            kind = "a whole number" if whole else "a number"
-            self.problems.append(f"{name} is {value[:40]!r}; accepted: {kind} from {low:g} to {high:.0f}")
-            return default
-        return number
-
-    def flag(self, name: str) -> bool:
-        value = self._environ.get(name, "").strip().lower()
-        if value not in ("", "true", "false"):
-            self.problems.append(f"{name} is {value[:40]!r}; accepted: true or false")
-        return value == "true"
-
-    def client_keys(self) -> dict[str, str]:
-        keys: dict[str, str] = {}
-        entries = [e.strip() for e in self._environ.get("RTPROXY_CLIENT_KEYS", "").split(",")]
-        for position, entry in enumerate((e for e in entries if e), start=1):
-            name, _, key = entry.partition(":")
-            if not (_NAME.fullmatch(name) and key and key.isascii() and key.isprintable() and " " not in key):
-                self.problems.append(
-                    f"RTPROXY_CLIENT_KEYS: entry {position} is not a pair; accepted: name:key,name:key"
-                )
-            elif name in keys or key in keys.values():
-                self.problems.append(
-                    f"RTPROXY_CLIENT_KEYS: entry {position} repeats a name or a key; accepted: each once"
-                )
-            keys[name] = key
-        if not keys and self._environ.get("RTPROXY_ALLOW_ANONYMOUS", "").strip().lower() != "true":
-            self.problems.append(
-                "RTPROXY_CLIENT_KEYS is not set, so nobody could call; accepted: name:key pairs, comma separated "
-                "(or RTPROXY_ALLOW_ANONYMOUS=true to let everybody in)"
-            )
-        return keys
-
-    def origins(self) -> frozenset[str]:
-        entries = [e.strip().lower() for e in self._environ.get("RTPROXY_ALLOWED_ORIGINS", "").split(",")]
-        for entry in filter(None, entries):
-            if not re.fullmatch(r"https?://[^/\s,]+", entry):
-                self.problems.append(
-                    f"RTPROXY_ALLOWED_ORIGINS has {entry[:60]!r}; accepted: origins such as https://app.example.com"
-                )
-        return frozenset(filter(None, entries))
-
-    def telemetry(self) -> frozenset[str]:
-        """What goes to an OTLP endpoint: the SDK reads OTEL_* itself, and would fall silent over some of it."""
-        if self._environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
-            return frozenset()
-        return frozenset(signal for signal in ("traces", "metrics") if self._exported(signal.upper()))
-
-    def _exported(self, signal: str) -> bool:
-        of_signal, of_all = f"OTEL_EXPORTER_OTLP_{signal}_", "OTEL_EXPORTER_OTLP_"
-        if not any(self._environ.get(f"{prefix}ENDPOINT", "").strip() for prefix in (of_signal, of_all)):
-            return False
-        exporter = self._one_of(f"OTEL_{signal}_EXPORTER", ("otlp", "none"))
-        protocol = f"{of_signal if self._environ.get(f'{of_signal}PROTOCOL') else of_all}PROTOCOL"
-        return exporter == "otlp" and self._one_of(protocol, ("grpc",)) == "grpc"
-
-    def _one_of(self, name: str, accepted: tuple[str, ...]) -> str:
-        value = self._environ.get(name, "").strip().lower() or accepted[0]
-        if value not in accepted:
-            problem = f"{name} is {value[:40]!r}; accepted: {' or '.join(accepted)}"
-            self.problems += [problem] if problem not in self.problems else []
-        return value
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -13,11 +13,11 @@ from aiohttp.http_exceptions import HttpProcessingError
 from yarl import URL
 
 from rtproxy import __version__
-from rtproxy.admission import Refused
 from rtproxy.dial import Answer, Connection
 from rtproxy.frames import close_frame
 from rtproxy.handover import Taken, accept_of, says_upgrade
 from rtproxy.identity import Identity, NoToken
+from rtproxy.refusal import Refused
 from rtproxy.settings import Settings
 from rtproxy.tls import client_context
 

@@ -157,6 +157,27 @@ async def dial() -> AsyncIterator[Caller]:
         await client.closed()
 
 
+Shown = Callable[..., Awaitable[RawPeer]]
+
+
+@pytest.fixture
+def shown(upstream: RawServer, dial: Caller) -> Shown:
+    """How a relay answers who shows a credential, the only one; a model takes every call that gets to it."""
+
+    async def answer(relay: Relay, credential: str, **headers: str) -> RawPeer:
+        how = {"api-key": "", "Authorization": f"Bearer {credential}"} | headers
+        connecting = asyncio.create_task(dial(relay.port, headers=how))
+        dialed = asyncio.create_task(upstream.request())
+        async with asyncio.timeout(DEADLINE_S):
+            await asyncio.wait((connecting, dialed), return_when=asyncio.FIRST_COMPLETED)
+            if dialed.done():
+                await dialed.result().answer()
+            dialed.cancel()
+            return await connecting
+
+    return answer
+
+
 @pytest.fixture
 async def call(relay_for: RelayFactory, upstream: RawServer, dial: Caller) -> CallFactory:
     """Opens a call: ``client, model, relay = await call(RTPROXY_HEARTBEAT_SECONDS="1")``; again by ``relay=relay``."""

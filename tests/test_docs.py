@@ -9,12 +9,15 @@ import pytest
 
 from rtproxy import events, settings
 from rtproxy.closing import ENDINGS
+from rtproxy.upstream import FAILURE_CAUSES
 from stage.rehearsal.scenarios import SCENARIOS
 
 ROOT = Path(__file__).parents[1]
 README, JAPANESE = (ROOT / name for name in ("README.md", "README.ja.md"))
 SCENARIO_PAGES = [ROOT / "docs" / name for name in ("rehearsal.md", "rehearsal.ja.md")]
 EVENT_PAGES = [ROOT / "docs" / name for name in ("events.md", "events.ja.md")]
+ENDING_PAGES = [ROOT / "docs" / name for name in ("endings.md", "endings.ja.md")]
+ADMISSION_PAGES = [ROOT / "docs" / name for name in ("admission.md", "admission.ja.md")]
 BENCH_PAGES = [ROOT / "docs" / name for name in ("bench.md", "bench.ja.md")]
 BOTH = pytest.mark.parametrize("readme", [README, JAPANESE], ids=lambda path: path.name)
 
@@ -24,7 +27,9 @@ def rows(readme: Path) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
 
 
-TWINS = pytest.mark.parametrize("pages", [(README, JAPANESE), SCENARIO_PAGES, EVENT_PAGES, BENCH_PAGES])
+TWINS = pytest.mark.parametrize(
+    "pages", [(README, JAPANESE), SCENARIO_PAGES, EVENT_PAGES, ENDING_PAGES, ADMISSION_PAGES, BENCH_PAGES]
+)
 
 
 @TWINS
@@ -63,13 +68,22 @@ def test_the_events_table_lists_every_event(page: Path) -> None:
     assert documented == set(get_args(events.Event))
 
 
-@BOTH
-def test_the_endings_table_has_every_code_a_leg_may_get(readme: Path) -> None:
-    text = " ".join(" ".join(row) for row in rows(readme))
+@pytest.mark.parametrize("page", ENDING_PAGES)
+def test_the_endings_table_has_every_code_a_leg_may_get(page: Path) -> None:
+    text = " ".join(" ".join(row) for row in rows(page))
     for cause, ending in ENDINGS.items():
         assert f"`{ending.ended_by}`" in text, cause
         for code in (ending.client_code, ending.upstream_code):
             assert code is None or str(code) in text, cause
+
+
+@pytest.mark.parametrize("page", ENDING_PAGES)
+def test_the_refusals_table_has_every_code_that_the_relay_says(page: Path) -> None:
+    documented = {code for row in rows(page) if row[0].isdigit() for code in re.findall(r"`([a-z_]+)`", row[1])}
+    source = " ".join(path.read_text() for path in (ROOT / "rtproxy").glob("*.py"))
+    said = set(re.findall(r"(?:_error\", |unknown\(|too_many\(client, |_no_key\()\"(\w+)\"", source))
+    assert {"draining", "too_many_calls", "used_ticket", "missing_api_key", "bad_handshake"} <= said
+    assert documented == said | {f"upstream_{cause}" for cause in FAILURE_CAUSES}
 
 
 @pytest.mark.parametrize("page", SCENARIO_PAGES)

@@ -8,6 +8,7 @@ import socket
 import sys
 from asyncio.subprocess import PIPE
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 from yarl import URL
@@ -43,9 +44,16 @@ def test_every_setting_that_may_be_absent_has_the_default_of_the_plan() -> None:
         host="0.0.0.0",
         port=8080,
         client_keys={"alice": "key-of-alice"},
+        client_keys_file=None,
+        oidc_issuer=None,
+        oidc_audience=frozenset(),
+        oidc_scope=None,
         allow_anonymous=False,
         allowed_origins=frozenset(),
         max_sessions=1000,
+        max_client_sessions=None,
+        max_client_starts=None,
+        max_call_s=None,
         drain_s=25,
         heartbeat_s=25,
         app=None,
@@ -81,6 +89,11 @@ def test_every_setting_that_may_be_absent_has_the_default_of_the_plan() -> None:
         ("RTPROXY_MAX_SESSIONS", "1", "max_sessions", 1),
         ("RTPROXY_DRAIN_SECONDS", "0.5", "drain_s", 0.5),
         ("RTPROXY_HEARTBEAT_SECONDS", "3600", "heartbeat_s", 3600),
+        ("RTPROXY_MAX_CLIENT_SESSIONS", "5", "max_client_sessions", 5),
+        ("RTPROXY_MAX_CLIENT_STARTS", "60", "max_client_starts", 60),
+        ("RTPROXY_MAX_CALL_SECONDS", "1800", "max_call_s", 1800),
+        ("RTPROXY_OIDC_AUDIENCE", "api://voice, 1234", "oidc_audience", {"api://voice", "1234"}),
+        ("RTPROXY_OIDC_SCOPE", "Calls.Start", "oidc_scope", "Calls.Start"),
         ("CONTAINER_APP_NAME", "app", "app", "app"),
         ("CONTAINER_APP_REVISION", "app--blue", "revision", "app--blue"),
         ("CONTAINER_APP_REPLICA_NAME", "app--blue-1", "replica", "app--blue-1"),
@@ -103,6 +116,43 @@ def test_a_start_is_refused_when_a_variable_it_cannot_do_without_is_empty(name: 
 
 def test_nobody_needs_a_key_when_everybody_is_let_in() -> None:
     assert load(LEAST | {"RTPROXY_CLIENT_KEYS": "", "RTPROXY_ALLOW_ANONYMOUS": "true"}).client_keys == {}
+
+
+def test_nobody_needs_a_key_in_the_environment_when_a_file_has_one_or_an_issuer_vouches(tmp_path: Path) -> None:
+    (tmp_path / "keys").write_text("alice:key-of-alice\n")
+    file = {"RTPROXY_CLIENT_KEYS": "", "RTPROXY_CLIENT_KEYS_FILE": str(tmp_path / "keys")}
+    assert load(LEAST | file).client_keys_file == tmp_path / "keys"
+    issuer = {"RTPROXY_OIDC_ISSUER": "https://sts.windows.net/t/", "RTPROXY_OIDC_AUDIENCE": "api://voice"}
+    assert load(LEAST | {"RTPROXY_CLIENT_KEYS": ""} | issuer).oidc_issuer == "https://sts.windows.net/t/"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (None, "cannot be read: No such file"),
+        (b"\xff\xfe", "cannot be read: it is not text"),
+        (b"carol:1\ndave", "entry 2 is not a pair"),
+        (b"carol:1\ncarol:2", "entry 2 repeats"),
+        (b"alice:1", "entry 1 repeats"),
+        (b"carol:key-of-alice", "entry 1 repeats"),
+    ],
+)
+def test_a_file_of_keys_is_refused_when_it_is_not_one(tmp_path: Path, text: bytes | None, told: str) -> None:
+    file = tmp_path / "keys"
+    if text is not None:
+        file.write_bytes(text)
+    assert told in problem("RTPROXY_CLIENT_KEYS_FILE", str(file))
+
+
+@pytest.mark.parametrize("value", ["login.example.com", "http://login.example.com", "https://u:p@x", "https://x/?a=b"])
+def test_an_issuer_is_refused_that_somebody_on_the_way_could_pose_as(value: str) -> None:
+    with pytest.raises(SettingsError, match="RTPROXY_OIDC_ISSUER is not an issuer; accepted: https://"):
+        load(LEAST | {"RTPROXY_OIDC_ISSUER": value, "RTPROXY_OIDC_AUDIENCE": "api://voice"})
+
+
+def test_an_issuer_is_refused_without_an_audience() -> None:
+    with pytest.raises(SettingsError, match="RTPROXY_OIDC_AUDIENCE is not set; accepted: "):
+        load(LEAST | {"RTPROXY_OIDC_ISSUER": "https://login.example.com"})
 
 
 @pytest.mark.parametrize(
@@ -138,6 +188,9 @@ def test_an_endpoint_is_refused_when_it_is_not_the_root_of_one(value: str) -> No
         ("PORT", "-1", "a whole number from 0 to 65535"),
         ("RTPROXY_MAX_SESSIONS", "0", "a whole number from 1 to 1000000"),
         ("RTPROXY_MAX_SESSIONS", "9" * 5000, "a whole number from 1 to 1000000"),
+        ("RTPROXY_MAX_CLIENT_SESSIONS", "0", "a whole number from 1 to 1000000"),
+        ("RTPROXY_MAX_CLIENT_STARTS", "1.5", "a whole number from 1 to 10000"),
+        ("RTPROXY_MAX_CALL_SECONDS", "-1", "a number from 0.1 to 86400"),
         ("RTPROXY_DRAIN_SECONDS", "25s", "a number from 0.1 to 3600"),
         ("RTPROXY_DRAIN_SECONDS", "nan", "a number from 0.1 to 3600"),
         ("RTPROXY_DRAIN_SECONDS", "0", "a number from 0.1 to 3600"),

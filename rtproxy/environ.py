@@ -1,0 +1,189 @@
+"""What the variables of the environment say, one kind a method; what is wrong with them is collected.
+
+A number that is absent is its default, or None where there is no limit then.
+"""
+
+import ipaddress
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from yarl import URL
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+def read_pairs(text: str, beside: Mapping[str, str] = {}) -> tuple[dict[str, str], list[str]]:
+    """The name:key pairs of ``text``, a comma or a line each, and what is wrong with them, without a secret.
+
+    None may repeat a name or a key of another, or of those ``beside``.
+    """
+    keys: dict[str, str] = {}
+    problems = []
+    entries = [entry.strip() for entry in re.split(r"[,\r\n]", text)]
+    for position, entry in enumerate(filter(None, entries), start=1):
+        name, _, key = entry.partition(":")
+        if not (_NAME.fullmatch(name) and key and key.isascii() and key.isprintable() and " " not in key):
+            problems.append(f"entry {position} is not a pair; accepted: name:key,name:key")
+        elif any(name in each or key in each.values() for each in (keys, beside)):
+            problems.append(f"entry {position} repeats a name or a key; accepted: each once")
+        keys[name] = key
+    return keys, problems
+
+
+class Reader:
+    """Reads variables and collects what is wrong with them, so that one start names everything."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+        self.problems: list[str] = []
+
+    def required(self, name: str, accepted: str) -> str:
+        value = self._environ.get(name, "").strip()
+        if not value:
+            self.problems.append(f"{name} is not set; accepted: {accepted}")
+        return value
+
+    def header(self, name: str) -> str | None:
+        value = self._environ.get(name) or None
+        if value is not None and not (value.isascii() and value.isprintable() and " " not in value):
+            self.problems.append(
+                f"{name} has a character that no HTTP header carries; accepted: printable ASCII, no space"
+            )
+        return value
+
+    def endpoint(self) -> URL:
+        accepted = "https://NAME.openai.azure.com, or http://127.0.0.1:PORT for a simulated model"
+        value = self.required("AZURE_OPENAI_ENDPOINT", accepted)
+        try:
+            url = URL(value)
+            sound = url.path in ("", "/") and not (url.query_string or url.fragment or url.user or url.password)
+            sound = sound and (url.scheme == "https" or (url.scheme == "http" and is_loopback(url.host or "")))
+            # A name that DNS cannot carry would fail every dial: an empty label, one of over 63 characters.
+            sound = sound and bool((url.raw_host or "").encode("idna")) and url.port != 0
+        except ValueError:
+            url, sound = URL(), False
+        if value and not sound:
+            self.problems.append(f"AZURE_OPENAI_ENDPOINT is not an endpoint; accepted: {accepted}")
+        return url
+
+    def number(self, name: str, default: float, low: float, high: float, *, whole: bool = False) -> float:
+        value = self._environ.get(name, "").strip()
+        if not value:
+            return default
+        try:
+            number = float(int(value) if whole else float(value))
+        except ValueError:
+            number = -1.0
+        if not low <= number <= high:
+            kind = "a whole number" if whole else "a number"
+            self.problems.append(f"{name} is {value[:40]!r}; accepted: {kind} from {low:g} to {high:.0f}")
+            return default
+        return number
+
+    def whole(self, name: str, high: int) -> int | None:
+        """A number of things, 1 or more; None when it is absent."""
+        return int(self.number(name, 0, 1, high, whole=True)) or None
+
+    def flag(self, name: str) -> bool:
+        value = self._environ.get(name, "").strip().lower()
+        if value not in ("", "true", "false"):
+            self.problems.append(f"{name} is {value[:40]!r}; accepted: true or false")
+        return value == "true"
+
+    def client_keys(self) -> dict[str, str]:
+        name = "RTPROXY_CLIENT_KEYS"
+        keys, problems = read_pairs(self._environ.get(name, ""))
+        self.problems += [f"{name}: {problem}" for problem in problems]
+        return keys
+
+    def keys_file(self, keys: Mapping[str, str]) -> Path | None:
+        """A file that can be read, of pairs that go with ``keys``."""
+        name = "RTPROXY_CLIENT_KEYS_FILE"
+        value = self._environ.get(name, "").strip()
+        if not value:
+            return None
+        try:
+            problems = read_pairs(Path(value).read_text(), keys)[1]
+        except (OSError, ValueError) as problem:
+            problems = [f"it cannot be read: {_reason(problem)}; accepted: a file of name:key pairs"]
+        self.problems += [f"{name}: {problem}" for problem in problems]
+        return Path(value)
+
+    def issuer(self) -> str | None:
+        """Kept as it was said: a token's ``iss`` has to be the same to the letter (OpenID Connect Core, 3.1.3.7)."""
+        name = "RTPROXY_OIDC_ISSUER"
+        value = self._environ.get(name, "").strip()
+        if value and not is_web(value):
+            self.problems.append(f"{name} is not an issuer; accepted: https://login.microsoftonline.com/TENANT/v2.0")
+        if value and not self.words("RTPROXY_OIDC_AUDIENCE"):
+            self.problems.append("RTPROXY_OIDC_AUDIENCE is not set; accepted: what the issuer's tokens are for")
+        return value or None
+
+    def words(self, name: str) -> frozenset[str]:
+        """A list, comma separated."""
+        return frozenset(filter(None, (each.strip() for each in self._environ.get(name, "").split(","))))
+
+    def somebody(self) -> None:
+        """A relay that nobody could call has been set up wrong."""
+        ways = ("RTPROXY_CLIENT_KEYS", "RTPROXY_CLIENT_KEYS_FILE", "RTPROXY_OIDC_ISSUER", "RTPROXY_ALLOW_ANONYMOUS")
+        if all(self._environ.get(name, "").strip(" ,").lower() in ("", "false") for name in ways):
+            self.problems.append(
+                "RTPROXY_CLIENT_KEYS is not set, so nobody could call; accepted: name:key pairs, comma separated "
+                "(or RTPROXY_CLIENT_KEYS_FILE, or RTPROXY_OIDC_ISSUER, or RTPROXY_ALLOW_ANONYMOUS=true to let "
+                "everybody in)"
+            )
+
+    def origins(self) -> frozenset[str]:
+        entries = [e.strip().lower() for e in self._environ.get("RTPROXY_ALLOWED_ORIGINS", "").split(",")]
+        for entry in filter(None, entries):
+            if not re.fullmatch(r"https?://[^/\s,]+", entry):
+                self.problems.append(
+                    f"RTPROXY_ALLOWED_ORIGINS has {entry[:60]!r}; accepted: origins such as https://app.example.com"
+                )
+        return frozenset(filter(None, entries))
+
+    def telemetry(self) -> frozenset[str]:
+        """What goes to an OTLP endpoint: the SDK reads OTEL_* itself, and would fall silent over some of it."""
+        if self._environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
+            return frozenset()
+        return frozenset(signal for signal in ("traces", "metrics") if self._exported(signal.upper()))
+
+    def _exported(self, signal: str) -> bool:
+        of_signal, of_all = f"OTEL_EXPORTER_OTLP_{signal}_", "OTEL_EXPORTER_OTLP_"
+        if not any(self._environ.get(f"{prefix}ENDPOINT", "").strip() for prefix in (of_signal, of_all)):
+            return False
+        exporter = self._one_of(f"OTEL_{signal}_EXPORTER", ("otlp", "none"))
+        protocol = f"{of_signal if self._environ.get(f'{of_signal}PROTOCOL') else of_all}PROTOCOL"
+        return exporter == "otlp" and self._one_of(protocol, ("grpc",)) == "grpc"
+
+    def _one_of(self, name: str, accepted: tuple[str, ...]) -> str:
+        value = self._environ.get(name, "").strip().lower() or accepted[0]
+        if value not in accepted:
+            problem = f"{name} is {value[:40]!r}; accepted: {' or '.join(accepted)}"
+            self.problems += [problem] if problem not in self.problems else []
+        return value
+
+
+def is_web(value: str) -> bool:
+    """Whether ``value`` is a URL without secrets that nobody on the way can change: https, or http on loopback."""
+    try:
+        url = URL(value)
+        sound = bool(url.host) and not (url.query_string or url.fragment or url.user or url.password)
+        return sound and (url.scheme == "https" or (url.scheme == "http" and is_loopback(url.host or "")))
+    except ValueError:
+        return False
+
+
+def is_loopback(host: str) -> bool:
+    """Whether nothing said to ``host`` leaves this machine."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _reason(problem: OSError | ValueError) -> str:
+    return (problem.strerror or "") if isinstance(problem, OSError) else "it is not text"

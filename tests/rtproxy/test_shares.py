@@ -1,0 +1,192 @@
+"""What one client may take: calls at once, starts a minute, and how long a call may last; keys that are taken away."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import orjson
+import pytest
+
+from rtproxy import clientkeys
+from rtproxy.limits import Limits
+from rtproxy.live import Live
+from rtproxy.refusal import Refused
+from rtproxy.session import LIVE
+from stage.rawpeer import CLOSE, TEXT, RawPeer, RawServer
+from tests.conftest import DEADLINE_S, KEY, Caller, Relay, RelayFactory, Shown, error
+
+BOB = {"api-key": "client-key-of-bob"}
+Opener = Callable[..., Awaitable[tuple[RawPeer, RawPeer]]]
+
+
+@pytest.fixture
+def opened(upstream: RawServer, dial: Caller) -> Opener:
+    """A call that was let in: the client and the model."""
+
+    async def opened(relay: Relay, **how: object) -> tuple[RawPeer, RawPeer]:
+        connecting = asyncio.create_task(dial(relay.port, **how))
+        async with asyncio.timeout(DEADLINE_S):
+            model = await upstream.request()
+        await model.answer()
+        return await connecting, model
+
+    return opened
+
+
+async def test_a_client_is_refused_429_when_it_has_as_many_calls_up_as_it_may(
+    relay_for: RelayFactory, upstream: RawServer, dial: Caller, opened: Opener
+) -> None:
+    relay = await relay_for(upstream.port, RTPROXY_MAX_CLIENT_SESSIONS="2")
+    first, _ = await opened(relay)
+    await opened(relay)
+    refused = await dial(relay.port)
+    assert refused.status == 429
+    assert refused.headers["retry-after"] == "5"
+    said = await error(refused)
+    assert (said["type"], said["code"]) == ("rate_limit_error", "too_many_calls")
+    bobs, _ = await opened(relay, headers=BOB)
+    assert bobs.status == 101, "another client has a share of its own"
+    first.hang_up()
+    await relay.event("connection.closed")
+    again, _ = await opened(relay)
+    assert again.status == 101
+
+
+async def test_a_client_is_refused_429_when_it_started_as_many_calls_as_it_may(
+    relay_for: RelayFactory, upstream: RawServer, dial: Caller, opened: Opener
+) -> None:
+    relay = await relay_for(upstream.port, RTPROXY_MAX_CLIENT_STARTS="2")
+    began = time.monotonic()
+    for _ in range(2):
+        (await opened(relay))[0].hang_up()
+    refused = await dial(relay.port)
+    waited = time.monotonic() - began
+    assert refused.status == 429
+    assert 60 - waited <= int(refused.headers["retry-after"]) <= 60
+    assert (await error(refused))["code"] == "rate_limit_exceeded"
+    told = await relay.event("client.refused")
+    assert (told["status"], told["code"], told["client"]) == (429, "rate_limit_exceeded", "alice")
+    bobs, _ = await opened(relay, headers=BOB)
+    assert bobs.status == 101
+
+
+def test_a_start_counts_for_a_minute_and_a_refused_one_not_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([1000, 1010, 1020, 1021, 1030, 1059.5, 1060, 1060, 1200])
+    monkeypatch.setattr("time.monotonic", lambda: next(clock))
+    limits = Limits(None, 3, Live())
+    for _ in range(3):
+        limits.take("alice")
+    for wait_s in ("39", "30", "1"):
+        with pytest.raises(Refused) as refused:
+            limits.take("alice")
+        assert refused.value.retry_after == wait_s
+    limits.take("alice")
+    with pytest.raises(Refused):
+        limits.take("alice")
+    limits.take("bob")
+    assert set(limits._starts) == {"bob"}, "a client that has gone is forgotten"
+
+
+async def test_a_call_ends_with_1008_when_it_has_lasted_as_long_as_one_may(
+    relay_for: RelayFactory, upstream: RawServer, opened: Opener
+) -> None:
+    relay = await relay_for(upstream.port, RTPROXY_MAX_CALL_SECONDS="1")
+    began = time.monotonic()
+    client, model = await opened(relay)
+    frame = await client.read()
+    assert (frame.opcode, frame.code) == (CLOSE, 1008)
+    assert time.monotonic() - began >= 1
+    assert (await model.read()).code == 1001
+    client.hang_up()
+    model.hang_up()
+    closed = await relay.event("connection.closed")
+    assert (closed["ended_by"], closed["client_code"], closed["upstream_code"]) == ("limit", 1008, 1001)
+
+
+async def test_a_call_whose_turn_ends_shortly_before_its_time_is_up_ends_there(
+    relay_for: RelayFactory, upstream: RawServer, opened: Opener
+) -> None:
+    relay = await relay_for(upstream.port, RTPROXY_MAX_CALL_SECONDS="40")
+    client, model = await opened(relay)
+    await model.send(TEXT, orjson.dumps({"type": "response.created", "response": {"id": "r"}}))
+    await client.read()
+    (session,) = relay.app[LIVE].sessions
+    session._nearly_over(30)
+    await model.send(TEXT, orjson.dumps({"type": "response.done", "response": {"id": "r"}}))
+    assert b"response.done" in (await client.read()).payload
+    assert (await client.read()).code == 1008
+
+
+@pytest.fixture
+def keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file of keys that is looked at often."""
+    monkeypatch.setattr(clientkeys, "READ_EVERY_S", 0.05)
+    file = tmp_path / "keys"
+    file.write_text("carol:key-of-carol\ndave:key-of-dave\n")
+    return file
+
+
+def put(file: Path, text: bytes | None) -> None:
+    """Changes a file as a person does; None: takes it away."""
+    if text is None:
+        file.unlink()
+    else:
+        file.write_bytes(text)
+
+
+async def let_in(shown: Shown, relay: Relay, key: str) -> None:
+    """Returns when a relay lets a key in."""
+    async with asyncio.timeout(DEADLINE_S):
+        while True:
+            if (await shown(relay, key)).status == 101:
+                return
+            await asyncio.sleep(0.01)
+
+
+async def test_a_key_that_is_taken_away_lets_nobody_in_and_ends_its_calls_without_a_restart(
+    relay_for: RelayFactory, upstream: RawServer, dial: Caller, opened: Opener, keys: Path
+) -> None:
+    relay = await relay_for(upstream.port, RTPROXY_CLIENT_KEYS_FILE=str(keys))
+    carols, _ = await opened(relay, headers={"api-key": "key-of-carol"})
+    daves, daves_model = await opened(relay, headers={"api-key": "key-of-dave"})
+    alices, _ = await opened(relay, headers={"api-key": KEY})
+    put(keys, b"dave:key-of-dave")
+    frame = await carols.read()
+    assert (frame.code, frame.reason) == (1008, "the client's key was taken away")
+    assert (await dial(relay.port, headers={"api-key": "key-of-carol"})).status == 401
+    await daves_model.send(TEXT, b"{}")
+    assert (await daves.read()).payload == b"{}"
+    carols.hang_up()
+    assert (await relay.event("connection.closed"))["client"] == "carol"
+    assert len([e for e in relay.events if e["event"] == "connection.closed"]) == 1
+    alices.hang_up()
+
+
+async def test_a_key_that_is_put_into_the_file_lets_its_client_in(
+    relay_for: RelayFactory, upstream: RawServer, shown: Shown, keys: Path
+) -> None:
+    relay = await relay_for(upstream.port, RTPROXY_CLIENT_KEYS="", RTPROXY_CLIENT_KEYS_FILE=str(keys))
+    put(keys, b"carol:key-of-carol,erin:key-of-erin")
+    await let_in(shown, relay, "key-of-erin")
+
+
+@pytest.mark.parametrize("broken", [b"carol", b"carol:1,carol:2", b"alice:of-the-environment", b"\xff", None])
+async def test_a_file_of_keys_that_went_bad_takes_nothing_away(
+    relay_for: RelayFactory,
+    upstream: RawServer,
+    opened: Opener,
+    keys: Path,
+    broken: bytes | None,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    relay = await relay_for(upstream.port, RTPROXY_CLIENT_KEYS_FILE=str(keys))
+    put(keys, broken)
+    async with asyncio.timeout(DEADLINE_S):
+        while True:
+            if "The keys that were in force stay" in caplog.text:
+                break
+            await asyncio.sleep(0.01)
+    assert "of-the-environment" not in caplog.text
+    client, _ = await opened(relay, headers={"api-key": "key-of-carol"})
+    assert client.status == 101
