@@ -43,6 +43,9 @@ param traffic array = []
 @secure()
 param clientKeys string = ''
 
+@description('More settings of the relay, a name and a value each, such as RTPROXY_OIDC_ISSUER. No secrets.')
+param relaySettings array = []
+
 @description('Key of a model account. Empty (the default): the relay identifies itself and the account takes no keys.')
 @secure()
 param openAiApiKey string = ''
@@ -227,6 +230,7 @@ module app 'modules/app.bicep' = if (complete) {
     maxReplicas: maxReplicas
     terminationGracePeriodSeconds: terminationGracePeriodSeconds
     cooldownPeriod: cooldownPeriod
+    relaySettings: relaySettings
   }
   dependsOn: [
     roles

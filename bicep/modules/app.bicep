@@ -38,6 +38,9 @@ param modelKey string
 @secure()
 param clientKeys string
 
+@description('More settings of the relay: a name and a value each.')
+param relaySettings array
+
 param minReplicas int
 param maxReplicas int
 param terminationGracePeriodSeconds int
@@ -190,7 +193,7 @@ resource app 'Microsoft.App/containerApps@2025-07-01' = {
               name: 'AZURE_OPENAI_API_KEY'
               secretRef: 'model-key'
             }
-          ] : [])
+          ] : [], relaySettings)
           // All three said: the platform's defaults are TCP probes, which a draining or stuck relay passes.
           probes: [
             {

@@ -33,6 +33,7 @@ pytestmark = [pytest.mark.timeout(180), pytest.mark.asyncio(loop_scope="module")
 
 BICEP = Path(__file__).parents[2] / "bicep" / "main.bicep"
 KEY = "key-of-a-caller-0123"
+SHARE = {"name": "RTPROXY_MAX_CLIENT_SESSIONS", "value": "9"}
 WORKSPACE = resource("Microsoft.OperationalInsights/workspaces", "logs", {"retentionInDays": 30})
 
 
@@ -56,7 +57,7 @@ async def test_our_own_template_stands_up_on_nothing_and_carries_calls(vacant: V
 
     async def az(verb: str, *more: str) -> Any:
         words = f"deployment group {verb} -g voice -n relay --template-file {BICEP} --parameters prefix=relay"
-        return await vacant.az(words, f"clientKeys=alice:{KEY}", *more)
+        return await vacant.az(words, f"clientKeys=alice:{KEY}", f"relaySettings={json.dumps([SHARE])}", *more)
 
     def outputs(done: Any) -> dict[str, Any]:
         return {name: each["value"] for name, each in done["properties"]["outputs"].items()}
@@ -73,6 +74,8 @@ async def test_our_own_template_stands_up_on_nothing_and_carries_calls(vacant: V
     code, said = await hold(vacant, KEY)
     assert code == 0, said
     assert "on relay--one" in said
+    app = await vacant.az("containerapp show -n relay -g voice")
+    assert SHARE in app["properties"]["template"]["containers"][0]["env"]
     told = await az("what-if", *image, "--no-pretty-print")
     assert {each["changeType"] for each in told["changes"]} == {"NoChange"}
     assert KEY not in json.dumps(told)
