@@ -12,7 +12,7 @@ from rtproxy.live import Live
 from rtproxy.oidc import Issuer
 from rtproxy.refusal import Refused, draining, full, unknown
 from rtproxy.settings import Settings
-from rtproxy.ticket import Ticket, Tickets
+from rtproxy.ticket import PREFIX, Ticket, Tickets
 
 ANONYMOUS = "anonymous"
 
@@ -91,16 +91,17 @@ class Admission:
 
     async def _signed(self, credential: str) -> tuple[str, Ticket | None]:
         """Who shows a ticket or a token."""
+        token = credential.removeprefix(PREFIX)
         try:
-            header = jwt.get_unverified_header(credential)
+            header = jwt.get_unverified_header(token)
         except jwt.InvalidTokenError:
             raise _no_key("invalid_api_key") from None
         if header.get("alg") == "HS256":
-            ticket = self._tickets.read(credential, header.get("kid"))
+            ticket = self._tickets.read(token, header.get("kid"))
             return ticket.client, ticket
         if self.issuer is None:
             raise unknown("invalid_token", "Tokens are not taken here: RTPROXY_OIDC_ISSUER is not set.")
-        return await self.issuer.client_of(credential, header.get("kid")), None
+        return await self.issuer.client_of(token, header.get("kid")), None
 
 
 def _no_key(code: str) -> Refused:

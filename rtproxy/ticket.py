@@ -1,7 +1,8 @@
 """Tickets: what a backend that has a client key hands to a browser instead of the key. Once, and not for long.
 
 A ticket is a JWT (RFC 7519): HS256 with the client's key, ``kid`` the client's name, ``aud`` rtproxy, ``exp`` at most
-five minutes away, ``jti`` anything that was not there before. Any JWT library mints one, this one too:
+five minutes away, ``jti`` anything that was not there before. ``ek_`` may stand in front, by which the OpenAI SDKs know
+that a browser may have it. Any JWT library mints one, this one too:
 
     RTPROXY_KEY=... python -m rtproxy.ticket NAME
 """
@@ -19,6 +20,7 @@ import jwt
 from rtproxy.refusal import unknown
 
 AUDIENCE = "rtproxy"
+PREFIX = "ek_"
 LIFE_S = 300
 """A ticket is good for this long at most."""
 LEEWAY_S = 10
@@ -43,7 +45,7 @@ def mint(client: str, key: str, seconds: int = 60) -> str:
     if not 1 <= seconds <= LIFE_S:
         raise ValueError(f"A ticket is good for 1 to {LIFE_S} seconds.")
     claims = {"aud": AUDIENCE, "exp": int(time.time()) + seconds, "jti": secrets.token_urlsafe(16)}
-    return jwt.encode(claims, key, algorithm="HS256", headers={"kid": client})
+    return PREFIX + jwt.encode(claims, key, algorithm="HS256", headers={"kid": client})
 
 
 class Tickets:
