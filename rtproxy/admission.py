@@ -62,8 +62,6 @@ class Admission:
         self._check_door()
         if len(self._live) >= self._limit:
             raise full()
-        if ticket is not None:
-            self._tickets.check(ticket)
         self._limits.take(client)
         if ticket is not None:
             self._tickets.use(ticket)

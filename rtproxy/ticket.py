@@ -85,13 +85,9 @@ class Tickets:
         if claims["exp"] > time.time() + LIFE_S + LEEWAY_S:
             raise unknown("invalid_token", f"A ticket is good for {LIFE_S} s at most: this one is for longer.")
         ticket = Ticket(str(client), claims["jti"], claims["exp"] + LEEWAY_S)
-        self.check(ticket)
-        return ticket
-
-    def check(self, ticket: Ticket) -> None:
-        """Raises Refused when ``ticket`` has let a call in."""
         if (ticket.client, ticket.number) in self._used:
             raise unknown("used_ticket", "The ticket has been used: every call takes a new one.")
+        return ticket
 
     def use(self, ticket: Ticket) -> None:
         """From now on ``ticket`` lets nobody in."""

@@ -23,6 +23,8 @@ class Issuer:
     """The issuer: what tokens say as ``iss``."""
     keys: dict[str, RSAPrivateKey] = field(default_factory=dict)
     """What it publishes and signs with, by name; it signs with the newest."""
+    open: asyncio.Event = field(default_factory=asyncio.Event)
+    """Clear: it takes requests, and answers when it is set again."""
     down: bool = False
     """Answers 503."""
     says: str | None = None
@@ -41,6 +43,7 @@ class Issuer:
         """An issuer with one key, until the context is left."""
         issuer = cls()
         issuer.rotate()
+        issuer.open.set()
         runner = web.AppRunner(issuer._app(), access_log=None, shutdown_timeout=0.1)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -73,6 +76,7 @@ class Issuer:
         async with self._news:
             self.asked += 1
             self._news.notify_all()
+        await self.open.wait()
         if self.down:
             raise web.HTTPServiceUnavailable
         keys = str(request.url.with_path(_KEYS))

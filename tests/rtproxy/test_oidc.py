@@ -12,6 +12,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 
 from rtproxy import oidc
+from rtproxy.admission import Door
+from rtproxy.session import ADMISSION
 from stage.issuer import AUDIENCE, Issuer
 from stage.rawpeer import RawPeer, RawServer
 from tests.conftest import DEADLINE_S, KEY, Caller, Relay, RelayFactory, Shown, error
@@ -192,6 +194,30 @@ async def test_without_the_issuers_keys_tokens_are_503_and_the_relay_is_not_read
     assert (await show(issuer.token())).status == 101
     async with aiohttp.request("GET", f"{relay.url}/readyz") as ready:
         assert ready.status == 200
+
+
+async def test_a_call_that_waited_for_the_issuer_until_the_door_was_shut_is_503(
+    relay: Relay, show: Shower, issuer: Issuer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(oidc, "ASK_AGAIN_S", 0)
+    issuer.rotate()
+    issuer.open.clear()
+    waiting = asyncio.create_task(show(issuer.token()))
+    async with asyncio.timeout(DEADLINE_S):
+        await issuer.until_asked(2)
+    relay.app[ADMISSION].door = Door.SHUT
+    issuer.open.set()
+    refused = await waiting
+    assert (refused.status, (await error(refused))["code"]) == (503, "draining")
+
+
+async def test_who_shows_a_token_that_does_not_hold_is_not_anonymous(
+    relay_for: RelayFactory, upstream: RawServer, shown: Shown, issuer: Issuer
+) -> None:
+    open_to_all = {"RTPROXY_CLIENT_KEYS": "", "RTPROXY_ALLOW_ANONYMOUS": "true"}
+    relay = await relay_for(upstream.port, **trusting(issuer, **open_to_all))
+    assert (await shown(relay, issuer.token(aud="another's"))).status == 401
+    assert (await shown(relay, "", Authorization="")).status == 101
 
 
 async def test_the_keys_are_read_again_in_the_background(

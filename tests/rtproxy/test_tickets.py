@@ -64,22 +64,22 @@ async def test_a_ticket_lets_in_one_call(show: Shower) -> None:
     assert (await show(minted(jti="2"))).status == 101
 
 
-async def test_a_ticket_that_met_a_full_relay_is_not_used_up(
-    relay_for: RelayFactory, upstream: RawServer, dial: Caller
+@pytest.mark.parametrize(("limit", "status"), [("RTPROXY_MAX_SESSIONS", 503), ("RTPROXY_MAX_CLIENT_SESSIONS", 429)])
+async def test_a_ticket_that_finds_no_room_is_not_used_up(
+    relay_for: RelayFactory, upstream: RawServer, shown: Shown, limit: str, status: int
 ) -> None:
-    relay = await relay_for(upstream.port, **KEYS, RTPROXY_MAX_SESSIONS="1")
-    first = asyncio.create_task(dial(relay.port))
-    async with asyncio.timeout(DEADLINE_S):
-        model = await upstream.request()
-    headers = {"api-key": "", "Authorization": f"Bearer {minted()}"}
-    assert (await dial(relay.port, headers=headers)).status == 503
-    await model.answer()
-    (await first).hang_up()
+    relay = await relay_for(upstream.port, **KEYS, **{limit: "1"})
+    first = await shown(relay, WEB_KEY)
+    assert (await shown(relay, minted())).status == status
+    first.hang_up()
     await relay.event("connection.closed")
-    second = asyncio.create_task(dial(relay.port, headers=headers))
-    async with asyncio.timeout(DEADLINE_S):
-        await (await upstream.request()).answer()
-    assert (await second).status == 101
+    assert (await shown(relay, minted())).status == 101
+
+
+async def test_the_reason_is_that_of_the_ticket_when_something_else_was_shown_too(relay: Relay, shown: Shown) -> None:
+    for headers in ({"api-key": "stale"}, {"Sec-WebSocket-Protocol": "openai-insecure-api-key.stale"}):
+        refused = await shown(relay, minted(exp=time.time() - 60), **headers)
+        assert (await error(refused))["code"] == "expired_token"
 
 
 @pytest.mark.parametrize(
