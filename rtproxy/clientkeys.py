@@ -20,8 +20,8 @@ class ClientKeys:
     def __init__(self, fixed: Mapping[str, str], file: Path | None) -> None:
         self._fixed = fixed
         self._file = file
-        self._text = "" if file is None else file.read_text()
-        self._keep({**fixed, **read_pairs(self._text)[0]})
+        self._text = None if file is None else file.read_text()
+        self._keep({**fixed, **read_pairs(self._text or "")[0]})
 
     def __bool__(self) -> bool:
         return bool(self._keys)
@@ -57,8 +57,8 @@ class ClientKeys:
             if text == self._text:
                 continue
             self._text = text
-            keys, problems = read_pairs(text, self._fixed)
-            if text == _UNREADABLE or problems:
+            keys, problems = read_pairs(text or "", self._fixed)
+            if text is None or problems:
                 why = "; ".join(problems) or "it cannot be read"
                 logging.getLogger("rtproxy").warning(
                     "RTPROXY_CLIENT_KEYS_FILE: %s. The keys that were in force stay.", why
@@ -73,14 +73,11 @@ class ClientKeys:
         self._digests = [(name, _digest(key)) for name, key in keys.items()]
 
 
-_UNREADABLE = "\0"
-
-
-def _read(file: Path) -> str:
+def _read(file: Path) -> str | None:
     try:
         return file.read_text()
     except (OSError, ValueError):
-        return _UNREADABLE
+        return None
 
 
 def _digest(key: str) -> bytes:

@@ -118,6 +118,33 @@ async def test_a_call_whose_turn_ends_shortly_before_its_time_is_up_ends_there(
     assert (await client.read()).code == 1008
 
 
+async def test_a_call_that_nears_its_longest_in_a_drain_is_told_to_reconnect(
+    relay_for: RelayFactory, upstream: RawServer, opened: Opener
+) -> None:
+    relay = await relay_for(upstream.port, RTPROXY_MAX_CALL_SECONDS="40")
+    client, model = await opened(relay)
+    (session,) = relay.app[LIVE].sessions
+    await model.send(TEXT, orjson.dumps({"type": "response.created", "response": {"id": "r"}}))
+    await client.read()
+    session.retire_after_turn()
+    session._nearly_over(30)
+    await model.send(TEXT, orjson.dumps({"type": "response.done", "response": {"id": "r"}}))
+    assert b"response.done" in (await client.read()).payload
+    assert (await client.read()).code == 1012
+
+
+async def test_a_call_that_ended_is_not_kept_for_its_longest(
+    relay_for: RelayFactory, upstream: RawServer, opened: Opener
+) -> None:
+    relay = await relay_for(upstream.port, RTPROXY_MAX_CALL_SECONDS="3600")
+    client, _ = await opened(relay)
+    (session,) = relay.app[LIVE].sessions
+    client.hang_up()
+    await relay.event("connection.closed")
+    assert session._timer is not None
+    assert session._timer.cancelled()
+
+
 @pytest.fixture
 def keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A file of keys that is looked at often."""
@@ -171,13 +198,23 @@ async def test_a_key_that_is_put_into_the_file_lets_its_client_in(
     await let_in(shown, relay, "key-of-erin")
 
 
-@pytest.mark.parametrize("broken", [b"carol", b"carol:1,carol:2", b"alice:of-the-environment", b"\xff", None])
+@pytest.mark.parametrize(
+    ("broken", "why"),
+    [
+        (b"carol", "entry 1 is not a pair"),
+        (b"carol:1,carol:2", "entry 2 repeats"),
+        (b"alice:of-the-environment", "entry 1 repeats"),
+        (b"\xff", "FILE: it cannot be read. The"),
+        (None, "FILE: it cannot be read. The"),
+    ],
+)
 async def test_a_file_of_keys_that_went_bad_takes_nothing_away(
     relay_for: RelayFactory,
     upstream: RawServer,
     opened: Opener,
     keys: Path,
     broken: bytes | None,
+    why: str,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     relay = await relay_for(upstream.port, RTPROXY_CLIENT_KEYS_FILE=str(keys))
@@ -187,6 +224,7 @@ async def test_a_file_of_keys_that_went_bad_takes_nothing_away(
             if "The keys that were in force stay" in caplog.text:
                 break
             await asyncio.sleep(0.01)
+    assert why in caplog.text
     assert "of-the-environment" not in caplog.text
     client, _ = await opened(relay, headers={"api-key": "key-of-carol"})
     assert client.status == 101
