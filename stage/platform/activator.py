@@ -1,6 +1,7 @@
 """The endpoint of a revision that sleeps: it wakes the revision and hands each connection to a replica."""
 
 import asyncio
+import ssl
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
@@ -11,16 +12,17 @@ class Activator:
     """Listens from ``start`` to ``close``. ``wake`` asks for a replica and returns the port of a ready one.
 
     A connection stays with its replica for its life, closed or not; one that no replica is found for is ended.
+    With ``tls`` callers speak TLS, which ends here.
     """
 
-    def __init__(self, wake: Callable[[], Awaitable[int]]) -> None:
-        self._wake = wake
+    def __init__(self, wake: Callable[[], Awaitable[int]], tls: ssl.SSLContext | None = None) -> None:
+        self._wake, self._tls = wake, tls
         self._server: asyncio.Server | None = None
         self._waiting: set[asyncio.Task[int]] = set()
         self.port = 0
 
     async def start(self) -> None:
-        self._server = await asyncio.start_server(self._came, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._came, "127.0.0.1", 0, ssl=self._tls)
         self.port = self._server.sockets[0].getsockname()[1]
 
     def close(self) -> None:
@@ -50,4 +52,7 @@ async def _pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> Non
     while chunk := await source.read(_CHUNK):
         sink.write(chunk)
         await sink.drain()
-    sink.write_eof()
+    if sink.can_write_eof():
+        sink.write_eof()
+    else:  # TLS has no half of an end
+        sink.close()
