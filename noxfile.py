@@ -14,7 +14,7 @@ nox.options.default_venv_backend = "venv"
 
 LOCK = "constraints.txt"
 CODE = ("rtproxy", "clients", "stage", "bench", "playbooks", "tests", "noxfile.py")
-EVERYTHING = ".[bench,clients,report,rollout,stage,telemetry,test]"
+EVERYTHING = ".[bench,clients,report,rollout,sdks,stage,telemetry,test]"
 # Most of a test of real processes is waiting: three at a time keep two cores busy, and a file's tests stay in order.
 SIDE_BY_SIDE = ("--numprocesses", "3", "--dist", "loadfile")
 
