@@ -1,0 +1,83 @@
+"""What every client finds: a simulated model, relays before it, and in front of them a balancer that it dials."""
+
+import base64
+import ssl
+from array import array
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import trustme
+from aiohttp.pytest_plugin import AiohttpServer
+
+from rtproxy.drain import drain
+from rtproxy.session import ADMISSION, LIVE, LOG
+from stage.gpt.options import Options
+from stage.platform.activator import Activator
+from stage.realtime import make_app
+from tests.conftest import Relay, RelayFactory
+
+SPEECH = array("h", [8000] * 24 + [-8000] * 24).tobytes() * 50
+SILENCE = bytes(4800)
+CHUNKS = [base64.b64encode(sound).decode() for sound in (*[SPEECH] * 5, *[SILENCE] * 10)]
+"""100 ms each, for `input_audio_buffer.append`: speech, and silence enough for every client's turn detection."""
+DRAIN_S = 1.0
+DRAINED = r"1012 .* revision draining, reconnect"
+"""What the library `websockets`, and all that stands on it, says of a drain."""
+
+
+class Line:
+    """Clients call the balancer, by ``ws``, ``http`` or ``https``; it hands a new call to ``relay``."""
+
+    def __init__(self, relay: Relay, other: Relay) -> None:
+        self.relay, self._other = relay, other
+        self.ws = self.http = self.https = ""
+
+    async def port(self) -> int:
+        """Of the relay for a new call."""
+        return self.relay.port
+
+    async def roll(self) -> None:
+        """A rollout: new calls go to another relay, and the one so far drains to its end."""
+        before, self.relay = self.relay, self._other
+        await drain(before.app[LIVE], before.app[ADMISSION], before.app[LOG], DRAIN_S)
+        closed = await before.event("connection.closed")
+        assert (closed["ended_by"], closed["client_code"], closed["upstream_code"]) == ("drain", 1012, 1001)
+
+
+@pytest.fixture
+async def authority() -> trustme.CA:
+    """Who signs the balancer's certificate."""
+    return trustme.CA()
+
+
+@pytest.fixture
+async def line(
+    relay_for: RelayFactory, aiohttp_server: AiohttpServer, authority: trustme.CA, request: pytest.FixtureRequest
+) -> AsyncIterator[Line]:
+    """The settings of its relays are the parameter of the fixture, if it has one."""
+    model = await aiohttp_server(make_app(Options(key="model-key", answer_seconds=0.3, silence_ms=200)))
+    settings: dict[str, str] = getattr(request, "param", {})
+    assert model.port is not None
+    relays = [await relay_for(model.port, **settings) for _ in range(2)]
+    line = Line(*relays)
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("127.0.0.1").configure_cert(tls)
+    plain, secured = Activator(line.port), Activator(line.port, tls)
+    await plain.start()
+    await secured.start()
+    line.ws, line.http = (f"{scheme}://127.0.0.1:{plain.port}" for scheme in ("ws", "http"))
+    line.https = f"https://127.0.0.1:{secured.port}"
+    yield line
+    plain.close()
+    secured.close()
+
+
+async def one_turn(relay: Relay, usage: Any) -> None:
+    """The relay's record of a call: one answer with the tokens that the client was told, and the client hung up."""
+    closed = await relay.event("connection.closed")
+    assert (closed["ended_by"], closed["client_code"], closed["upstream_code"]) == ("client", 1000, 1000)
+    assert closed["responses"] == 1
+    assert (closed["tokens_in"], closed["tokens_out"]) == (usage["input_tokens"], usage["output_tokens"])
+    assert closed["tokens_out"] > 0
+    assert closed["upstream_session"].startswith("sess_")

@@ -1,0 +1,111 @@
+"""The OpenAI SDK for Python, async and sync."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from openai import AsyncAzureOpenAI, AsyncOpenAI, OpenAI
+from websockets.exceptions import ConnectionClosedError, InvalidStatus
+
+from tests.conftest import KEY
+from tests.sdks.conftest import CHUNKS, DRAINED, Line, one_turn
+
+BEARER: dict[str, str] = {}
+API_KEY = {"api-key": KEY, "Authorization": ""}
+PREVIEW = "2025-04-01-preview"
+
+
+async def until(kind: str, call: Any) -> list[Any]:
+    """Every event up to one of that type."""
+    events = []
+    async for event in call:
+        events.append(event)
+        if event.type == kind:
+            return events
+    raise AssertionError(f"the call ended before {kind}")
+
+
+async def spoken_turn(call: Any) -> list[Any]:
+    """Says something, and returns every event up to the end of the answer."""
+    for chunk in CHUNKS:
+        await call.input_audio_buffer.append(audio=chunk)
+    return await until("response.done", call)
+
+
+@pytest.mark.parametrize("headers", [BEARER, API_KEY], ids=["Bearer", "api-key"])
+async def test_the_sdk_holds_a_spoken_turn_through_the_relay(line: Line, headers: dict[str, str]) -> None:
+    client = AsyncOpenAI(websocket_base_url=f"{line.ws}/openai/v1", api_key=KEY)
+    async with asyncio.timeout(20), client.realtime.connect(model="gpt-realtime", extra_headers=headers) as call:
+        assert (await call.recv()).type == "session.created"
+        await call.session.update(session={"type": "realtime", "instructions": "Be brief."})
+        assert (await call.recv()).type == "session.updated"
+        events = await spoken_turn(call)
+    kinds = [event.type for event in events]
+    assert kinds[0] == "input_audio_buffer.speech_started"
+    assert "response.output_audio.delta" in kinds
+    await one_turn(line.relay, events[-1].response.usage.to_dict())
+    await client.close()
+
+
+@pytest.mark.parametrize("line", [{"AZURE_OPENAI_API_VERSION": PREVIEW}], indirect=True)
+async def test_the_dated_azure_client_holds_a_spoken_turn_on_the_preview_url(line: Line) -> None:
+    client = AsyncAzureOpenAI(
+        azure_endpoint=line.http, websocket_base_url=f"{line.ws}/openai", api_version=PREVIEW, api_key=KEY
+    )
+    async with asyncio.timeout(20), client.beta.realtime.connect(model="gpt-realtime") as call:
+        assert (await call.recv()).type == "session.created"
+        events = await spoken_turn(call)
+    assert "response.audio.delta" in [event.type for event in events]
+    await one_turn(line.relay, events[-1].response.usage.to_dict())
+    await client.close()
+
+
+async def test_the_sync_sdk_holds_a_spoken_turn_through_the_relay(line: Line) -> None:
+    client = OpenAI(websocket_base_url=f"{line.ws}/openai/v1", api_key=KEY)
+
+    def spoken() -> Any:
+        with client.realtime.connect(model="gpt-realtime") as call:
+            for chunk in CHUNKS:
+                call.input_audio_buffer.append(audio=chunk)
+            return next(event for event in call if event.type == "response.done")
+
+    async with asyncio.timeout(20):
+        done = await asyncio.to_thread(spoken)
+    await one_turn(line.relay, done.response.usage.to_dict())
+    client.close()
+
+
+async def test_the_sdk_names_the_refusal_of_a_wrong_key(line: Line) -> None:
+    client = AsyncOpenAI(websocket_base_url=f"{line.ws}/openai/v1", api_key="wrong")
+    with pytest.raises(InvalidStatus, match="HTTP 401") as refused:
+        await client.realtime.connect(model="gpt-realtime").enter()
+    assert b'"invalid_api_key"' in (refused.value.response.body or b"")
+    await client.close()
+
+
+async def test_the_sdk_raises_when_the_relay_drains(line: Line) -> None:
+    client = AsyncOpenAI(websocket_base_url=f"{line.ws}/openai/v1", api_key=KEY)
+    async with asyncio.timeout(20), client.realtime.connect(model="gpt-realtime") as call:
+        await spoken_turn(call)
+        with pytest.raises(ConnectionClosedError, match=DRAINED):
+            await asyncio.gather(line.roll(), until("nothing more", call))
+    await client.close()
+
+
+async def test_the_sdk_calls_again_when_the_relay_drains_if_it_is_asked_to(line: Line) -> None:
+    client = AsyncOpenAI(websocket_base_url=f"{line.ws}/openai/v1", api_key=KEY)
+    codes: list[int] = []
+    async with (
+        asyncio.timeout(20),
+        client.realtime.connect(
+            model="gpt-realtime", on_reconnecting=lambda event: codes.append(event.close_code)
+        ) as call,
+    ):
+        await spoken_turn(call)
+        rolling = asyncio.create_task(line.roll())
+        await until("session.created", call)
+        events = await spoken_turn(call)
+        await rolling
+    assert codes == [1012]
+    await one_turn(line.relay, events[-1].response.usage.to_dict())
+    await client.close()
