@@ -1,11 +1,18 @@
 """What every client finds: a simulated model, relays before it, and in front of them a balancer that it dials."""
 
+import asyncio
 import base64
+import fcntl
+import os
+import shutil
 import ssl
+import subprocess
 from array import array
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 import trustme
 from aiohttp.pytest_plugin import AiohttpServer
@@ -17,6 +24,10 @@ from stage.platform.activator import Activator
 from stage.realtime import make_app
 from tests.conftest import Relay, RelayFactory
 
+DEADLINE_S = 30.0
+"""For a client that starts an interpreter or a browser first; a busy machine is not a defect."""
+INSTALL_S = 50.0
+NODE = Path(__file__).parent / "node"
 SPEECH = array("h", [8000] * 24 + [-8000] * 24).tobytes() * 50
 SILENCE = bytes(4800)
 CHUNKS = [base64.b64encode(sound).decode() for sound in (*[SPEECH] * 5, *[SILENCE] * 10)]
@@ -81,3 +92,53 @@ async def one_turn(relay: Relay, usage: Any) -> None:
     assert (closed["tokens_in"], closed["tokens_out"]) == (usage["input_tokens"], usage["output_tokens"])
     assert closed["tokens_out"] > 0
     assert closed["upstream_session"].startswith("sess_")
+
+
+class Witness:
+    """What a client in another process says that it sees: one JSON object a saying, by one key."""
+
+    def __init__(self) -> None:
+        self._said: list[dict[str, Any]] = []
+        self._news = asyncio.Condition()
+
+    async def note(self, saying: bytes) -> None:
+        async with self._news:
+            self._said.append(orjson.loads(saying))
+            self._news.notify_all()
+
+    async def listen(self, lines: asyncio.StreamReader) -> None:
+        """Notes every line, to the last."""
+        async for line in lines:
+            await self.note(line)
+
+    async def says(self, what: str) -> Any:
+        """Waits until it has said ``what``; an error that was not waited for is an error here."""
+        async with asyncio.timeout(DEADLINE_S), self._news:
+            await self._news.wait_for(lambda: any(what in each or "error" in each for each in self._said))
+        found = [each[what] for each in self._said if what in each]
+        assert found, self._said
+        return found[0]
+
+
+def needed(*programs: str) -> str:
+    """Where the first of ``programs`` is that is there; none: the test is skipped, but fails where CI asks for it."""
+    for program in programs:
+        if path := shutil.which(program):
+            return path
+    missing = f"no {' or '.join(programs)} on PATH"
+    if os.environ.get("CI") == "true":
+        pytest.fail(missing)
+    pytest.skip(missing)
+
+
+@pytest.fixture(scope="session")
+def node_modules() -> None:
+    """Installs the npm packages of the lock file, if they are not there yet."""
+    npm = needed("npm")
+    lock, installed = NODE / "package-lock.json", NODE / "node_modules" / ".package-lock.json"
+    # One worker installs and the others wait: `npm ci` begins with taking away what is there.
+    with lock.open() as turn:
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        if not installed.exists() or installed.stat().st_mtime < lock.stat().st_mtime:
+            command = (npm, "ci", "--ignore-scripts", "--silent")
+            subprocess.run(command, cwd=NODE, check=True, timeout=INSTALL_S)
