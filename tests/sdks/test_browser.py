@@ -1,0 +1,79 @@
+"""A page in headless Chromium: its own WebSocket with the key as a subprotocol, and the OpenAI SDK for browsers."""
+
+from asyncio.subprocess import DEVNULL
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+from aiohttp.pytest_plugin import AiohttpServer
+
+from stage.leash import leashed
+from tests.conftest import KEY
+from tests.sdks.conftest import NODE, Line, Witness, needed, one_turn
+
+HEADLESS = (
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
+    *("--disable-background-networking", "--disable-component-update"),
+)
+PageFactory = Callable[..., Awaitable[Witness]]
+
+
+@pytest.fixture
+async def page(line: Line, aiohttp_server: AiohttpServer, tmp_path: Path) -> AsyncIterator[PageFactory]:
+    """Calls from page.html, by one of its ways: ``await page("once", key="wrong")``."""
+    chromium = needed("chromium", "chromium-browser", "google-chrome")
+    running = []
+
+    async def start(way: str, key: str = KEY) -> Witness:
+        witness = Witness()
+
+        async def settings(_: web.Request) -> web.Response:
+            return web.json_response({"way": way, "relay": line.ws, "tls": line.https, "key": key})
+
+        async def said(request: web.Request) -> web.Response:
+            await witness.note(await request.read())
+            return web.Response()
+
+        app = web.Application()
+        app.add_routes([web.get("/settings", settings), web.post("/said", said), web.static("/", NODE)])
+        server = await aiohttp_server(app)
+        # The balancer's certificate is of this test alone, and on no list of Chromium's.
+        options = (*HEADLESS, f"--user-data-dir={tmp_path}", "--ignore-certificate-errors")
+        url = str(server.make_url("/page.html"))
+        running.append(await leashed(chromium, *options, url, stdout=DEVNULL, stderr=DEVNULL))
+        return witness
+
+    yield start
+    for process in running:
+        with suppress(ProcessLookupError):
+            process.terminate()
+        await process.wait()
+
+
+async def test_a_page_holds_a_spoken_turn_with_its_key_as_a_subprotocol(line: Line, page: PageFactory) -> None:
+    witness = await page("once")
+    assert await witness.says("opened") == "realtime"
+    usage = await witness.says("spoken")
+    assert (await witness.says("closed"))["code"] == 1000
+    await one_turn(line.relay, usage)
+
+
+async def test_a_page_sees_1006_and_no_reason_when_its_key_is_wrong(line: Line, page: PageFactory) -> None:
+    witness = await page("once", key="wrong")
+    assert await witness.says("closed") == {"code": 1006, "reason": "", "wasClean": False}
+    assert (await line.relay.event("client.refused"))["status"] == 401
+
+
+async def test_a_page_is_told_of_the_close_when_the_relay_drains(line: Line, page: PageFactory) -> None:
+    witness = await page("stay")
+    await witness.says("spoken")
+    await line.roll()
+    assert await witness.says("closed") == {"code": 1012, "reason": "revision draining, reconnect", "wasClean": True}
+
+
+@pytest.mark.usefixtures("node_modules")
+async def test_the_sdk_in_a_page_holds_a_spoken_turn(line: Line, page: PageFactory) -> None:
+    usage = await (await page("sdk")).says("spoken")
+    await one_turn(line.relay, usage)
