@@ -11,12 +11,13 @@ from tests.conftest import KEY
 from tests.sdks.conftest import CHUNKS, DRAINED, Line, one_turn
 
 
-async def session_of(line: Line, key: str = KEY) -> Any:
+async def session_of(line: Line, key: str = KEY, **more: Any) -> Any:
     # Imported here, because every worker collects this file and the import takes a second and more.
     from agents.realtime import RealtimeAgent, RealtimeRunner
 
     runner = RealtimeRunner(RealtimeAgent(name="assistant", instructions="Be brief."))
-    return await runner.run(model_config={"url": f"{line.ws}/v1/realtime?model=gpt-realtime", "api_key": key})
+    config = {"url": f"{line.ws}/v1/realtime?model=gpt-realtime", "api_key": key}
+    return await runner.run(model_config={**config, **more})
 
 
 async def spoken_turn(session: Any) -> list[Any]:
@@ -39,8 +40,9 @@ def raw(event: Any) -> dict[str, Any]:
     return found
 
 
-async def test_the_agents_sdk_holds_a_spoken_turn_through_the_relay(line: Line) -> None:
-    async with asyncio.timeout(20), await session_of(line) as session:
+@pytest.mark.parametrize("more", [{}, {"headers": {"api-key": KEY}}], ids=["Bearer", "api-key"])
+async def test_the_agents_sdk_holds_a_spoken_turn_through_the_relay(line: Line, more: dict[str, Any]) -> None:
+    async with asyncio.timeout(20), await session_of(line, **more) as session:
         events = await spoken_turn(session)
     assert "audio" in [event.type for event in events]
     assert not [event for event in events if event.type == "error"]

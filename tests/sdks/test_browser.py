@@ -30,7 +30,7 @@ async def page(line: Line, aiohttp_server: AiohttpServer, tmp_path: Path) -> Asy
         witness = Witness()
 
         async def settings(_: web.Request) -> web.Response:
-            return web.json_response({"way": way, "relay": line.ws, "tls": line.https, "key": key})
+            return web.json_response({"way": way, "ws": line.ws, "https": line.https, "key": key})
 
         async def said(request: web.Request) -> web.Response:
             await witness.note(await request.read())
@@ -74,6 +74,20 @@ async def test_a_page_is_told_of_the_close_when_the_relay_drains(line: Line, pag
 
 
 @pytest.mark.usefixtures("node_modules")
-async def test_the_sdk_in_a_page_holds_a_spoken_turn(line: Line, page: PageFactory) -> None:
-    usage = await (await page("sdk")).says("spoken")
-    await one_turn(line.relay, usage)
+async def test_the_sdk_in_a_page_calls_again_when_the_relay_drains_if_it_is_asked_to(
+    line: Line, page: PageFactory
+) -> None:
+    witness = await page("sdk")
+    await witness.says("first")
+    await line.roll()
+    assert await witness.says("reconnecting") == 1012
+    await one_turn(line.relay, await witness.says("spoken"))
+
+
+@pytest.mark.usefixtures("node_modules")
+async def test_the_sdk_in_a_page_sees_an_error_and_no_status_when_its_key_is_wrong(
+    line: Line, page: PageFactory
+) -> None:
+    witness = await page("sdk", key="wrong")
+    assert await witness.says("error") == "WebSocket error"
+    assert (await line.relay.event("client.refused"))["status"] == 401

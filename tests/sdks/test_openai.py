@@ -65,13 +65,37 @@ async def test_the_sync_sdk_holds_a_spoken_turn_through_the_relay(line: Line) ->
 
     def spoken() -> Any:
         with client.realtime.connect(model="gpt-realtime") as call:
-            for chunk in CHUNKS:
-                call.input_audio_buffer.append(audio=chunk)
-            return next(event for event in call if event.type == "response.done")
+            return sync_turn(call).response.usage
 
     async with asyncio.timeout(20):
-        done = await asyncio.to_thread(spoken)
-    await one_turn(line.relay, done.response.usage.to_dict())
+        usage = await asyncio.to_thread(spoken)
+    await one_turn(line.relay, usage.to_dict())
+    client.close()
+
+
+def sync_turn(call: Any) -> Any:
+    """Says something, and returns the event at the end of the answer."""
+    for chunk in CHUNKS:
+        call.input_audio_buffer.append(audio=chunk)
+    return next(event for event in call if event.type == "response.done")
+
+
+async def test_the_sync_sdk_names_the_refusal_of_a_wrong_key(line: Line) -> None:
+    client = OpenAI(websocket_base_url=f"{line.ws}/openai/v1", api_key="wrong")
+    with pytest.raises(InvalidStatus, match="HTTP 401"):
+        await asyncio.to_thread(client.realtime.connect(model="gpt-realtime").enter)
+    client.close()
+
+
+async def test_the_sync_sdk_raises_when_the_relay_drains(line: Line) -> None:
+    client = OpenAI(websocket_base_url=f"{line.ws}/openai/v1", api_key=KEY)
+    async with asyncio.timeout(20):
+        call = await asyncio.to_thread(client.realtime.connect(model="gpt-realtime").enter)
+        await asyncio.to_thread(sync_turn, call)
+        rolling = asyncio.create_task(line.roll())
+        with pytest.raises(ConnectionClosedError, match=DRAINED):
+            await asyncio.to_thread(list, call)
+        await rolling
     client.close()
 
 
@@ -87,20 +111,22 @@ async def test_the_sdk_raises_when_the_relay_drains(line: Line) -> None:
     client = AsyncOpenAI(websocket_base_url=f"{line.ws}/openai/v1", api_key=KEY)
     async with asyncio.timeout(20), client.realtime.connect(model="gpt-realtime") as call:
         await spoken_turn(call)
+        rolling = asyncio.create_task(line.roll())
         with pytest.raises(ConnectionClosedError, match=DRAINED):
-            await asyncio.gather(line.roll(), until("nothing more", call))
+            await until("nothing more", call)
+        await rolling
     await client.close()
 
 
 async def test_the_sdk_calls_again_when_the_relay_drains_if_it_is_asked_to(line: Line) -> None:
     client = AsyncOpenAI(websocket_base_url=f"{line.ws}/openai/v1", api_key=KEY)
     codes: list[int] = []
-    async with (
-        asyncio.timeout(20),
-        client.realtime.connect(
-            model="gpt-realtime", on_reconnecting=lambda event: codes.append(event.close_code)
-        ) as call,
-    ):
+
+    def note(event: Any) -> None:
+        codes.append(event.close_code)
+
+    connecting = client.realtime.connect(model="gpt-realtime", on_reconnecting=note)
+    async with asyncio.timeout(20), connecting as call:
         await spoken_turn(call)
         rolling = asyncio.create_task(line.roll())
         await until("session.created", call)

@@ -4,7 +4,7 @@ import { AzureOpenAI, OpenAI } from "openai";
 import { OpenAIRealtimeWS } from "openai/realtime/ws";
 import { utterance } from "./speech.mjs";
 
-const [relay, way] = process.argv.slice(2);
+const [https, way] = process.argv.slice(2);
 const key = process.env.KEY;
 const say = (saying) => console.log(JSON.stringify(saying));
 
@@ -16,12 +16,12 @@ const ways = {
 };
 
 function openai(more) {
-  const client = new OpenAI({ baseURL: `${relay}/v1`, apiKey: key });
+  const client = new OpenAI({ baseURL: `${https}/v1`, apiKey: key });
   return new OpenAIRealtimeWS({ model: "gpt-realtime", ...more }, client);
 }
 
 async function azure() {
-  const client = new AzureOpenAI({ baseURL: `${relay}/openai`, apiKey: key, apiVersion: "v1" });
+  const client = new AzureOpenAI({ baseURL: `${https}/openai`, apiKey: key, apiVersion: "v1" });
   return await OpenAIRealtimeWS.azure(client, { deploymentName: "gpt-realtime" });
 }
 
