@@ -11,6 +11,10 @@ import pytest
 
 DEADLINE_S = 50
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+HEADLESS = (
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
+    *("--disable-background-networking", "--disable-component-update"),
+)
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on PATH")
 WATCH = """<script>
 window.onerror = (message) => document.documentElement.setAttribute("data-error", message);
@@ -46,7 +50,6 @@ def picture(page: Path, name: str, folder: Path) -> Path:
 def browse(page: Path, *options: str) -> str:
     """What Chromium has after it has run the page; it may reach no network."""
     assert CHROMIUM
-    quiet = ("--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update")
-    command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", *quiet, "--disable-sync", "--hide-scrollbars"]
+    command = [CHROMIUM, *HEADLESS, "--hide-scrollbars"]
     command += [f"--user-data-dir={page.parent / 'chromium'}", "--virtual-time-budget=8000", *options, page.as_uri()]
     return subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE_S, check=True).stdout

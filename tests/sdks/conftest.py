@@ -120,21 +120,17 @@ class Witness:
         return found[0]
 
 
-def needed(*programs: str) -> str:
-    """Where the first of ``programs`` is that is there; none: the test is skipped, but fails where CI asks for it."""
-    for program in programs:
-        if path := shutil.which(program):
-            return path
-    missing = f"no {' or '.join(programs)} on PATH"
-    if os.environ.get("CI") == "true":
-        pytest.fail(missing)
-    pytest.skip(missing)
+def needed(program: str | None, name: str) -> str:
+    """``program``, if it was found; otherwise the test is skipped, but fails in CI."""
+    if program is None:
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(f"no {name} on PATH")
+    return program
 
 
 @pytest.fixture(scope="session")
 def node_modules() -> None:
     """Installs the npm packages of the lock file, if they are not there yet."""
-    npm = needed("npm")
+    npm = needed(shutil.which("npm"), "npm")
     lock, installed = NODE / "package-lock.json", NODE / "node_modules" / ".package-lock.json"
     # One worker installs and the others wait: `npm ci` begins with taking away what is there.
     with lock.open() as turn:

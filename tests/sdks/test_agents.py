@@ -8,7 +8,7 @@ import pytest
 from websockets.exceptions import ConnectionClosedError, InvalidStatus
 
 from tests.conftest import KEY
-from tests.sdks.conftest import CHUNKS, DRAINED, Line, one_turn
+from tests.sdks.conftest import CHUNKS, DEADLINE_S, DRAINED, Line, one_turn
 
 
 async def session_of(line: Line, key: str = KEY, **more: Any) -> Any:
@@ -42,7 +42,7 @@ def raw(event: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("more", [{}, {"headers": {"api-key": KEY}}], ids=["Bearer", "api-key"])
 async def test_the_agents_sdk_holds_a_spoken_turn_through_the_relay(line: Line, more: dict[str, Any]) -> None:
-    async with asyncio.timeout(20), await session_of(line, **more) as session:
+    async with asyncio.timeout(DEADLINE_S), await session_of(line, **more) as session:
         events = await spoken_turn(session)
     assert "audio" in [event.type for event in events]
     assert not [event for event in events if event.type == "error"]
@@ -56,7 +56,7 @@ async def test_the_agents_sdk_names_the_refusal_of_a_wrong_key(line: Line) -> No
 
 
 async def test_the_agents_sdk_raises_from_its_events_when_the_relay_drains(line: Line) -> None:
-    async with asyncio.timeout(20), await session_of(line) as session:
+    async with asyncio.timeout(DEADLINE_S), await session_of(line) as session:
         await spoken_turn(session)
         rolling = asyncio.create_task(line.roll())
         with pytest.raises(ConnectionClosedError, match=DRAINED):

@@ -10,20 +10,17 @@ from aiohttp import web
 from aiohttp.pytest_plugin import AiohttpServer
 
 from stage.leash import leashed
+from tests.browser import CHROMIUM, HEADLESS
 from tests.conftest import KEY
 from tests.sdks.conftest import NODE, Line, Witness, needed, one_turn
 
-HEADLESS = (
-    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
-    *("--disable-background-networking", "--disable-component-update"),
-)
 PageFactory = Callable[..., Awaitable[Witness]]
 
 
 @pytest.fixture
 async def page(line: Line, aiohttp_server: AiohttpServer, tmp_path: Path) -> AsyncIterator[PageFactory]:
     """Calls from page.html, by one of its ways: ``await page("once", key="wrong")``."""
-    chromium = needed("chromium", "chromium-browser", "google-chrome")
+    chromium = needed(CHROMIUM, "chromium")
     running = []
 
     async def start(way: str, key: str = KEY) -> Witness:

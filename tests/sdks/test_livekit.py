@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import KEY
-from tests.sdks.conftest import CHUNKS, Line, one_turn
+from tests.sdks.conftest import CHUNKS, DEADLINE_S, Line, one_turn
 
 
 class Caller:
@@ -56,7 +56,7 @@ async def calling(model: Any) -> AsyncIterator[Caller]:
         stack.push_async_callback(model.aclose)
         session = model.session()
         stack.push_async_callback(session.aclose)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(DEADLINE_S):
             yield Caller(session)
 
 

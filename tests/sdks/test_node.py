@@ -11,7 +11,7 @@ import trustme
 
 from stage.leash import leashed
 from tests.conftest import KEY
-from tests.sdks.conftest import NODE, Line, Witness, needed, one_turn
+from tests.sdks.conftest import NODE, Line, Witness, one_turn
 
 NodeFactory = Callable[..., Awaitable[Witness]]
 
@@ -25,7 +25,7 @@ async def node(line: Line, authority: trustme.CA, node_modules: None, tmp_path: 
 
     async def start(way: str, key: str = KEY) -> Witness:
         env = {"PATH": os.environ["PATH"], "NODE_EXTRA_CA_CERTS": str(bundle), "KEY": key}
-        process = await leashed(needed("node"), str(NODE / "call.mjs"), line.https, way, env=env, stdout=PIPE)
+        process = await leashed("node", str(NODE / "call.mjs"), line.https, way, env=env, stdout=PIPE)
         assert process.stdout is not None
         witness = Witness()
         running.append((process, asyncio.create_task(witness.listen(process.stdout))))

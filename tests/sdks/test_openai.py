@@ -8,7 +8,7 @@ from openai import AsyncAzureOpenAI, AsyncOpenAI, OpenAI
 from websockets.exceptions import ConnectionClosedError, InvalidStatus
 
 from tests.conftest import KEY
-from tests.sdks.conftest import CHUNKS, DRAINED, Line, one_turn
+from tests.sdks.conftest import CHUNKS, DEADLINE_S, DRAINED, Line, one_turn
 
 BEARER: dict[str, str] = {}
 API_KEY = {"api-key": KEY, "Authorization": ""}
@@ -35,7 +35,10 @@ async def spoken_turn(call: Any) -> list[Any]:
 @pytest.mark.parametrize("headers", [BEARER, API_KEY], ids=["Bearer", "api-key"])
 async def test_the_sdk_holds_a_spoken_turn_through_the_relay(line: Line, headers: dict[str, str]) -> None:
     client = AsyncOpenAI(websocket_base_url=f"{line.ws}/openai/v1", api_key=KEY)
-    async with asyncio.timeout(20), client.realtime.connect(model="gpt-realtime", extra_headers=headers) as call:
+    async with (
+        asyncio.timeout(DEADLINE_S),
+        client.realtime.connect(model="gpt-realtime", extra_headers=headers) as call,
+    ):
         assert (await call.recv()).type == "session.created"
         await call.session.update(session={"type": "realtime", "instructions": "Be brief."})
         assert (await call.recv()).type == "session.updated"
@@ -52,7 +55,7 @@ async def test_the_dated_azure_client_holds_a_spoken_turn_on_the_preview_url(lin
     client = AsyncAzureOpenAI(
         azure_endpoint=line.http, websocket_base_url=f"{line.ws}/openai", api_version=PREVIEW, api_key=KEY
     )
-    async with asyncio.timeout(20), client.beta.realtime.connect(model="gpt-realtime") as call:
+    async with asyncio.timeout(DEADLINE_S), client.beta.realtime.connect(model="gpt-realtime") as call:
         assert (await call.recv()).type == "session.created"
         events = await spoken_turn(call)
     assert "response.audio.delta" in [event.type for event in events]
@@ -67,7 +70,7 @@ async def test_the_sync_sdk_holds_a_spoken_turn_through_the_relay(line: Line) ->
         with client.realtime.connect(model="gpt-realtime") as call:
             return sync_turn(call).response.usage
 
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(DEADLINE_S):
         usage = await asyncio.to_thread(spoken)
     await one_turn(line.relay, usage.to_dict())
     client.close()
@@ -89,7 +92,7 @@ async def test_the_sync_sdk_names_the_refusal_of_a_wrong_key(line: Line) -> None
 
 async def test_the_sync_sdk_raises_when_the_relay_drains(line: Line) -> None:
     client = OpenAI(websocket_base_url=f"{line.ws}/openai/v1", api_key=KEY)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(DEADLINE_S):
         call = await asyncio.to_thread(client.realtime.connect(model="gpt-realtime").enter)
         await asyncio.to_thread(sync_turn, call)
         rolling = asyncio.create_task(line.roll())
@@ -109,7 +112,7 @@ async def test_the_sdk_names_the_refusal_of_a_wrong_key(line: Line) -> None:
 
 async def test_the_sdk_raises_when_the_relay_drains(line: Line) -> None:
     client = AsyncOpenAI(websocket_base_url=f"{line.ws}/openai/v1", api_key=KEY)
-    async with asyncio.timeout(20), client.realtime.connect(model="gpt-realtime") as call:
+    async with asyncio.timeout(DEADLINE_S), client.realtime.connect(model="gpt-realtime") as call:
         await spoken_turn(call)
         rolling = asyncio.create_task(line.roll())
         with pytest.raises(ConnectionClosedError, match=DRAINED):
@@ -126,7 +129,7 @@ async def test_the_sdk_calls_again_when_the_relay_drains_if_it_is_asked_to(line:
         codes.append(event.close_code)
 
     connecting = client.realtime.connect(model="gpt-realtime", on_reconnecting=note)
-    async with asyncio.timeout(20), connecting as call:
+    async with asyncio.timeout(DEADLINE_S), connecting as call:
         await spoken_turn(call)
         rolling = asyncio.create_task(line.roll())
         await until("session.created", call)

@@ -10,7 +10,7 @@ import websockets
 from websockets.exceptions import ConnectionClosedError, InvalidStatus
 
 from tests.conftest import KEY
-from tests.sdks.conftest import CHUNKS, DRAINED, Line, one_turn
+from tests.sdks.conftest import CHUNKS, DEADLINE_S, DRAINED, Line, one_turn
 
 BEARER = {"Authorization": f"Bearer {KEY}"}
 API_KEY = {"api-key": KEY}
@@ -31,7 +31,10 @@ async def with_websockets(call: websockets.ClientConnection) -> Any:
 
 @WAYS
 async def test_websockets_holds_a_spoken_turn(line: Line, headers: dict[str, str]) -> None:
-    async with asyncio.timeout(20), websockets.connect(f"{line.ws}/v1/realtime", additional_headers=headers) as call:
+    async with (
+        asyncio.timeout(DEADLINE_S),
+        websockets.connect(f"{line.ws}/v1/realtime", additional_headers=headers) as call,
+    ):
         usage = await with_websockets(call)
     await one_turn(line.relay, usage)
 
@@ -43,7 +46,10 @@ async def test_websockets_raises_what_the_relay_refuses(line: Line) -> None:
 
 
 async def test_websockets_raises_when_the_relay_drains(line: Line) -> None:
-    async with asyncio.timeout(20), websockets.connect(f"{line.ws}/v1/realtime", additional_headers=API_KEY) as call:
+    async with (
+        asyncio.timeout(DEADLINE_S),
+        websockets.connect(f"{line.ws}/v1/realtime", additional_headers=API_KEY) as call,
+    ):
         await with_websockets(call)
         rolling = asyncio.create_task(line.roll())
         with pytest.raises(ConnectionClosedError, match=DRAINED):
@@ -66,7 +72,7 @@ async def with_aiohttp(call: aiohttp.ClientWebSocketResponse) -> Any:
 @WAYS
 async def test_aiohttp_holds_a_spoken_turn(line: Line, headers: dict[str, str]) -> None:
     async with (
-        asyncio.timeout(20),
+        asyncio.timeout(DEADLINE_S),
         aiohttp.ClientSession() as http,
         http.ws_connect(f"{line.ws}/v1/realtime", headers=headers) as call,
     ):
@@ -83,7 +89,7 @@ async def test_aiohttp_raises_what_the_relay_refuses(line: Line) -> None:
 
 async def test_aiohttp_ends_its_loop_without_an_error_when_the_relay_drains(line: Line) -> None:
     async with (
-        asyncio.timeout(20),
+        asyncio.timeout(DEADLINE_S),
         aiohttp.ClientSession() as http,
         http.ws_connect(f"{line.ws}/v1/realtime", headers=API_KEY) as call,
     ):

@@ -45,11 +45,8 @@ def _as_tested(language: str, statement: str) -> str:
     if language == "js":
         statement = statement.replace("wss://", "ws://")
         return re.sub(r'"(ws|https)://relay\.example\.com([^"]*)"', r"`${\1}\2`", statement)
-    statement = (
-        statement.removeprefix("async with ")
-        .removesuffix(" as call:")
-        .replace('"https://relay.example.com"', "line.http")
-    )
+    statement = statement.removeprefix("async with ").removesuffix(" as call:")
+    statement = statement.replace('"https://relay.example.com"', "line.http")
     return re.sub(r'"(?:ws|(http))s://relay\.example\.com', lambda at: f'f"{{line.{at[1] or "ws"}}}', statement)
 
 
