@@ -9,11 +9,13 @@ import pytest
 from aiohttp import web
 from aiohttp.pytest_plugin import AiohttpServer
 
+from rtproxy.ticket import mint
 from stage.leash import leashed
 from tests.browser import CHROMIUM, HEADLESS
 from tests.conftest import KEY
 from tests.sdks.conftest import NODE, Line, Witness, needed, one_turn
 
+LONG_KEY = "a-key-that-is-long-enough-to-sign-tickets"
 PageFactory = Callable[..., Awaitable[Witness]]
 
 
@@ -78,6 +80,17 @@ async def test_the_sdk_in_a_page_calls_again_when_the_relay_drains_if_it_is_aske
     await witness.says("first")
     await line.roll()
     assert await witness.says("reconnecting") == 1012
+    await one_turn(line.relay, await witness.says("spoken"))
+
+
+@pytest.mark.usefixtures("node_modules")
+@pytest.mark.parametrize("line", [{"RTPROXY_CLIENT_KEYS": f"web:{LONG_KEY}"}], indirect=True, ids=["web"])
+async def test_the_sdk_in_a_page_is_content_with_a_ticket(line: Line, page: PageFactory) -> None:
+    witness = await page("sdk", key=mint("web", LONG_KEY))
+    await witness.says("first")
+    assert (await line.relay.event("client.connected"))["client"] == "web"
+    # The relay that takes over has not seen it yet.
+    await line.roll()
     await one_turn(line.relay, await witness.says("spoken"))
 
 
