@@ -10,6 +10,7 @@ The nouns, in the order a call meets them:
     handover   how aiohttp lets go of the client's socket           handover.py
     splice     the two legs joined, until both are closed           splice.py
     leg        one socket; its wire is the only room a frame passes leg.py, wire.py, kernel.py
+    gate       which of a client's events go on, when a list says  gate.py, gated.py
     poller     which of all those sockets have news                 poller.py
     frames     where frames begin and end (RFC 6455), no I/O        frames.py, closing.py
     turns      what the model says about the call                   turns.py

@@ -15,7 +15,7 @@ from rtproxy.identity import Identity
 from rtproxy.live import Live
 from rtproxy.metrics import Metrics
 from rtproxy.poller import Poller
-from rtproxy.session import ADMISSION, LIVE, LOG, MAX_CALL_S, POLLER, TRACING, UPSTREAM, WHEEL, carry
+from rtproxy.session import ADMISSION, LIVE, LOG, POLLER, SETTINGS, TRACING, UPSTREAM, WHEEL, carry
 from rtproxy.settings import Settings
 from rtproxy.trace import untraced
 from rtproxy.upstream import Upstream
@@ -72,7 +72,7 @@ def make_app(settings: Settings, log: Log) -> web.Application:
 
     app = web.Application(middlewares=[heard])
     app[LOG], app[LIVE], app[ADMISSION], app[WHEEL] = log, live, admission, Wheel(settings.heartbeat_s)
-    app[HEARD], app[MAX_CALL_S] = set(), settings.max_call_s
+    app[HEARD], app[SETTINGS] = set(), settings
     app.router.add_get("/healthz", healthz)
     app.router.add_get("/readyz", readyz)
     app.router.add_get("/status", status)

@@ -11,6 +11,7 @@ from pathlib import Path
 from yarl import URL
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_EVENT_TYPE = re.compile(r"[a-z_]+(\.[a-z_]+)*")
 
 
 def read_pairs(text: str, beside: Mapping[str, str] = {}) -> tuple[dict[str, str], list[str]]:
@@ -142,6 +143,18 @@ class Reader:
                     f"RTPROXY_ALLOWED_ORIGINS has {entry[:60]!r}; accepted: origins such as https://app.example.com"
                 )
         return frozenset(filter(None, entries))
+
+    def client_events(self) -> frozenset[str]:
+        value = self._environ.get("RTPROXY_CLIENT_EVENTS", "").strip()
+        # Commas alone name none, and none would let all pass: that is a slip, not a wish.
+        entries = self.words("RTPROXY_CLIENT_EVENTS") or frozenset(filter(None, [value]))
+        for entry in sorted(entries):
+            if not _EVENT_TYPE.fullmatch(entry):
+                self.problems.append(
+                    f"RTPROXY_CLIENT_EVENTS has {entry[:60]!r}; accepted: types of client events such as "
+                    "input_audio_buffer.append, comma separated"
+                )
+        return entries
 
     def telemetry(self) -> frozenset[str]:
         """What goes to an OTLP endpoint: the SDK reads OTEL_* itself, and would fall silent over some of it."""

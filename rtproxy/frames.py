@@ -20,6 +20,7 @@ from rtproxy.closing import NO_CODE, may_be_sent
 FRAME_LIMIT = 16 * 1024 * 1024
 """Bytes of payload in one frame. The model takes 15 MiB of audio in one append, base64 and JSON around it
 included (platform limit), so 16 MiB refuses no call that would have worked."""
+HEAD_MAX = 14
 
 CONTINUATION, TEXT, CLOSE, PING = 0x0, 0x1, 0x8, 0x9
 # First bytes without RSV bits: FIN or not for data, FIN only for control (section 5.4, 5.5).
@@ -185,6 +186,25 @@ def mask(payload: bytes, key: bytes) -> bytes:
     """Masks ``payload`` or takes its mask off (section 5.3). As numbers: by bytes it would take ten times as long."""
     size = len(payload)
     return (int.from_bytes(payload) ^ int.from_bytes((key * (size // 4 + 1))[:size])).to_bytes(size)
+
+
+def head(data: bytes, pos: int) -> tuple[int, int, int]:
+    """The first byte of the frame at ``pos``, where its payload begins, and its length.
+
+    It must be one that a `Walker` has passed on: its header is whole.
+    """
+    second = data[pos + 1]
+    at, length = pos + 2, second & 0x7F
+    if length >= _LENGTH_IN_TWO:
+        at += 2 if length == _LENGTH_IN_TWO else 8
+        length = int.from_bytes(data[pos + 2 : at])
+    return data[pos], at + 4 * (second >> 7), length
+
+
+def text_frame(text: bytes) -> bytes:
+    """A whole message of ours for a client; its length must be one that takes two bytes."""
+    assert _LENGTH_IN_TWO <= len(text) < 1 << 16
+    return bytes((0x80 | TEXT, _LENGTH_IN_TWO)) + len(text).to_bytes(2) + text
 
 
 def control(opcode: int, payload: bytes, *, masked: bool) -> bytes:

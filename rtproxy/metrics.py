@@ -51,6 +51,9 @@ class Metrics:
             for value in values:
                 family.add_metric([value], totals[f"{name}_{value}"])
             yield family
+        yield CounterMetricFamily(
+            "rtproxy_events_refused", "Client events that the gate did not let pass.", value=totals["events_refused"]
+        )
         endings = CounterMetricFamily(
             "rtproxy_sessions_ended", "Ended sessions, by who ended them.", labels=["ended_by"]
         )

@@ -20,6 +20,7 @@ from rtproxy.handshake import subprotocols_of, switching
 from rtproxy.live import Live
 from rtproxy.poller import Poller
 from rtproxy.refusal import Refused, draining, full
+from rtproxy.settings import Settings
 from rtproxy.splice import Splice
 from rtproxy.trace import Trace
 from rtproxy.turns import Turns
@@ -32,7 +33,7 @@ ADMISSION = web.AppKey("admission", Admission)
 UPSTREAM = web.AppKey("upstream", Upstream)
 POLLER = web.AppKey("poller", Poller)
 WHEEL = web.AppKey("wheel", Wheel)
-MAX_CALL_S: web.AppKey[float | None] = web.AppKey("max_call_s")
+SETTINGS = web.AppKey("settings", Settings)
 TRACING: web.AppKey[Callable[[web.Request], Trace]] = web.AppKey("tracing")
 
 LAST_S, LAST_SHARE = 30.0, 0.1
@@ -150,9 +151,12 @@ class Session:
         self._log("client.connected", session=self.id, client=self.client, path=request.path)
         self._trace.event("client.connected")
         upstream = dialed.take_over()
-        self._splice = Splice(client, upstream, self.turns, request.app[POLLER], request.app[WHEEL], self._ended)
+        app, settings = request.app, request.app[SETTINGS]
+        self._splice = Splice(
+            client, upstream, self.turns, app[POLLER], app[WHEEL], self._ended, settings.client_events
+        )
         self._splice.start(client.early, upstream.early)
-        if (longest_s := request.app[MAX_CALL_S]) is not None:
+        if (longest_s := settings.max_call_s) is not None:
             last_s = min(LAST_S, longest_s * LAST_SHARE)
             self._timer = asyncio.get_running_loop().call_later(longest_s - last_s, self._nearly_over, last_s)
         return response
@@ -208,15 +212,17 @@ class Session:
 
     def counts(self) -> dict[str, int]:
         """What the call has moved and used so far."""
-        up, down = (0, 0), (0, 0)
+        up, down, refused = (0, 0), (0, 0), 0
         if self._splice is not None:
             client, upstream = self._splice.client, self._splice.upstream
             up, down = (client.frames, client.received), (upstream.frames, upstream.received)
+            refused = self._splice.events_refused
         return {
             "frames_up": up[0],
             "frames_down": down[0],
             "bytes_up": up[1],
             "bytes_down": down[1],
+            "events_refused": refused,
             "responses": self.turns.responses,
             "tokens_in": self.turns.tokens_in,
             "tokens_out": self.turns.tokens_out,

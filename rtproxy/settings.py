@@ -26,6 +26,7 @@ HELP = """\
   RTPROXY_OIDC_SCOPE         a scope or role that they must have (absent: none)
   RTPROXY_ALLOW_ANONYMOUS    true: calls without a key are let in
   RTPROXY_ALLOWED_ORIGINS    web origins that may call, comma separated (absent: any)
+  RTPROXY_CLIENT_EVENTS      client events that go on to the model, comma separated (absent: all, unread)
   RTPROXY_MAX_SESSIONS       live sessions at most (1000)
   RTPROXY_MAX_CLIENT_SESSIONS  of them, one client's at most (absent: all)
   RTPROXY_MAX_CLIENT_STARTS  calls that one client may start in any 60 s (absent: any number)
@@ -65,6 +66,7 @@ class Settings:
     oidc_scope: str | None
     allow_anonymous: bool
     allowed_origins: frozenset[str]
+    client_events: frozenset[str]
     max_sessions: int
     max_client_sessions: int | None
     max_client_starts: int | None
@@ -96,6 +98,7 @@ def load(environ: Mapping[str, str]) -> Settings:
         oidc_audience=read.words("RTPROXY_OIDC_AUDIENCE"),
         oidc_scope=environ.get("RTPROXY_OIDC_SCOPE", "").strip() or None,
         allowed_origins=read.origins(),
+        client_events=read.client_events(),
         max_sessions=read.whole("RTPROXY_MAX_SESSIONS", 1_000_000) or 1000,
         max_client_sessions=read.whole("RTPROXY_MAX_CLIENT_SESSIONS", 1_000_000),
         max_client_starts=read.whole("RTPROXY_MAX_CLIENT_STARTS", 10_000),

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Callable
 
 from rtproxy.closing import ENDINGS, Ending
+from rtproxy.gated import GatedLeg
 from rtproxy.handover import Taken
 from rtproxy.leg import Leg
 from rtproxy.poller import Poller
@@ -24,7 +25,10 @@ ANSWER_ROUNDS = 12
 
 
 class Splice:
-    """Joins a client's and the model's socket. ``on_end`` is called once, when both are closed."""
+    """Joins a client's and the model's socket. ``on_end`` is called once, when both are closed.
+
+    ``client_events`` are the types of events that may go to the model; none: whatever it is, unread.
+    """
 
     __slots__ = (
         "_on_end",
@@ -48,6 +52,7 @@ class Splice:
         poller: Poller,
         wheel: Wheel,
         on_end: Callable[[], None],
+        client_events: frozenset[str] = frozenset(),
     ) -> None:
         self.poller, self.wheel = poller, wheel
         self.slot = 0
@@ -57,9 +62,18 @@ class Splice:
         self._timer: asyncio.TimerHandle | None = None
         self._rounds = 0
         self._progress: tuple[tuple[int, ...], ...] = ()
-        self.client = Leg(self, "client", client.sock, client.tls, None)
+        self.client = (
+            GatedLeg(self, client.sock, client.tls, client_events)
+            if client_events
+            else Leg(self, "client", client.sock, client.tls, None)
+        )
         self.upstream = Leg(self, "upstream", upstream.sock, upstream.tls, turns)
         self.client.peer, self.upstream.peer = self.upstream, self.client
+
+    @property
+    def events_refused(self) -> int:
+        """How many of the client's events the gate did not let pass."""
+        return self.client.events_refused if isinstance(self.client, GatedLeg) else 0
 
     def start(self, client_early: bytes, upstream_early: bytes) -> None:
         """Begins with what arrived together with the two handshakes."""

@@ -150,6 +150,7 @@ async def test_an_idle_replica_shows_every_series_of_a_closed_list_at_zero(
             f'rtproxy_sessions_ended_total{{ended_by="{ended_by}"}}': 0
             for ended_by in ("client", "upstream", "drain", "limit", "heartbeat", "error")
         },
+        "rtproxy_events_refused_total": 0,
         **{
             f'rtproxy_dial_failures_total{{cause="{cause}"}}': 0
             for cause in ("refused", "unreachable", "timeout", "token")

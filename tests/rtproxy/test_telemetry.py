@@ -262,7 +262,7 @@ async def test_a_call_is_one_span_with_what_its_summary_says(
     told |= {
         f"rtproxy.{way}": closed[way] for way in ("frames_up", "frames_down", "bytes_up", "bytes_down", "responses")
     }
-    told |= {"rtproxy.duration_s": closed["duration_s"], "rtproxy.turn": "quiet"}
+    told |= {"rtproxy.duration_s": closed["duration_s"], "rtproxy.turn": "quiet", "rtproxy.events_refused": 0}
     told |= {"rtproxy.revision": "app--blue", "rtproxy.replica": "app--blue-1", "rtproxy.request_id": "request-7"}
     told |= {"http.request.method": "GET", "http.route": "/v1/realtime", "http.response.status_code": 101}
     told |= {"gen_ai.provider.name": "azure.ai.openai", "gen_ai.request.model": "gpt-realtime"}

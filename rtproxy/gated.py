@@ -1,0 +1,118 @@
+"""A client's leg with a gate: what may go on is decided by whole messages, and a refusal is told to the client.
+
+The model sees only whole messages, so the relay's own frames for it never wait. A refusal is a message, which may not
+come between the fragments of one of the model's (RFC 6455 section 5.4): it may wait. Until it is out, the client is not
+read, so that there is never more than one; and after it others have their turn.
+"""
+
+import socket
+from typing import TYPE_CHECKING
+
+from rtproxy.frames import head
+from rtproxy.gate import Gate
+from rtproxy.leg import Leg
+from rtproxy.tls import Tls
+from rtproxy.wire import drop
+
+if TYPE_CHECKING:
+    from rtproxy.splice import Splice
+
+
+class GatedLeg(Leg):
+    """The client's leg. As its ``skip`` stays 0, the relay's own frames go to the model at once."""
+
+    __slots__ = ("_amid", "_gate", "_paused", "_refusal", "events_refused")
+
+    def __init__(self, splice: "Splice", sock: socket.socket, tls: Tls | None, allowed: frozenset[str]) -> None:
+        super().__init__(splice, "client", sock, tls, None)
+        self.calm = False  # for good: no frame passes without the gate
+        self._gate = Gate(allowed)
+        self._paused = False
+        self._refusal = b""
+        self._amid = False
+        self.events_refused = 0
+
+    def feed(self, data: bytes) -> bytes:
+        gate = self._gate
+        data = gate.feed(data)
+        self.frames, self.halt, self.code = gate.frames, gate.halt, gate.code
+        if gate.refusal:
+            self.events_refused += 1
+            self._tell(gate.refusal)
+            gate.refusal = b""
+            self._pause()
+        elif gate.rest:
+            self._pause()
+        return data
+
+    def _pause(self) -> None:
+        self._paused = self.held_back = True
+        self._wake()
+
+    def _wake(self) -> None:
+        """Comes back to `_worth_reading` in a moment."""
+        if self._paused and not self.closing:
+            self._poller.again(self._fileno)
+
+    def _worth_reading(self, events: int) -> bool:
+        worth = super()._worth_reading(events)
+        waits = (self.full or self._refusal) and not self.sent
+        if self._paused and not waits and not self.closing:
+            self._paused = False
+            self.pass_on(b"")
+            # As `left` has it: a model that does not take what it has holds the client back.
+            if not self.peer.full or self.out is drop:
+                self.release()
+        return worth
+
+    def release(self) -> None:
+        if not self._paused:
+            super().release()
+
+    def nothing_more(self) -> None:
+        super().nothing_more()
+        self._refusal = b""
+        self._wake()
+
+    def _tell(self, refusal: bytes) -> None:
+        if self.sent or self.closing:
+            return
+        self._amid = self.peer._fragmented
+        if not self._amid and self.peer.skip == 0:
+            self.write(refusal)
+            return
+        self._refusal = refusal
+        if not self.pending:
+            self._to_boundary = self.peer.skip
+            self.peer.out = self._write_to_boundary
+
+    def _write_to_boundary(self, data: bytes) -> int:
+        start, end = 0, self._to_boundary
+        while end <= len(data):
+            # Here a frame ends, and unless we are amid fragments, a message.
+            ours = self.pending
+            self.pending = b""
+            if not self._amid:
+                ours = self._refusal + ours
+                self._refusal = b""
+                self._wake()
+            if ours:
+                self.write(data[start:end] + ours)
+                start = end
+            if self.sent:
+                self.nothing_more()
+                self.splice.told(self)
+                return len(data)
+            if not self._refusal:
+                self.peer.out = self.keep if self.full else self.send
+                break
+            if end == len(data):
+                break
+            first, at, length = head(data, end)
+            if not first & 8:
+                self._amid = first < 0x80
+            end = at + length
+        self._to_boundary = end - len(data)
+        if start < len(data):
+            self.write(data[start:])
+        return len(data)
