@@ -9,13 +9,20 @@ from typing import Any, NamedTuple
 
 import aiohttp
 import pytest
+import uvloop
 from aiohttp.pytest_plugin import AiohttpServer
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from openai import AsyncOpenAI
 
+from rtproxy.frames import head
 from rtproxy.gate import PARTS_FROM, PARTS_LIMIT, Gate
+from rtproxy.handover import Taken
+from rtproxy.poller import Poller
 from rtproxy.session import LIVE
+from rtproxy.splice import Splice
+from rtproxy.turns import Turns
+from rtproxy.wheel import Wheel
 from stage.gpt.options import Options
 from stage.rawpeer import BINARY, CLOSE, PING, PONG, TEXT, RawPeer, RawServer, announced, close_payload, frame
 from stage.realtime import make_app
@@ -161,6 +168,11 @@ def test_a_message_is_refused_when_parsers_might_not_agree_on_its_type(event: by
     assert told in error["error"]["message"]
 
 
+def test_messages_are_counted_each_for_itself() -> None:
+    raw = sent(TEXT, MUCH + b"[" + b"0," * (PARTS_LIMIT - 1) + b"0]}") * 2
+    assert sifted([raw]) == (raw, [], "")
+
+
 def test_a_binary_message_is_refused_whatever_it_holds() -> None:
     passed, (error,), _ = sifted([sent(BINARY, CREATE[:9], fin=False) + sent(0, CREATE[9:])])
     assert passed == b""
@@ -304,6 +316,84 @@ def test_a_message_is_given_up_when_its_fragments_come_to_more_than_the_limit(
         assert len(gate._came) <= 100_000
     assert gate.halt == "too_big"
     assert 90_000 < fed < 110_000
+
+
+# Between the model's messages.
+
+
+@st.composite
+def dialogues(draw: st.DrawFn) -> list[tuple[str, bytes]]:
+    """The model's messages, cut anywhere, and the client's events between the pieces: (who, what)."""
+    stream = b""
+    for _ in range(draw(st.integers(1, 4))):
+        cuts = draw(st.integers(0, 3))
+        for number in range(cuts + 1):
+            payload = draw(st.sampled_from([b"", b"m", b"m" * 125, b"m" * 126, b"m" * 300]))
+            stream += frame(0 if number else TEXT, payload, masked=False, fin=number == cuts)
+            if draw(st.booleans()):
+                stream += frame(PING, b"p" * draw(st.integers(0, 3)), masked=False)
+    at = sorted({0, len(stream), *draw(st.lists(st.integers(0, len(stream)), max_size=8))})
+    steps = []
+    for start, stop in pairwise(at):
+        steps.append(("model", stream[start:stop]))
+        said = draw(st.lists(st.sampled_from([UPDATE, CREATE]), max_size=2))
+        steps += [("client", sent(TEXT, event)) for event in said]
+    return steps
+
+
+async def spoken(steps: list[tuple[str, bytes]]) -> tuple[bytes, bytes]:
+    """Plays a dialogue through a splice, and returns what came to the client and to the model."""
+    loop, over = asyncio.get_running_loop(), asyncio.Event()
+    (client, client_leg), (model, model_leg) = socket.socketpair(), socket.socketpair()
+    for each in (client, client_leg, model, model_leg):
+        each.setblocking(False)
+    poller = Poller()
+    legs = Taken(client_leg, None, b""), Taken(model_leg, None, b"")
+    splice = Splice(*legs, Turns(), poller, Wheel(25), over.set, ALLOWED)
+    splice.start(b"", b"")
+    gate = Gate(ALLOWED)
+    gate.feed(sent(TEXT, UPDATE))
+    errors = sum(len(gate.refusal) for _, said in steps if said == sent(TEXT, UPDATE))
+    from_model = sum(len(said) for who, said in steps if who == "model")
+    passing = sum(len(said) for _, said in steps if said == sent(TEXT, CREATE))
+    down = up = b""
+    async with asyncio.timeout(DEADLINE_S):
+        for who, said in steps:
+            await loop.sock_sendall(client if who == "client" else model, said)
+            await asyncio.sleep(0)
+        while len(down) < from_model + errors:
+            down += await loop.sock_recv(client, 1 << 16)
+        while len(up) < passing:
+            up += await loop.sock_recv(model, 1 << 16)
+        splice.cut()
+        splice.cut()
+        await over.wait()
+    client.close()
+    model.close()
+    poller.close()
+    return down, up
+
+
+@settings(max_examples=100, deadline=None, derandomize=True, database=None)
+@given(dialogues())
+def test_a_refusal_comes_between_two_messages_of_the_model_wherever_it_is_asked_for(
+    steps: list[tuple[str, bytes]],
+) -> None:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        down, up = runner.run(spoken(steps))
+    assert up == b"".join(said for _, said in steps if said == sent(TEXT, CREATE))
+    theirs, at, amid = b"", 0, False
+    while at < len(down):
+        start = at
+        first, at, length = head(down, at)
+        at += length
+        if down[start:at].find(b"event_not_allowed") >= 0:
+            assert not amid
+            event_in(down[start:at])
+        else:
+            theirs += down[start:at]
+            amid = amid if first & 8 else first < 0x80
+    assert theirs == b"".join(said for who, said in steps if who == "model")
 
 
 # Through a relay.
