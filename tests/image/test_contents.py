@@ -2,11 +2,14 @@
 
 import ast
 import json
+import os
+import re
+from pathlib import Path
 
 import pytest
 
 from tests.image.conftest import ImageFactory
-from tests.image.engine import Engine
+from tests.image.engine import ROOT, Engine
 
 pytestmark = [pytest.mark.image, pytest.mark.timeout(1200)]
 
@@ -29,6 +32,10 @@ modules = [name for name in ("pip", "ensurepip", "setuptools") if importlib.util
 print(modules + [name for name in ("pip", "pip3", "gcc", "cc", "make", "git") if shutil.which(name)])
 """
 
+INSTALLED = """
+from importlib.metadata import distributions
+print({each.name.lower().replace("_", "-"): each.version for each in distributions()})
+"""
 TELEMETRY = """
 try:
     import opentelemetry.exporter.otlp.proto.grpc.trace_exporter
@@ -65,14 +72,30 @@ def test_only_the_relay_is_in_it(engine: Engine, image: str) -> None:
     assert engine.python(image, "-c", code).stdout.strip() == "['rtproxy']"
 
 
-def test_its_dependencies_have_the_versions_of_the_lock_file(engine: Engine, image: str) -> None:
-    code = "from importlib.metadata import distributions as d; print({i.name.lower(): i.version for i in d()})"
-    installed = ast.literal_eval(engine.python(image, "-c", code).stdout)
-    with open("constraints.txt") as lines:
-        locked = dict(line.strip().split("==") for line in lines if "==" in line)
+@pytest.mark.parametrize("extras", ["", "telemetry"])
+def test_its_dependencies_have_the_versions_of_the_lock_file(
+    engine: Engine, image_of: ImageFactory, extras: str
+) -> None:
+    installed = ast.literal_eval(engine.python(image_of(extras), "-c", INSTALLED).stdout)
+    text = (ROOT / "requirements" / f"{extras or 'relay'}.txt").read_text()
+    locked = dict(re.findall(r"^([\w.-]+)(?:\[.+?\])?==(\S+)", text, re.M))
     del installed["rtproxy"]
     assert {"aiohttp", "uvloop", "orjson"} < set(installed)
-    assert {name.replace("_", "-"): version for name, version in installed.items()}.items() <= locked.items()
+    assert installed.items() <= locked.items()
+
+
+@pytest.mark.parametrize("extras", ["", "telemetry"])
+def test_its_bill_of_materials_lists_what_is_installed(engine: Engine, image_of: ImageFactory, extras: str) -> None:
+    """It was held to its schema when it was made. It is kept where RTPROXY_ARTIFACTS says."""
+    said = engine.python(image_of(extras), "-c", "print(open('/sbom.cdx.json').read())").stdout
+    bill = json.loads(said)
+    listed = {each["purl"].removeprefix("pkg:pypi/") for each in bill["components"] if "purl" in each}
+    installed = ast.literal_eval(engine.python(image_of(extras), "-c", INSTALLED).stdout)
+    assert (bill["bomFormat"], bill["specVersion"]) == ("CycloneDX", "1.6")
+    assert listed | {f"rtproxy@{installed['rtproxy']}"} == {f"{name}@{version}" for name, version in installed.items()}
+    if kept := os.environ.get("RTPROXY_ARTIFACTS"):
+        Path(kept).mkdir(parents=True, exist_ok=True)
+        Path(kept, f"rtproxy{extras and '-' + extras}.cdx.json").write_text(said)
 
 
 def test_a_start_compiles_nothing(engine: Engine, image: str) -> None:
