@@ -56,8 +56,7 @@ class GatedLeg(Leg):
 
     def _worth_reading(self, events: int) -> bool:
         worth = super()._worth_reading(events)
-        waits = (self.full or self._refusal) and not self.sent
-        if self._paused and not waits and not self.closing:
+        if self._paused and not (self.full or self._refusal or self.closing):
             self._paused = False
             self.pass_on(b"")
             # As `left` has it: a model that does not take what it has holds the client back.

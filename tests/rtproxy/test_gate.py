@@ -19,14 +19,14 @@ from rtproxy.frames import head
 from rtproxy.gate import PARTS_FROM, PARTS_LIMIT, Gate
 from rtproxy.handover import Taken
 from rtproxy.poller import Poller
-from rtproxy.session import LIVE
+from rtproxy.session import LIVE, Session
 from rtproxy.splice import Splice
 from rtproxy.turns import Turns
 from rtproxy.wheel import Wheel
 from stage.gpt.options import Options
 from stage.rawpeer import BINARY, CLOSE, PING, PONG, TEXT, RawPeer, RawServer, announced, close_payload, frame
 from stage.realtime import make_app
-from tests.conftest import DEADLINE_S, KEY, Caller, CallFactory, RelayFactory
+from tests.conftest import DEADLINE_S, KEY, Caller, CallFactory, Relay, RelayFactory
 
 MIB = 1024 * 1024
 LISTED = "response.create, input_audio_buffer.append"
@@ -407,6 +407,15 @@ async def error_of(client: RawPeer) -> dict[str, Any]:
     return dict(event["error"])
 
 
+async def refused(relay: Relay) -> Session:
+    """The relay's one session, as soon as it has refused an event."""
+    (session,) = relay.app[LIVE].sessions
+    async with asyncio.timeout(DEADLINE_S):
+        while not session.counts()["events_refused"]:  # noqa: ASYNC110 - it is this test's own loop
+            await asyncio.sleep(0)
+    return session
+
+
 async def test_a_refused_event_reaches_no_model_its_client_is_told_and_the_call_goes_on(call: CallFactory) -> None:
     client, model, relay = await call(RTPROXY_CLIENT_EVENTS=LISTED)
     appended = sent(TEXT, APPEND)
@@ -420,6 +429,16 @@ async def test_a_refused_event_reaches_no_model_its_client_is_told_and_the_call_
     client.hang_up()
     closed = await relay.event("connection.closed")
     assert (closed["frames_up"], closed["events_refused"]) == (2, 1)
+
+
+@pytest.mark.parametrize("size", [0, 300, 70_000])
+async def test_the_shortcut_of_a_usual_frame_is_none_past_the_gate(call: CallFactory, size: int) -> None:
+    client, model, _ = await call(RTPROXY_CLIENT_EVENTS=LISTED)
+    for _ in range(3):
+        await client.send(TEXT, UPDATE.ljust(size))
+        assert (await error_of(client))["code"] == "event_not_allowed"
+        await client.send(TEXT, CREATE.ljust(size))
+        assert (await model.read()).payload == CREATE.ljust(size)
 
 
 @pytest.mark.parametrize("message", [sent(TEXT, UPDATE), sent(BINARY, b"\0"), sent(TEXT, b"", fin=False)])
@@ -526,24 +545,23 @@ async def test_a_drain_closes_both_legs_at_once_while_a_message_is_withheld(call
     session.close()
     assert (await model.read()).code == 1001
     assert (await client.read()).code == 1012
-    await client.write(sent(0, b"") + sent(CLOSE, close_payload(1012)))
+    await client.write(sent(0, b"") + sent(TEXT, UPDATE) + sent(CLOSE, close_payload(1012)))
     await model.send(CLOSE, close_payload(1001))
     assert await model.reader.read() == b""
+    assert await client.reader.read() == b"", "no refusal behind a Close"
     closed = await relay.event("connection.closed")
     assert (closed["ended_by"], closed["client_code"], closed["upstream_code"]) == ("drain", 1012, 1001)
 
 
 async def test_a_drain_comes_between_fragments_before_a_refusal_that_waits_and_nothing_after_it(
-    call: CallFactory,
+    call: CallFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("rtproxy.splice.ANSWER_S", 60)
     client, model, relay = await call(RTPROXY_CLIENT_EVENTS=LISTED)
     await model.send(TEXT, b"one", fin=False)
     await client.read()
     await client.write(sent(TEXT, UPDATE))
-    async with asyncio.timeout(DEADLINE_S):
-        (session,) = relay.app[LIVE].sessions
-        while not session.counts()["events_refused"]:  # noqa: ASYNC110 - it is this test's own loop
-            await asyncio.sleep(0)
+    session = await refused(relay)
     session.close()
     assert (await client.read()).code == 1012
     await model.send(0, b"two")
@@ -553,7 +571,46 @@ async def test_a_drain_comes_between_fragments_before_a_refusal_that_waits_and_n
     assert await client.reader.read() == b""
     closed = await relay.event("connection.closed")
     assert (closed["ended_by"], closed["client_code"], closed["upstream_code"]) == ("drain", 1012, 1001)
-    assert closed["duration_s"] < DEADLINE_S
+
+
+async def test_a_clients_answer_to_a_drain_is_heard_although_its_model_reads_nothing(
+    call: CallFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rtproxy.splice.ANSWER_S", 60)
+    client, model, relay = await call(RTPROXY_CLIENT_EVENTS=LISTED)
+    await model.send(TEXT, b"one", fin=False)
+    await client.read()
+    model.reader._transport.pause_reading()
+    (session,) = relay.app[LIVE].sessions
+    session._splice.upstream._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 64 * 1024)
+    head = b'{"type":"input_audio_buffer.append","audio":"'
+    await client.write(frame(TEXT, head + b"A" * 15 * MIB + b'"}', masked=True) + sent(TEXT, UPDATE))
+    await refused(relay)
+    session.close()
+    assert (await client.read()).code == 1012
+    await client.send(CLOSE, close_payload(1012))
+    async with asyncio.timeout(DEADLINE_S):
+        assert await client.reader.read() == b""
+    model.hang_up()
+
+
+async def test_a_client_is_held_back_by_its_model_when_some_of_what_it_says_is_refused(call: CallFactory) -> None:
+    client, model, relay = await call(RTPROXY_CLIENT_EVENTS=LISTED)
+    model.reader._transport.pause_reading()
+    (session,) = relay.app[LIVE].sessions
+    leg = session._splice.upstream
+    leg._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 64 * 1024)
+    sending = asyncio.create_task(client.write((sent(TEXT, APPEND) + sent(TEXT, UPDATE)) * 10_000))
+    drinking = asyncio.create_task(client.ended())
+    async with asyncio.timeout(DEADLINE_S):
+        while not leg.full:  # noqa: ASYNC110 - it is this test's own loop
+            await asyncio.sleep(0.01)
+    _, stuck = await asyncio.wait((sending,), timeout=0.5)
+    assert stuck
+    assert len(leg._unsent) < 256 * 1024
+    sending.cancel()
+    client.reset()
+    await drinking
 
 
 async def test_a_client_is_not_read_while_it_does_not_take_its_refusals(call: CallFactory) -> None:
