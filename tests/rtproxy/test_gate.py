@@ -562,10 +562,12 @@ async def test_a_drain_comes_between_fragments_before_a_refusal_that_waits_and_n
     await client.read()
     await client.write(sent(TEXT, UPDATE))
     session = await refused(relay)
+    await client.send(CLOSE, close_payload(4000))  # nobody reads it until the relay has said its last
+    await model.send(PING, b"")
+    assert (await client.read()).opcode == PING
     session.close()
     assert (await client.read()).code == 1012
     await model.send(0, b"two")
-    await client.send(CLOSE, close_payload(1012))
     assert (await model.read()).code == 1001
     await model.send(CLOSE, close_payload(1001))
     assert await client.reader.read() == b""
