@@ -61,6 +61,13 @@ def fuzz(session: nox.Session) -> None:
 
 
 @nox.session
+def conformance(session: nox.Session) -> None:
+    """The Autobahn test suite, directly and through the relay: eight minutes, with a Python 2.7. -- --help"""
+    install(session, ".[clients,stage,test]")
+    become(session, "python", "-m", "stage.conformance", *session.posargs)
+
+
+@nox.session
 def coverage(session: nox.Session) -> None:
     """Branch coverage of rtproxy/, relay processes included; fails below 95 %."""
     install(session, "everything")

@@ -1,0 +1,98 @@
+"""``nox -s conformance``: both legs of the relay before the Autobahn test suite, and where they are worse than none."""
+
+import argparse
+import asyncio
+import re
+import shutil
+import signal
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import orjson
+
+from stage.conformance.comparison import compare
+from stage.conformance.install import NotInstalled, Wstest, install
+from stage.conformance.legs import LEGS
+from stage.conformance.show import progress, say, show
+from stage.conformance.suite import SuiteError
+from stage.replica import ReplicaError
+
+PLACE = Path(".nox", "autobahntestsuite")
+NOT_RUN, INTERRUPTED = 3, 130
+EXIT_CODES = """
+exit code:
+  0 no case is worse through the relay, 1 one is, 2 bad arguments, 3 the suite could not be run, 130 interrupted
+"""
+
+
+class Asked(argparse.Namespace):
+    """What was asked for."""
+
+    cases: list[str]
+    leg: list[str]
+    python2: Path | None
+    out: Path
+
+
+async def run(wstest: Wstest, asked: Asked) -> int:
+    """Runs each leg, shows how the relay did; the exit code."""
+    worse = 0
+    for leg in asked.leg:
+        folder = (asked.out / leg).absolute()
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        began = time.monotonic()
+        cases = await LEGS[leg](wstest, folder, asked.cases, progress(leg))
+        compared = compare(orjson.loads((folder / "index.json").read_bytes()), cases)
+        worse += show(leg, compared, time.monotonic() - began)
+        say(f"every case, direct and relayed, frame by frame: {asked.out / leg / 'index.html'}")
+    return 1 if worse else 0
+
+
+async def _until_interrupted(wstest: Wstest, asked: Asked) -> int:
+    task = asyncio.create_task(run(wstest, asked))
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    with suppress(asyncio.CancelledError):
+        return await task
+    return INTERRUPTED
+
+
+def main() -> int:
+    asked = _arguments()
+    try:
+        return asyncio.run(_until_interrupted(install(asked.python2, PLACE.absolute()), asked))
+    except KeyboardInterrupt:  # while it was being installed
+        return INTERRUPTED
+    except (NotInstalled, SuiteError, ReplicaError, OSError, ValueError) as problem:
+        say(str(problem))
+        return NOT_RUN
+
+
+def _arguments() -> Asked:
+    parser = argparse.ArgumentParser(
+        prog="nox -s conformance --",
+        description="The Autobahn test suite against an echo, and against the same echo behind the relay.",
+        epilog=EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("cases", nargs="*", type=_pattern, metavar="CASE", help="only these, such as 5.15 or '9.*' (all)")
+    add("--leg", action="append", choices=LEGS, help="only this leg of the relay (client, then upstream)")
+    add("--python2", type=Path, metavar="PATH", help="a Python 2.7, for the suite (searched for)")
+    add("--out", type=Path, default=Path("artifacts/conformance"), metavar="DIR", help="what it writes (%(default)s)")
+    asked = parser.parse_args(namespace=Asked())
+    asked.cases, asked.leg = asked.cases or ["*"], asked.leg or list(LEGS)
+    return asked
+
+
+def _pattern(text: str) -> str:
+    if not re.fullmatch(r"(\d+\.)*(\d+|\*)", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a case nor a pattern of cases")
+    return text
+
+
+if __name__ == "__main__":
+    sys.exit(main())
