@@ -52,7 +52,8 @@ class Walker:
 
     ``frames`` counts whole headers seen. ``halt`` says that nothing further is to pass on: a name out of
     ``"close"`` (a Close went on last; ``code`` is its code, 1005 when it had none), ``"fault"`` (a framing
-    fault, to be answered 1002) and ``"too_big"`` (a frame over 16 MiB was announced, 1009).
+    fault, to be answered 1002) and ``"too_big"`` (a frame over 16 MiB was announced, 1009). With ``keeps_close`` a
+    Close does not go on.
 
     ``calm`` says that a whole text frame that is alone in its chunk may pass without `feed`, as nearly all do: where
     the chunk's OPENING less its size is ``usual``, and what follows the ``head_size`` bytes of the header starts with
@@ -72,6 +73,7 @@ class Walker:
         "halt",
         "head_size",
         "ignored",
+        "keeps_close",
         "skip",
         "usual",
     )
@@ -91,6 +93,7 @@ class Walker:
         self.frames = 0
         self.halt = ""
         self.code = 0
+        self.keeps_close = False
 
     def feed(self, data: bytes) -> bytes:
         """Takes the next bytes of the leg and returns those that may go on; never raises for what they hold."""
@@ -179,7 +182,7 @@ class Walker:
             return self._stop(data, pos, "fault")
         self.frames += 1
         self.halt, self.code = "close", code
-        return data[: at + length]
+        return data[:pos] if self.keeps_close else data[: at + length]
 
 
 def mask(payload: bytes, key: bytes) -> bytes:

@@ -18,6 +18,8 @@ from rtproxy.wheel import Wheel
 
 LINGER_S = 0.5
 """A leg whose other side is gone, or does not answer, has this long to answer its Close."""
+LAST_WORDS_S = 0.25
+"""When one leg broke the framing, the other one has this long to answer what was said before; both end in a second."""
 ANSWER_S = 5.0
 """While both legs stand, the answer to a Close may take this long, and longer while bytes still move."""
 ANSWER_ROUNDS = 12
@@ -28,6 +30,7 @@ class Splice:
     """Joins a client's and the model's socket. ``on_end`` is called once, when both are closed.
 
     ``client_events`` are the types of events that may go to the model; none: whatever it is, unread.
+    ``last`` is the leg that is told of the ending only when the other one was.
     """
 
     __slots__ = (
@@ -37,10 +40,10 @@ class Splice:
         "_timer",
         "client",
         "ended_by",
+        "last",
         "poller",
         "slot",
         "upstream",
-        "waiting_close",
         "wheel",
     )
 
@@ -57,7 +60,7 @@ class Splice:
         self.poller, self.wheel = poller, wheel
         self.slot = 0
         self.ended_by = ""
-        self.waiting_close: Ending | None = None
+        self.last: tuple[Leg, Ending] | None = None
         self._on_end = on_end
         self._timer: asyncio.TimerHandle | None = None
         self._rounds = 0
@@ -91,23 +94,29 @@ class Splice:
         ending = ENDINGS[cause]
         self.ended_by = ending.ended_by
         self._wait(ANSWER_S if cause == "drain" else LINGER_S)
-        if ending.client_code is not None:
-            self.client.close(ending.client_code, ending.reason)
+        _tell(self.client, ending)
         if self.client.pending:
             # The model may hang up as soon as it is told, and the client would lose the frame it is in.
-            self.waiting_close = ending
+            self.last = self.upstream, ending
         else:
-            self._tell_upstream(ending)
+            _tell(self.upstream, ending)
+
+    def _fail(self, leg: Leg) -> None:
+        """``leg`` said what it must not. It is told last: the other one may still answer what came before that."""
+        if self.ended_by:
+            return
+        ending = ENDINGS[f"{leg.name}.{leg.halt}"]
+        self.ended_by = ending.ended_by
+        self._wait(LAST_WORDS_S)
+        self.last = leg, ending
+        leg.peer.keeps_close = True
+        _tell(leg.peer, ending)
 
     def told(self, leg: Leg) -> None:
-        """A Close that waited for a boundary is out."""
-        if leg is self.client and self.waiting_close is not None:
-            self._tell_upstream(self.waiting_close)
-
-    def _tell_upstream(self, ending: Ending) -> None:
-        self.waiting_close = None
-        if ending.upstream_code is not None:
-            self.upstream.close(ending.upstream_code, ending.reason)
+        """``leg`` has its Close, or has said its last word: what the other one is told waited for that."""
+        if self.last is not None and self.last[0] is leg.peer:
+            _tell(*self.last)
+            self.last = None
 
     def halted(self, leg: Leg) -> None:
         """``leg`` has nothing further to say: a Close of its own went through, or it broke the framing."""
@@ -115,10 +124,13 @@ class Splice:
             return
         leg.got = True
         if leg.halt != "close":
-            self.end(f"{leg.name}.{leg.halt}")
+            self._fail(leg)
             return
         leg.mark(leg.code)
-        if not leg.peer.sent:
+        if leg.keeps_close:
+            self.told(leg)
+            self._wait(LINGER_S)
+        elif not leg.peer.sent:
             leg.peer.sent = True
             if not leg.peer.gone:  # half closed, it may read our Close's answer; but it vanished, and 1006 is the word
                 leg.peer.mark(leg.code)
@@ -139,6 +151,7 @@ class Splice:
             return
         leg.gone = True
         self.end(f"{leg.name}.vanished")
+        self.told(leg)
         peer = leg.peer
         if peer.pending:
             peer.hang_up()
@@ -186,12 +199,21 @@ class Splice:
         self._rounds += 1
         moved = self._progress != (self.client.progress(), self.upstream.progress())
         waits_on = moved and self._rounds <= ANSWER_ROUNDS
-        if self.waiting_close is not None and (seconds == LINGER_S or not waits_on):
-            # The client's boundary never came; the model need not suffer for it.
-            self._tell_upstream(self.waiting_close)
+        if self.last is not None and (seconds != ANSWER_S or not waits_on):
+            # The client's boundary, or an answer, never came; who is told last need not suffer for it.
+            self.told(self.last[0].peer)
+        if seconds == LAST_WORDS_S:
+            self._wait(LINGER_S)
+            return
         for leg in (self.client, self.upstream):
             if seconds == LINGER_S or not (waits_on or leg.closing):
                 leg.hang_up()
             elif not waits_on:
                 leg.abort()
         self._wait(ANSWER_S)
+
+
+def _tell(leg: Leg, ending: Ending) -> None:
+    code = ending.client_code if leg.name == "client" else ending.upstream_code
+    if code is not None:
+        leg.close(code, ending.reason)

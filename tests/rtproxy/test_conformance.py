@@ -190,6 +190,35 @@ async def test_a_message_that_breaks_off_is_1002(call: CallFactory, side: str, c
     await refused(opened, side, [first + second], first)
 
 
+@SIDES
+async def test_what_was_said_before_a_fault_is_answered_before_the_1002(call: CallFactory, side: str) -> None:
+    opened = await call()
+    here, there = ends(opened, side)
+    await here.write(said(TEXT, b"3.2", masked=here.masked) + frame(TEXT, b"", masked=here.masked, rsv=4))
+    code = 1001 if side == "client" else 1011
+    async with asyncio.timeout(5):
+        assert [(await there.read()).payload[:3], (await there.read()).code] == [b"3.2", code]
+        await there.send(TEXT, b"4.1.3")
+        await there.send(CLOSE, close_payload(code))
+        assert [(await here.read()).payload, (await here.read()).code] == [b"4.1.3", 1002]
+        assert (await there.ended(), await here.ended()) == ("fin", "fin")
+
+
+@SIDES
+@pytest.mark.parametrize("how", ["hangs up", "breaks the framing too"])
+async def test_a_fault_is_1002_although_the_other_end(call: CallFactory, side: str, how: str) -> None:
+    here, there = ends(await call(), side)
+    await here.write(frame(TEXT, b"", masked=here.masked, rsv=4))
+    async with asyncio.timeout(5):
+        await there.read_until(CLOSE)
+        if how == "hangs up":
+            there.hang_up()
+        else:
+            await there.write(frame(TEXT, b"", masked=there.masked, rsv=4))
+        assert (await here.read()).code == 1002
+        assert await here.ended() == "fin"
+
+
 CLOSES = {
     "7.3.1 empty": b"",
     "7.3.3 a code": close_payload(1000),
