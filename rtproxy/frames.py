@@ -178,11 +178,20 @@ class Walker:
         if self._mask_bit:
             payload = mask(payload, data[at - 4 : at])
         code = int.from_bytes(payload[:2]) if length >= 2 else NO_CODE
-        if length == 1 or (length and not may_be_sent(code)):
+        if length == 1 or (length and not (may_be_sent(code) and _is_text(payload[2:]))):
             return self._stop(data, pos, "fault")
         self.frames += 1
         self.halt, self.code = "close", code
         return data[:pos] if self.keeps_close else data[: at + length]
+
+
+def _is_text(reason: bytes) -> bool:
+    """A reason is UTF-8 (section 5.5.1); of messages it is the other end that judges it."""
+    try:
+        reason.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def mask(payload: bytes, key: bytes) -> bytes:

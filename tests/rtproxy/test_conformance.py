@@ -134,6 +134,7 @@ def unsound(masked: bool) -> dict[str, bytes]:
             "5.9 continuation of nothing": sent(CONTINUATION),
             "5.12 continuation of nothing that goes on": sent(CONTINUATION, fin=False),
             "7.3.2 close of one byte": sent(CLOSE),
+            "7.5.1 a reason that is no UTF-8": sent(CLOSE, close_payload(1000) + b"\xce\xba\xed\xa0\x80edited"),
             "a mask the wrong way": frame(TEXT, b"x", masked=not masked),
             "a ping with a mask the wrong way": frame(PING, b"", masked=not masked),
             "a close with a mask the wrong way": frame(CLOSE, close_payload(1000), masked=not masked),
@@ -224,7 +225,7 @@ CLOSES = {
     "7.3.3 a code": close_payload(1000),
     "7.3.4 a reason": close_payload(1000, "Hello World!"),
     "7.3.5 a reason of 123": close_payload(1000, "*" * 123),
-    "7.5.1 a reason that is no UTF-8": close_payload(1000) + b"\xce\xba\xed\xa0\x80\xff",
+    "a reason in UTF-8": close_payload(1000, "再起動\N{EARTH GLOBE ASIA-AUSTRALIA}"),
 } | {
     f"7.7 {code}": close_payload(code)
     for code in (*range(1000, 1004), *range(1007, 1015), 3000, 3999, 4000, 4999)
