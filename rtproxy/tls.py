@@ -16,6 +16,7 @@ def client_context() -> ssl.SSLContext:
     """Verifies names and certificates against the system's authorities, or those of SSL_CERT_FILE."""
     context = ssl.create_default_context()
     context.set_alpn_protocols(["http/1.1"])
+    context.options |= ssl.OP_NO_RENEGOTIATION  # a second handshake would meet frames that are under way
     return context
 
 
@@ -23,7 +24,8 @@ class Tls:
     """One connection's TLS, as its client, on a socket that does not block. It reads and writes as a socket does.
 
     ``ended`` says that the other side will say no more (close_notify); ``unsent`` are records that the kernel has not
-    taken: `send` says so, and it is up to the caller to bring them out before it sends again.
+    taken: `send` says so, and it is up to the caller to bring them out before it sends again. ``leaving.pending``:
+    what was read is to be answered.
     """
 
     __slots__ = (
@@ -31,12 +33,12 @@ class Tls:
         "_decrypt",
         "_encrypt",
         "_feed",
-        "_leaving",
         "_object",
         "_receive",
         "_send",
         "_take",
         "ended",
+        "leaving",
         "sock",
         "unsent",
     )
@@ -45,12 +47,12 @@ class Tls:
         self, sock: socket.socket, context: ssl.SSLContext, host: str, session: ssl.SSLSession | None = None
     ) -> None:
         self.sock = sock
-        self._arrived, self._leaving = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self._object = context.wrap_bio(self._arrived, self._leaving, server_hostname=host, session=session)
+        self._arrived, self.leaving = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._object = context.wrap_bio(self._arrived, self.leaving, server_hostname=host, session=session)
         # Bound once: each is called for every frame.
         self._receive, self._send = sock.recv, sock.send
         self._feed, self._decrypt = self._arrived.write, self._object.read
-        self._encrypt, self._take = self._object.write, self._leaving.read
+        self._encrypt, self._take = self._object.write, self.leaving.read
         self.ended = False
         self.unsent = b""
 
@@ -121,6 +123,16 @@ class Tls:
             return len(data)
         self.unsent = records[sent:]
         return 0
+
+    def answer(self) -> bool:
+        """Sends what TLS itself has to say, such as new keys for new keys; false where records are left ``unsent``."""
+        records = self._take()
+        try:
+            sent = self._send(records)
+        except (BlockingIOError, InterruptedError):
+            sent = 0
+        self.unsent = records[sent:]
+        return not self.unsent
 
     def decrypt(self, data: bytes) -> bytes:
         """What the records in ``data``, and those begun before, say. Raises ssl.SSLError."""

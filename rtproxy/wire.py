@@ -110,8 +110,19 @@ class Wire(Walker):
 
     def _ready_tls(self, events: int) -> None:
         self.ready(events)
-        if self._tls is not None and self._tls.ended:
+        assert self._tls is not None
+        if self._tls.leaving.pending and not (self.full or self.closing):
+            self._answer(self._tls)
+        if self._tls.ended:
             self.ended()
+
+    def _answer(self, tls: Tls) -> None:
+        # Else it would wait for the next frame of the other leg, and pile up.
+        try:
+            if not tls.answer():
+                self.left(b"", 0)
+        except OSError as problem:
+            self.refused(b"", problem)
 
     def _worth_reading(self, events: int) -> bool:
         if events & BROKEN and (self.held_back or self.gone):

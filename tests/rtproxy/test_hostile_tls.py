@@ -127,12 +127,12 @@ class Openssl:
         self.process, self.stdin, self.stdout = process, process.stdin, process.stdout
 
     @classmethod
-    async def start(cls, folder: Path, version: str) -> tuple[Self, int]:
+    async def start(cls, folder: Path, *options: str) -> tuple[Self, int]:
         """Listens with the certificate in ``folder / "model.pem"``; the port."""
         binary = shutil.which("openssl")
         assert binary is not None
-        options = ("-accept", "127.0.0.1:0", "-cert", str(folder / "model.pem"), version)
-        process = await asyncio.create_subprocess_exec(binary, "s_server", *options, stdin=PIPE, stdout=PIPE)
+        listens = ("-accept", "127.0.0.1:0", "-cert", str(folder / "model.pem"))
+        process = await asyncio.create_subprocess_exec(binary, "s_server", *listens, *options, stdin=PIPE, stdout=PIPE)
         server = cls(process)
         banner = await server.heard(rb"ACCEPT 127\.0\.0\.1:(\d+)\n")
         return server, int(banner[1])
@@ -158,13 +158,13 @@ class Openssl:
 
 @contextlib.asynccontextmanager
 async def called_through_openssl(
-    replica_for: ReplicaFactory, dial: Caller, folder: Path, version: str
+    replica_for: ReplicaFactory, dial: Caller, folder: Path, *options: str
 ) -> AsyncIterator[tuple[RawPeer, Openssl]]:
     """A call that stands, its first event read."""
     ca = trustme.CA()
     ca.cert_pem.write_to_path(str(folder / "ca.pem"))
     ca.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(str(folder / "model.pem"))
-    server, port = await Openssl.start(folder, version)
+    server, port = await Openssl.start(folder, *options)
     try:
         endpoint = f"https://localhost:{port}"
         replica = await replica_for(0, AZURE_OPENAI_ENDPOINT=endpoint, SSL_CERT_FILE=str(folder / "ca.pem"))
@@ -195,6 +195,20 @@ async def test_a_call_goes_on_when_the_model_changes_its_keys_between_two_frames
             server.say(SAID)
             async with asyncio.timeout(2):
                 assert (await client.read()).payload == b'{"type":"session.created"}'
+
+
+@openssl
+async def test_answers_to_new_keys_do_not_pile_up_while_the_client_says_nothing(
+    replica_for: ReplicaFactory, dial: Caller, tmp_path: Path
+) -> None:
+    async with called_through_openssl(replica_for, dial, tmp_path, "-tls1_3", "-msg") as (client, server):
+        server.say(b"K\n")
+        await server.heard(rb">>> [^\n]* KeyUpdate")
+        for _ in range(3):
+            server.say(b"K\n")
+            await server.heard(rb"<<< [^\n]* KeyUpdate")  # OpenSSL answers one when it hears the next
+        await client.send(TEXT, b"in new keys")
+        await server.heard(b"in new keys")
 
 
 @openssl
