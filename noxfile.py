@@ -63,7 +63,7 @@ def fuzz(session: nox.Session) -> None:
 @nox.session
 def conformance(session: nox.Session) -> None:
     """The Autobahn test suite, directly and through the relay: eight minutes, with a Python 2.7. -- --help"""
-    install(session, ".[clients,stage,test]")
+    install(session, "everything")
     become(session, "python", "-m", "stage.conformance", *session.posargs)
 
 
