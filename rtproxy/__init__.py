@@ -19,7 +19,7 @@ The nouns, in the order a call meets them:
     telemetry  spans and figures over OTLP, when asked for          telemetry.py
     live       the sessions of this replica and their totals        live.py, metrics.py
     drain      from SIGTERM to exit without cutting a turn          drain.py
-    events     the closed list of log lines                         events.py
+    events     the closed list of log lines, and where they go      events.py, outlet.py
 
 Downstream is the client side, upstream the model side; a leg is one socket of a session.
 """

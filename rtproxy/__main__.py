@@ -18,6 +18,7 @@ from rtproxy.app import TELEMETRY, make_app
 from rtproxy.drain import drain
 from rtproxy.events import Log
 from rtproxy.halfopen import Runner
+from rtproxy.outlet import Outlet
 from rtproxy.session import ADMISSION, LIVE
 from rtproxy.settings import HELP, TELEMETRY_HELP, Settings, SettingsError, load
 
@@ -95,13 +96,16 @@ def main() -> int:
     # Two sockets a call: the soft limit of 1024 would end at 500 calls.
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    outlet = Outlet(sys.stdout.fileno())
     try:
-        return uvloop.run(serve(settings, Log(settings.revision, settings.replica)))
+        return uvloop.run(serve(settings, Log(settings.revision, settings.replica, outlet)))
     except SettingsError as error:  # what only the OpenTelemetry SDK knows
         return _to_mend(error)
     except OSError as error:
         print(f"rtproxy: cannot listen on {settings.host}:{settings.port}: {error.strerror}", file=sys.stderr)  # noqa: T201
         return 1
+    finally:
+        outlet.finish()
 
 
 def _to_mend(error: SettingsError) -> int:

@@ -31,7 +31,7 @@ def make_app(settings: Settings, log: Log) -> web.Application:
     """The relay as an aiohttp application: runs on one uvloop, holds no state outside of it."""
     live = Live()
     admission = Admission(settings, live)
-    metrics = Metrics(live, admission)
+    metrics = Metrics(live, admission, log)
     identity = None
     if settings.api_key is None:
         identity = Identity(settings.token_scope, lambda cause: log("upstream.failed", cause="token", error=cause))

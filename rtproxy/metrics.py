@@ -8,6 +8,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 
 from rtproxy.admission import Admission, Door
 from rtproxy.closing import ENDINGS
+from rtproxy.events import Log
 from rtproxy.live import Live
 from rtproxy.turns import QUIET, RESPONDING, SPEAKING
 from rtproxy.upstream import FAILURE_CAUSES
@@ -22,9 +23,10 @@ _BY_DIRECTION = {
 class Metrics:
     """A collector for one replica; nothing is counted twice and nothing per frame."""
 
-    def __init__(self, live: Live, admission: Admission) -> None:
+    def __init__(self, live: Live, admission: Admission, log: Log) -> None:
         self._live = live
         self._admission = admission
+        self._log = log
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
 
@@ -68,3 +70,4 @@ class Metrics:
         for cause in FAILURE_CAUSES:
             failures.add_metric([cause], live.dial_failures[cause])
         yield failures
+        yield CounterMetricFamily("rtproxy_log_lines_lost", "Log lines that nobody read in time.", value=self._log.lost)

@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import sys
+from asyncio import StreamReader
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Mapping
 from typing import Any, BinaryIO, Self
@@ -25,8 +26,9 @@ def inherited() -> dict[str, str]:
 class Replica:
     """A ``python -m rtproxy`` on a free loopback port. ``events`` grows as the process writes them."""
 
-    def __init__(self, process: Process, log: BinaryIO | None) -> None:
+    def __init__(self, process: Process, log: BinaryIO | None, stdout: StreamReader | None = None) -> None:
         self.process = process
+        self._stdout = stdout or process.stdout
         self._log = log
         self.events: list[dict[str, Any]] = []
         self.stderr = b""
@@ -42,16 +44,24 @@ class Replica:
         It inherits no setting of ours, and no Ctrl-C: it ends by the signals it is sent.
         """
         environ = inherited() | {"PORT": "0", "RTPROXY_HOST": "127.0.0.1", **settings}
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            *("-m", "rtproxy"),
-            env=environ,
-            stdout=PIPE,
-            stderr=PIPE,
-            limit=1 << 20,
-            start_new_session=True,
+        # uvloop's PIPE is a pair of sockets; what a container writes to is a pipe.
+        reading, writing = os.pipe()
+        try:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                *("-m", "rtproxy"),
+                env=environ,
+                stdout=writing,
+                stderr=PIPE,
+                start_new_session=True,
+            )
+        finally:
+            os.close(writing)
+        stdout = StreamReader(limit=1 << 20)
+        await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(stdout), os.fdopen(reading, "rb", buffering=0)
         )
-        replica = cls(process, log)
+        replica = cls(process, log, stdout)
         started = asyncio.create_task(replica.event("proxy.started"))
         exited = asyncio.create_task(process.wait())
         await asyncio.wait((started, exited), timeout=START_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED)
@@ -77,6 +87,18 @@ class Replica:
             await self._news.wait_for(found)
         return found()[0]
 
+    def stop_reading(self) -> None:
+        """Leaves its lines in the pipe, until `read_on`: the pipe fills up."""
+        self._pipe().pause_reading()
+
+    def read_on(self) -> None:
+        """Reads what is in the pipe, and what comes."""
+        self._pipe().resume_reading()
+
+    def stop_listening(self) -> None:
+        """Closes the pipe: the relay writes to nobody from now on."""
+        self._pipe().close()
+
     def signal(self, number: signal.Signals) -> None:
         """Sends a signal to the process, if it still runs."""
         if self.process.returncode is None:
@@ -89,19 +111,25 @@ class Replica:
 
     async def kill(self) -> int:
         """SIGKILL, where it still runs."""
+        self.read_on()
         self.signal(signal.SIGCONT)
         self.signal(signal.SIGKILL)
         return await self.exited()
 
+    def _pipe(self) -> asyncio.ReadTransport:
+        pipe: asyncio.ReadTransport = self._stdout._transport  # type: ignore[union-attr]
+        return pipe
+
     async def _read(self) -> None:
-        assert self.process.stdout is not None
-        async for line in self.process.stdout:
+        assert self._stdout is not None
+        async for line in self._stdout:
             if self._log is not None:
                 self._log.write(line)
                 self._log.flush()
             async with self._news:
                 self.events.append(orjson.loads(line))
                 self._news.notify_all()
+        self._pipe().close()
 
     async def _read_stderr(self) -> None:
         assert self.process.stderr is not None

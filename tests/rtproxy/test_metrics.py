@@ -155,6 +155,7 @@ async def test_an_idle_replica_shows_every_series_of_a_closed_list_at_zero(
             f'rtproxy_dial_failures_total{{cause="{cause}"}}': 0
             for cause in ("refused", "unreachable", "timeout", "token")
         },
+        "rtproxy_log_lines_lost_total": 0,
     }
 
 
