@@ -15,6 +15,8 @@ REFRESH_MIN_S = 5.0
 """The token endpoint is asked no more often than this, whatever it answers."""
 FETCH_TIMEOUT_S = 15.0
 """One attempt. The client's own limit is minutes, for which a start would not listen; `az` takes seconds."""
+DOUBTFUL_S = 300.0
+"""What a token is good for that was expired when it was given out: then it is the wall clock that is wrong."""
 
 # Its warnings quote the endpoint's answer: what may be said of a failure goes to ``on_failure``.
 logging.getLogger("azure").setLevel(logging.CRITICAL)
@@ -34,18 +36,23 @@ class Identity:
         self._scope = scope
         self._on_failure = on_failure
         self._token = ""
-        self._expires_on = 0.0
+        self._expires = 0.0
+        self._wanted = asyncio.Event()
 
     def header(self) -> dict[str, str]:
         """The header of a dial. Raises NoToken; never waits."""
-        if time.time() >= self._expires_on:
+        if not self.ready:
             raise NoToken
         return {"Authorization": f"Bearer {self._token}"}
 
     @property
     def ready(self) -> bool:
-        """Whether a dial would have a token."""
-        return time.time() < self._expires_on
+        """Whether a dial would have a token. If not, one is fetched as soon as the endpoint may be asked."""
+        if _now() < self._expires:
+            return True
+        # The time until the next renewal does not pass while the machine sleeps.
+        self._wanted.set()
+        return False
 
     @contextlib.asynccontextmanager
     async def kept_fresh(self) -> AsyncIterator[None]:
@@ -60,7 +67,11 @@ class Identity:
 
     async def _refresh(self, credential: DefaultAzureCredential) -> None:
         while True:
-            await asyncio.sleep(max(REFRESH_MIN_S, (self._expires_on - time.time()) / 2))
+            await asyncio.sleep(REFRESH_MIN_S)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(max(0.0, (self._expires - _now()) / 2 - REFRESH_MIN_S)):
+                    await self._wanted.wait()
+            self._wanted.clear()
             await self._fetch(credential)
 
     async def _fetch(self, credential: DefaultAzureCredential) -> None:
@@ -71,4 +82,10 @@ class Identity:
             # Messages quote that answer: the name of the error is all that may be logged.
             self._on_failure(type(problem).__name__)
         else:
-            self._token, self._expires_on = token.token, float(token.expires_on)
+            lifetime_s = token.expires_on - time.time()
+            self._token, self._expires = token.token, _now() + (lifetime_s if lifetime_s > 0 else DOUBTFUL_S)
+
+
+def _now() -> float:
+    """A clock that nobody sets, and that goes on while the machine sleeps (clock_gettime(2))."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)

@@ -186,19 +186,20 @@ async def connect(
 
 
 class RawServer:
-    """A server on a free loopback port that hands over each request it gets, unanswered.
+    """A server on loopback that hands over each request it gets, unanswered.
 
     At its end it hangs up on everybody, on those too who have not asked yet, and leaves no socket open.
     """
 
-    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1", port: int = 0) -> None:
         self._tls = tls
+        self._address = host, port
         self._requests: asyncio.Queue[RawPeer] = asyncio.Queue()
         self._writers: list[asyncio.StreamWriter] = []
-        self.port = 0
+        self.port = port
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._came, "127.0.0.1", 0, ssl=self._tls)
+        self._server = await asyncio.start_server(self._came, *self._address, ssl=self._tls)
         self.port = self._server.sockets[0].getsockname()[1]
         # Asked now: of a server that is closed already, uvloop does not say when its last connection has gone.
         self._deserted = asyncio.create_task(self._server.wait_closed())

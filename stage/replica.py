@@ -11,6 +11,8 @@ from typing import Any, BinaryIO, Self
 
 import orjson
 
+from stage.world import World
+
 START_TIMEOUT_S = 20.0
 
 
@@ -38,8 +40,8 @@ class Replica:
         self._reading_stderr = asyncio.create_task(self._read_stderr())
 
     @classmethod
-    async def start(cls, settings: Mapping[str, str], log: BinaryIO | None = None) -> Self:
-        """Runs the relay with ``settings`` and returns when it listens; its lines go to ``log`` too.
+    async def start(cls, settings: Mapping[str, str], log: BinaryIO | None = None, world: World | None = None) -> Self:
+        """Runs the relay with ``settings``, in ``world``, and returns when it listens; its lines go to ``log`` too.
 
         It inherits no setting of ours, and no Ctrl-C: it ends by the signals it is sent.
         """
@@ -49,7 +51,7 @@ class Replica:
         try:
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
-                *("-m", "rtproxy"),
+                *(("-m", "rtproxy") if world is None else world.relay),
                 env=environ,
                 stdout=writing,
                 stderr=PIPE,

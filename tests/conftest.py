@@ -17,6 +17,7 @@ from rtproxy.halfopen import Runner
 from rtproxy.settings import load
 from stage.rawpeer import RawPeer, RawServer, connect
 from stage.replica import Replica
+from stage.world import World
 
 KEY = "client-key-of-alice"
 DEADLINE_S = 10.0
@@ -104,8 +105,8 @@ async def replica_for() -> AsyncIterator[ReplicaFactory]:
     """Starts relays as processes: ``await replica_for(port_of_the_model, RTPROXY_DRAIN_SECONDS="4")``."""
     replicas: list[Replica] = []
 
-    async def start(port: int, **settings: str) -> Replica:
-        replicas.append(await Replica.start(settings_for(port, **settings)))
+    async def start(port: int, world: World | None = None, **settings: str) -> Replica:
+        replicas.append(await Replica.start(settings_for(port, **settings), world=world))
         return replicas[-1]
 
     yield start

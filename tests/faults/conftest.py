@@ -12,7 +12,8 @@ import pytest
 
 from stage.rawpeer import TEXT, RawPeer, RawServer
 from stage.replica import Replica
-from tests.conftest import DEADLINE_S, KEY, Caller, ReplicaFactory
+from stage.world import World
+from tests.conftest import DEADLINE_S, Caller, ReplicaFactory
 
 UNNOTICED_S = 1.0
 """What a frame of somebody else's call may take there and back while a fault lasts: a busy machine is not a defect."""
@@ -113,10 +114,10 @@ LineFactory = Callable[..., Awaitable[Line]]
 
 @pytest.fixture
 async def line_for(replica_for: ReplicaFactory, upstream: RawServer, dial: Caller) -> LineFactory:
-    """``await line_for(RTPROXY_DRAIN_SECONDS="2")``"""
+    """``await line_for(RTPROXY_DRAIN_SECONDS="2")``; behind another model, or in a world of its own."""
 
-    async def start(**settings: str) -> Line:
-        return Line(await replica_for(upstream.port, **settings), upstream, dial)
+    async def start(server: RawServer = upstream, world: World | None = None, **settings: str) -> Line:
+        return Line(await replica_for(server.port, world, **settings), server, dial)
 
     return start
 
@@ -124,8 +125,3 @@ async def line_for(replica_for: ReplicaFactory, upstream: RawServer, dial: Calle
 @pytest.fixture
 async def line(line_for: LineFactory) -> Line:
     return await line_for(RTPROXY_DRAIN_SECONDS="2")
-
-
-def headers() -> dict[str, str]:
-    """Who alice is."""
-    return {"api-key": KEY}
