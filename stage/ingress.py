@@ -5,6 +5,7 @@ client -> gateway listener -> ingress listener -> replica of a revision
 """
 
 import asyncio
+import signal
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -98,6 +99,14 @@ class Ingress:
         async with self._changing:
             self._gateway = gateway
             await self._put_gateway()
+
+    async def end(self, number: signal.Signals) -> None:
+        """Ends both listeners, and every call through them, by a signal to the process."""
+        await self._envoy.end(number)
+
+    async def come_back(self) -> None:
+        """Both listeners again, as they were before `end`."""
+        await self._envoy.come_back()
 
     async def counts(self) -> dict[str, Counts]:
         """Requests of each revision since it was added."""

@@ -213,7 +213,7 @@ class RawServer:
 
     async def _came(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.append(writer)
-        if not self._server.is_serving():  # it was accepted when the server was closing
+        if self._is_closing():  # it was accepted meanwhile
             writer.close()
         try:
             head = (await reader.readuntil(b"\r\n\r\n")).decode()
@@ -221,6 +221,9 @@ class RawServer:
             writer.close()
             return
         self._requests.put_nowait(RawPeer(reader, writer, head, masked=False))
+
+    def _is_closing(self) -> bool:
+        return not self._server.is_serving()
 
     async def request(self) -> RawPeer:
         """The next request, to be answered or not."""
