@@ -1,5 +1,6 @@
 """What the kernel knows about a socket, and what it is told, beyond asyncio (Linux, tcp(7))."""
 
+import os
 import socket
 import struct
 import termios
@@ -18,3 +19,12 @@ def unsent(sock: socket.socket) -> int:
     """Bytes that the other side's kernel has not taken yet. The socket must not be closed."""
     (count,) = struct.unpack("i", ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(4)))
     return int(count)
+
+
+def no_descriptor_is_left() -> bool:
+    """Whether this process, or the whole machine, may open no further file now; a name's lookup does not say so."""
+    try:
+        os.close(os.open(os.devnull, os.O_RDONLY))
+    except OSError:
+        return True
+    return False

@@ -17,7 +17,8 @@ from rtproxy.dial import Answer, Connection
 from rtproxy.frames import close_frame
 from rtproxy.handover import Taken, accept_of, says_upgrade
 from rtproxy.identity import Identity, NoToken
-from rtproxy.refusal import Refused
+from rtproxy.kernel import no_descriptor_is_left
+from rtproxy.refusal import Refused, full
 from rtproxy.settings import Settings
 from rtproxy.tls import client_context
 
@@ -26,7 +27,7 @@ DIAL_TIMEOUT_S = 10.0
 _REQUEST_ID_HEADERS = ("apim-request-id", "x-request-id")
 
 
-FAILURE_CAUSES = ("refused", "unreachable", "timeout", "token")
+FAILURE_CAUSES = ("refused", "unreachable", "timeout", "token", "descriptors")
 
 
 class Dialed(NamedTuple):
@@ -63,7 +64,7 @@ class DialFailed(Refused):
         retry_after: str | None = None,
     ) -> None:
         kind = "rate_limit_error" if status == 429 else "server_error"
-        code = "rate_limit_exceeded" if status == 429 else f"upstream_{cause}"
+        code = {429: "rate_limit_exceeded", 503: "at_capacity"}.get(status, f"upstream_{cause}")
         super().__init__(status, kind, code, message, retry_after=retry_after)
         self.cause = cause
         self.upstream_status = upstream_status
@@ -108,6 +109,9 @@ class Upstream:
         except TimeoutError:
             raise DialFailed(504, "timeout", f"The model did not answer within {DIAL_TIMEOUT_S:g} s.") from None
         except (OSError, HttpProcessingError) as problem:
+            if no_descriptor_is_left():
+                told = full()
+                raise DialFailed(told.status, "descriptors", told.message, retry_after=told.retry_after) from problem
             what = type(problem).__name__
             raise DialFailed(502, "unreachable", f"The model could not be reached ({what}).") from problem
         if connection.tls is not None and not connection.tls.resumed:

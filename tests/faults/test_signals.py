@@ -54,16 +54,16 @@ async def test_everybody_gets_an_answer_and_a_close_or_a_503_when_sigterm_comes_
 
     answering = asyncio.create_task(answer_everybody())
     calling = [asyncio.create_task(line.dial(line.replica.port)) for _ in range(CALLERS)]
-    async with asyncio.timeout(DEADLINE_S):
+    async with asyncio.timeout(2 * DEADLINE_S):
         await half.wait()
     assert not all(each.done() for each in calling), "there are handshakes on their way"
-    started = time.monotonic()
     line.replica.signal(signal.SIGTERM)
-    async with asyncio.timeout(WINDOW_S + 2):
+    async with asyncio.timeout(WINDOW_S + DEADLINE_S):
         clients = await asyncio.gather(*calling)
         became = Counter(await asyncio.gather(*map(hears_out, clients)))
         assert await line.replica.exited() == 0
-    assert time.monotonic() - started < WINDOW_S
+    completed = await line.replica.event("drain.completed")
+    assert (completed["sessions"], completed["duration_s"] < WINDOW_S) == (0, True)
     answering.cancel()
     assert became.keys() == {"1012", "503 draining"}
     assert became["1012"] >= CALLERS // 2

@@ -1,0 +1,103 @@
+"""No file may be opened any more, or no memory is left: who comes is turned away, who talks goes on talking."""
+
+import asyncio
+import os
+import resource
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+from stage.rawpeer import RawPeer
+from stage.replica import Replica
+from tests.conftest import DEADLINE_S, error
+from tests.faults.conftest import Line
+
+CALLERS = 30
+
+
+@contextmanager
+def limited(replica: Replica, limit: int, soft: int) -> Iterator[None]:
+    """The replica may have ``soft`` of what ``limit`` is about, for a while."""
+    before, hard = resource.prlimit(replica.process.pid, limit)
+    resource.prlimit(replica.process.pid, limit, (soft, hard))
+    yield
+    resource.prlimit(replica.process.pid, limit, (before, hard))
+
+
+def taken(replica: Replica) -> set[int]:
+    return {int(each.name) for each in Path(f"/proc/{replica.process.pid}/fd").iterdir()}
+
+
+def allowing(replica: Replica, more: int) -> int:
+    """The limit with which a replica may open ``more`` files: numbers are given from below."""
+    free = (number for number in range(1 << 20) if number not in taken(replica))
+    return next(number for place, number in enumerate(free) if place == more)
+
+
+async def settled(replica: Replica, count: int) -> None:
+    """Waits until a replica has so many descriptors."""
+    async with asyncio.timeout(DEADLINE_S):
+        while len(taken(replica)) != count:  # noqa: ASYNC110 - another process tells nobody
+            await asyncio.sleep(0.01)
+
+
+@asynccontextmanager
+async def idler(replica: Replica, count: int) -> AsyncIterator[None]:
+    """Somebody who asks nothing has the last of ``count`` descriptors."""
+    writers = []
+    async with asyncio.timeout(DEADLINE_S):
+        while len(taken(replica)) != count:
+            # It may be hung up on, as long as others who knocked are still being dealt with.
+            _, writer = await asyncio.open_connection("127.0.0.1", replica.port)
+            writers.append(writer)
+            await asyncio.sleep(0.05)
+    yield
+    for writer in writers:
+        writer.transport.abort()
+
+
+def cpu_s(replica: Replica) -> float:
+    fields = Path(f"/proc/{replica.process.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+async def knock(line: Line) -> str:
+    """What a caller gets that does not hold on to its connection."""
+    try:
+        client: RawPeer = await line.dial(line.replica.port)
+    except (ConnectionError, EOFError):
+        return "hung up"
+    if client.status == 101:
+        return "101"
+    told = await error(client)
+    assert client.headers["retry-after"] == "5"
+    await client.closed()
+    return f"{client.status} {told['code']}"
+
+
+async def test_callers_are_turned_away_and_calls_go_on_when_no_descriptor_is_left_and_they_come_in_again_after(
+    line: Line,
+) -> None:
+    idle = len(taken(line.replica))
+    async with line.neighbour():
+        await line.calls(3)
+        await settled(line.replica, idle + 2 * 4)
+        # One more: the caller's socket, and none for the model's.
+        with limited(line.replica, resource.RLIMIT_NOFILE, allowing(line.replica, 1)):
+            before = cpu_s(line.replica)
+            became = [await knock(line) for _ in range(CALLERS)]
+            assert became[0] == "503 at_capacity"
+            assert {*became} <= {"503 at_capacity", "hung up"}
+            # And now that one is taken, too: nobody can be told anything.
+            async with idler(line.replica, idle + 2 * 4 + 1):
+                became = [await knock(line) for _ in range(CALLERS)]
+                assert "hung up" in became
+                assert {*became} <= {"503 at_capacity", "hung up"}
+            await settled(line.replica, idle + 2 * 4)
+            assert await knock(line) == "503 at_capacity"
+            assert cpu_s(line.replica) - before < 1, "it does not spin"
+        assert (await line.call()).client.status == 101
+        assert (await line.get("/readyz"))[0] == 200
+    failed = await line.replica.event("upstream.failed")
+    assert (failed["cause"], failed["status"]) == ("descriptors", 503)
+    assert line.summaries() == []
