@@ -3,16 +3,20 @@
 import asyncio
 import os
 import resource
+import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
-from stage.rawpeer import RawPeer
+from stage.rawpeer import BINARY, RawPeer, announced
 from stage.replica import Replica
 from tests.conftest import DEADLINE_S, error
 from tests.faults.conftest import Line
 
 CALLERS = 30
+STUCK = 200
+LIMIT_KIB = 16 * 1024
+"""80 KiB for each of them."""
 
 
 @contextmanager
@@ -61,6 +65,11 @@ def cpu_s(replica: Replica) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def data_kib(replica: Replica) -> int:
+    status = Path(f"/proc/{replica.process.pid}/status").read_text()
+    return int(status.split("VmData:")[1].split()[0])
+
+
 async def knock(line: Line) -> str:
     """What a caller gets that does not hold on to its connection."""
     try:
@@ -101,3 +110,27 @@ async def test_callers_are_turned_away_and_calls_go_on_when_no_descriptor_is_lef
     failed = await line.replica.event("upstream.failed")
     assert (failed["cause"], failed["status"]) == ("descriptors", 503)
     assert line.summaries() == []
+
+
+async def test_two_hundred_calls_that_nobody_reads_do_not_bring_a_relay_to_its_memory_limit(line: Line) -> None:
+    """What a client or a model can make a relay hold is bounded; a kernel that kills at the limit is SIGKILL."""
+    async with line.neighbour():
+        with limited(line.replica, resource.RLIMIT_DATA, (data_kib(line.replica) + LIMIT_KIB) * 1024):
+            calls, pouring = [], []
+            for _ in range(STUCK):
+                calls.append(await line.call(receive_buffer=16 * 1024))
+                for each in calls[-1]:
+                    each.reader._transport.pause_reading()
+                    each.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 64 * 1024)
+                    said = announced(BINARY, 15 << 20, masked=each.masked) + bytes(1 << 20)
+                    pouring.append(asyncio.create_task(each.write(said)))
+            _, stuck = await asyncio.wait(pouring, timeout=0.5)
+            assert len(stuck) > STUCK, "the relay holds them back"
+            assert (await line.get("/healthz"))[0] == 200
+            assert line.summaries() == []
+            for task in stuck:
+                task.cancel()
+            for end in (end for each in calls for end in each):
+                end.writer.transport.abort()
+    await line.replica.kill()
+    assert line.replica.stderr == b"", "nothing failed for want of memory"
