@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import dataclasses
 import gc
 import logging
 import os
@@ -23,6 +24,8 @@ from rtproxy.session import ADMISSION, LIVE
 from rtproxy.settings import HELP, TELEMETRY_HELP, Settings, SettingsError, load
 
 BACKLOG = 2048
+SPARE_DESCRIPTORS = 128
+"""For probes, scrapes, callers who are refused, and handshakes, each of which takes a third one for a moment."""
 
 
 async def serve(settings: Settings, log: Log) -> int:
@@ -93,9 +96,7 @@ def main() -> int:
     logging.getLogger("aiohttp.server").addFilter(_Hush())
     # `az login` is asked by fork and exec: gRPC's care for forks that go on crashes some of those before the exec.
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
-    # Two sockets a call: the soft limit of 1024 would end at 500 calls.
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    settings = _fitting(settings)
     outlet = Outlet(sys.stdout.fileno())
     try:
         return uvloop.run(serve(settings, Log(settings.revision, settings.replica, outlet)))
@@ -106,6 +107,17 @@ def main() -> int:
         return 1
     finally:
         outlet.finish()
+
+
+def _fitting(settings: Settings) -> Settings:
+    """As many places as there are descriptors for: beyond that probes would be hung up on, and all calls lost."""
+    # Two sockets a call: the soft limit of 1024 would end at 500 calls.
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    if hard == resource.RLIM_INFINITY:
+        return settings
+    places = max(1, (hard - SPARE_DESCRIPTORS) // 2)
+    return dataclasses.replace(settings, max_sessions=min(settings.max_sessions, places))
 
 
 def _to_mend(error: SettingsError) -> int:

@@ -1,4 +1,4 @@
-"""What a relay takes from its machine and a test may change while it runs: names and clocks.
+"""What a relay takes from its machine and a test may change while it runs: names, clocks, limits.
 
 ``python -m stage.world FILE`` is a relay that asks FILE instead. Of the clocks, Python's own ``time`` does; the loop's
 timers are the machine's.
@@ -6,6 +6,7 @@ timers are the machine's.
 
 import asyncio
 import json
+import resource
 import runpy
 import socket
 import sys
@@ -28,6 +29,8 @@ class World:
     """By how much the wall clock was set forward, or back."""
     slept_s: float = 0.0
     """How long the machine was suspended: the wall clock went on, the monotonic one did not."""
+    descriptors: int | None = None
+    """How many files a process may have open; read at its start."""
 
     @property
     def relay(self) -> tuple[str, ...]:
@@ -61,6 +64,8 @@ def enter(file: Path) -> None:
                 await asyncio.Event().wait()
             return await super().getaddrinfo(address, port, **how)
 
+    if (descriptors := told("descriptors")) is not None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))
     uvloop.Loop = Loop  # type: ignore[misc]
 
 

@@ -8,10 +8,12 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
+from rtproxy.__main__ import SPARE_DESCRIPTORS
 from stage.rawpeer import BINARY, RawPeer, announced
 from stage.replica import Replica
+from stage.world import World
 from tests.conftest import DEADLINE_S, error
-from tests.faults.conftest import Line
+from tests.faults.conftest import Line, LineFactory
 
 CALLERS = 30
 STUCK = 200
@@ -110,6 +112,21 @@ async def test_callers_are_turned_away_and_calls_go_on_when_no_descriptor_is_lef
     failed = await line.replica.event("upstream.failed")
     assert (failed["cause"], failed["status"]) == ("descriptors", 503)
     assert line.summaries() == []
+
+
+async def test_callers_are_503_and_probes_answered_when_a_relay_has_fewer_descriptors_than_places(
+    line_for: LineFactory, tmp_path: Path
+) -> None:
+    places = 20
+    world = World(tmp_path / "world", descriptors=SPARE_DESCRIPTORS + 2 * places)
+    world.tell()
+    line = await line_for(world=world)
+    async with line.neighbour():
+        await line.calls(places - 1)
+        assert {await knock(line) for _ in range(CALLERS)} == {"503 at_capacity"}
+        assert (await line.get("/healthz"))[0] == 200
+    refused = [event["code"] for event in line.replica.events if event["event"] == "client.refused"]
+    assert refused == ["at_capacity"] * CALLERS
 
 
 async def test_two_hundred_calls_that_nobody_reads_do_not_bring_a_relay_to_its_memory_limit(line: Line) -> None:
