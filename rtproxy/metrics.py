@@ -1,5 +1,6 @@
 """Prometheus exposition, added up from the live sessions when somebody scrapes. Labels come from closed lists."""
 
+import asyncio
 from collections import Counter
 from collections.abc import Iterator
 
@@ -35,7 +36,7 @@ class Metrics:
         return generate_latest(self._registry)
 
     def collect(self) -> Iterator[Metric]:
-        """Called by prometheus-client for each scrape."""
+        """Called by prometheus-client for each scrape, in the loop."""
         live = self._live
         states = Counter(session.turns.state for session in live.sessions)
         totals = live.ended.copy()
@@ -47,6 +48,8 @@ class Metrics:
         yield sessions
         draining = self._admission.door is not Door.OPEN
         yield GaugeMetricFamily("rtproxy_draining", "1 from SIGTERM on.", value=int(draining))
+        # A call that stands has none: what grows here with the calls is left behind.
+        yield GaugeMetricFamily("rtproxy_tasks", "Tasks of the event loop.", value=len(asyncio.all_tasks()))
         yield CounterMetricFamily("rtproxy_responses", "Responses the model finished.", value=totals["responses"])
         for name, (text, label, values) in _BY_DIRECTION.items():
             family = CounterMetricFamily(f"rtproxy_{name}", text, labels=[label])

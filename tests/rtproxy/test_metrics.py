@@ -134,7 +134,9 @@ async def test_the_exposition_is_prometheus_text(relay_for: RelayFactory, upstre
 async def test_an_idle_replica_shows_every_series_of_a_closed_list_at_zero(
     relay_for: RelayFactory, upstream: RawServer
 ) -> None:
-    assert await samples(await relay_for(upstream.port)) == {
+    said = await samples(await relay_for(upstream.port))
+    assert said.pop("rtproxy_tasks") > 0
+    assert said == {
         'rtproxy_sessions{turn="quiet"}': 0,
         'rtproxy_sessions{turn="speaking"}': 0,
         'rtproxy_sessions{turn="responding"}': 0,
@@ -166,6 +168,17 @@ async def test_live_calls_are_counted_by_their_turn(call: CallFactory) -> None:
     await heard(third, CREATED)
     said = await samples(first.relay)
     assert [said[f'rtproxy_sessions{{turn="{turn}"}}'] for turn in ("quiet", "speaking", "responding")] == [1, 1, 1]
+
+
+async def test_a_call_that_stands_has_no_task_of_its_own(call: CallFactory) -> None:
+    # Of this loop are the test's own, too: a reading task in it would be seen.
+    first = await call()
+    before = (await samples(first.relay))["rtproxy_tasks"]
+    others = [await call(relay=first.relay) for _ in range(3)]
+    assert (await samples(first.relay))["rtproxy_tasks"] == before
+    for each in (first, *others):
+        await ended(each)
+    assert (await samples(first.relay))["rtproxy_tasks"] <= before
 
 
 async def test_frames_and_bytes_are_what_the_peers_count_while_the_call_lives(call: CallFactory) -> None:
