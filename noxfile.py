@@ -136,6 +136,13 @@ def bench(session: nox.Session) -> None:
 
 
 @nox.session
+def soak(session: nox.Session) -> None:
+    """Half an hour with 500 calls and random faults: do the books add up, does it grow? nox -s soak -- --minutes 3"""
+    install(session, ".[clients,report]")
+    become(session, "python", "-m", "stage.soak", *session.posargs)
+
+
+@nox.session
 def rehearse(session: nox.Session) -> None:
     """A whole blue/green rollout on this machine, with calls held and a verdict: nox -s rehearse -- --help"""
     install(session, "rehearsal")

@@ -1,0 +1,147 @@
+"""``python -m stage.soak``: hundreds of calls and random faults through one relay process, and a verdict."""
+
+import argparse
+import asyncio
+import os
+import platform
+import random
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import orjson
+
+from stage.soak import page
+from stage.soak.plan import Plan
+from stage.soak.run import Found, run
+from stage.soak.view import View, show
+
+HELD, FAILED, NO_STAGE, INTERRUPTED = 0, 1, 3, 130
+EXIT_CODES = """
+exit code:
+  0 every check held, 1 one failed, 2 bad arguments, 3 model, relay or load did not start,
+  130 interrupted, and what was seen until then held
+"""
+LONGEST_S, OF_THE_RUN = 120.0, 0.25
+"""How long a call lives at most, and at most so much of a short run."""
+PERIOD_S = 0.15
+HEARTBEAT_S, SHORT_HEARTBEAT_S = 5, 3
+"""A silent peer is given up after two of them; a process that waits for its turn that long is a busy machine's."""
+
+
+async def soak(plan: Plan, seconds: float, every_s: float, out: Path) -> Found:
+    """The run; a first Ctrl-C ends it early, with a verdict on what was seen."""
+    interrupted = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, interrupted.set)
+    with View(seconds) as view:
+        return await run(plan, seconds, every_s, out, interrupted, view)
+
+
+def main() -> int:
+    given = _parse(sys.argv[1:])
+    seconds = given.minutes * 60
+    longest_s = min(LONGEST_S, seconds * OF_THE_RUN)
+    plan = Plan(
+        seed=random.SystemRandom().randrange(1 << 31) if given.seed is None else given.seed,
+        calls=given.calls,
+        longest_s=longest_s,
+        faults=given.faults,
+        period_s=PERIOD_S,
+        heartbeat_s=HEARTBEAT_S if longest_s > 4 * HEARTBEAT_S else SHORT_HEARTBEAT_S,
+    )
+    out: Path = given.out or Path("artifacts", f"soak-{time.strftime('%Y%m%d-%H%M%S')}")
+    began = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    out.mkdir(parents=True, exist_ok=True)
+    try:
+        found = asyncio.run(soak(plan, seconds, given.every, out))
+    except (OSError, RuntimeError) as error:
+        sys.stderr.write(f"soak: it could not be set up: {error}\n")
+        return NO_STAGE
+    failed = [check for check in found.checks if not check.held]
+    code = FAILED if failed else INTERRUPTED if found.interrupted else HELD
+    verdict = {
+        "headline": _headline(plan, found),
+        "command": _command(given, plan.seed),
+        "exit_code": code,
+        "interrupted": found.interrupted,
+        "seconds": round(found.seconds, 1),
+        "date": began,
+        "machine": _machine(),
+        "plan": asdict(plan),
+        "kinds": found.kinds,
+        "checks": [asdict(check) | {"held": check.held} for check in found.checks],
+    }
+    (out / "verdict.json").write_bytes(orjson.dumps(verdict, option=orjson.OPT_INDENT_2))
+    (out / "soak.html").write_text(page.page(verdict, found.samples, found.under_load), encoding="utf-8")
+    show(found.checks, f"{verdict['headline']} {out}: soak.html, verdict.json, and what they were made of")
+    return code
+
+
+def _headline(plan: Plan, found: Found) -> str:
+    failed = sum(not check.held for check in found.checks)
+    said = f"{failed} of {len(found.checks)} checks failed" if failed else "Every check held"
+    until = ", until the interrupt" if found.interrupted else ""
+    return f"{said}: {plan.calls} calls for {found.seconds / 60:.1f} minutes{until}."
+
+
+def _command(given: argparse.Namespace, seed: int) -> str:
+    """What gives the same calls the same faults again."""
+    return f"nox -s soak -- --calls {given.calls} --minutes {given.minutes:g} --faults {given.faults:g} --seed {seed}"
+
+
+def _machine() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    cpu = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+    return (
+        f"{os.cpu_count()} cores of {cpu}, Linux {platform.release().split('-')[0]}, Python {platform.python_version()}"
+    )
+
+
+def _parse(argv: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="nox -s soak --",
+        description="One relay, hundreds of calls and random faults on loopback: do its books add up, does it grow?",
+        epilog=EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--calls", type=_calls, default=500, metavar="N", help="calls at once (%(default)s)")
+    add("--minutes", type=_positive, default=30.0, metavar="M", help="how long (%(default)g)")
+    add("--seed", type=int, metavar="N", help="the same seed gives the same calls the same faults (one by chance)")
+    add("--faults", type=_share, default=0.2, metavar="X", help="share of calls that have a fault (%(default)g)")
+    add("--every", type=_positive, default=2.0, metavar="S", help="seconds between two samples (%(default)g)")
+    add("--out", type=Path, metavar="DIR", help="what it writes (artifacts/soak-TIME)")
+    given = parser.parse_args(argv)
+    if given.out and given.out.exists() and any(given.out.iterdir()):
+        parser.error(f"--out {given.out} is not empty: a verdict reads all that is in it")
+    return given
+
+
+def _calls(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 5000:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of calls: 1-5000")
+    return int(text)
+
+
+def _positive(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+    return value
+
+
+def _share(text: str) -> float:
+    if (value := _positive(text)) > 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no share of 1")
+    return value
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,234 @@
+"""The client's side of a call: dial, talk, and what its kind wants of it."""
+
+import asyncio
+import base64
+import os
+import re
+import socket
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from stage.rawpeer import BINARY, PING, announced, frame
+from stage.soak.end import End, Heard
+from stage.soak.kinds import OVER_CODE
+from stage.soak.plan import NUMBER, Plan
+
+OVERDUE_S = 90.0
+"""A call that is still there so long after what should have ended it was left behind: longer than any timeout."""
+HANGS_UP_S = 0.2
+STALL_S, STUCK_S = 3.0, 40.0
+RECEIVE_BYTES = 16 * 1024
+"""The kernel's buffer of a client that will not read: little, so that the relay notices."""
+OVERSIZE = 16 * 1024 * 1024 + 1
+_UP = b'{"type":"input_audio_buffer.append","audio":"' + b"A" * 1700 + b'",'
+_BIG = b'{"type":"input_audio_buffer.append","audio":"' + b"A" * (1 << 20) + b'",'
+_SESSION = re.compile(rb"^x-rtproxy-session: (\S+)\r?$", re.IGNORECASE | re.MULTILINE)
+BROKEN = (
+    frame(1, b"bare", masked=False),
+    frame(1, b"reserved bit", masked=True, rsv=4),
+    frame(3, b"reserved opcode", masked=True),
+    frame(PING, b"in pieces", masked=True, fin=False),
+    frame(0, b"the end of nothing", masked=True),
+    frame(PING, b"long" * 32, masked=True),
+    frame(8, (1005).to_bytes(2), masked=True),
+    frame(8, b"1", masked=True),
+)
+
+
+@dataclass(slots=True)
+class ClientSide:
+    """A client's own account. ``stopped``: called home before its time; ``overdue``: its call was left behind."""
+
+    number: int
+    kind: str
+    code: int | None
+    session: str | None = None
+    status: int = 0
+    stopped: bool = False
+    overdue: bool = False
+    heard: Heard = field(default_factory=Heard)
+
+
+class Client:
+    """One client. It says when it is ``stopped``: then it closes as soon as what it is in the middle of allows."""
+
+    def __init__(self, plan: Plan, number: int, port: int, key: str, stopped: asyncio.Event) -> None:
+        self._plan = plan
+        self._life = plan.life(number, "client")
+        self._port, self._key = port, key
+        self._stopped = stopped
+        self._end = End(masked=True)
+        self._side = ClientSide(number, self._life.kind.name, self._life.code, heard=self._end.told)
+
+    async def live(self) -> ClientSide:
+        """The call from dial to end."""
+        side, end, kind = self._side, self._end, self._life.kind.name
+        try:
+            await self._dial()
+        except OSError:
+            return side
+        if kind in BEFORE:
+            await BEFORE[kind](self)
+        else:
+            await self._heard(end.head)
+            head = await end.head if end.head.done() else b""
+            side.status = int(head.split()[1]) if head else 0
+            if side.status == 101 and (found := _SESSION.search(head)):
+                side.session = found[1].decode()
+                await self._call()
+        if not end.over.is_set() and side.status != 101:
+            end.leave()
+        await self._gone()
+        return side
+
+    async def _dial(self) -> None:
+        sock = socket.socket()
+        sock.setblocking(False)
+        if self._life.kind.name in ("client.stalls", "client.stuck"):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BYTES)
+        loop = asyncio.get_running_loop()
+        try:
+            await loop.sock_connect(sock, ("127.0.0.1", self._port))
+        except OSError:
+            sock.close()
+            raise
+        await loop.create_connection(lambda: self._end, sock=sock)
+        request = self._request()
+        slow = self._life.kind.name == "client.slow"
+        self._end.transport.write(request[: len(request) // 2] if slow else request)
+
+    def _request(self) -> bytes:
+        key = "no-such-key" if self._life.kind.name == "client.bad-key" else self._key
+        lines = (
+            "GET /v1/realtime HTTP/1.1",
+            f"Host: 127.0.0.1:{self._port}",
+            "Upgrade: websocket",
+            "Connection: Upgrade",
+            "Sec-WebSocket-Version: 13",
+            f"Sec-WebSocket-Key: {base64.b64encode(os.urandom(16)).decode()}",
+            f"Sec-WebSocket-Protocol: realtime, {NUMBER}{self._life.number}",
+            f"Authorization: Bearer {key}",
+        )
+        return "\r\n".join((*lines, "", "")).encode()
+
+    async def _call(self) -> None:
+        await self._talk(self._life.lasts_s)
+        kind = self._life.kind
+        if self._over():
+            return
+        self._side.stopped = self._stopped.is_set()
+        if self._side.stopped:
+            self._end.close(OVER_CODE, "soak over")
+        elif kind.name in ACTS:
+            await ACTS[kind.name](self)
+        elif kind.ended_by == "client":
+            self._end.close(self._life.code)
+        else:
+            # The model has it in hand by now, whoever is called home.
+            await self._talk(OVERDUE_S, to_the_end=True)
+
+    async def _talk(self, seconds: float, *, to_the_end: bool = False) -> None:
+        """Speaks until it is enough, the call is over, or, but for ``to_the_end``, everybody is called home."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + seconds
+        while not self._over() and (to_the_end or not self._stopped.is_set()) and loop.time() < until:
+            if self._end.room:
+                self._speak()
+            await asyncio.sleep(min(self._plan.period_s, max(0.0, until - loop.time())))
+
+    def _over(self) -> bool:
+        return self._end.over.is_set() or self._end.told.said_close is not None
+
+    def _speak(self) -> None:
+        chance = self._life.chance.random()
+        if chance < 0.0005:
+            self._end.tell(_BIG)
+        elif chance < 0.02:
+            self._end.say(PING, b"soak?")
+        elif chance < 0.04:
+            self._end.tell(_UP[:100], BINARY, fin=False)
+            self._end.say(PING, b"soak between")
+            self._end.tell(b"", 0, fin=False)
+            self._end.tell(_UP[:600], 0)
+        else:
+            self._end.tell(_UP)
+
+    async def _gone(self) -> None:
+        if not self._end.over.is_set():
+            await self._heard(self._end.over.wait())
+        if not self._end.over.is_set():
+            self._side.overdue = True
+            self._end.reset()
+            await self._end.over.wait()
+
+    async def _heard(self, news: Awaitable[Any]) -> None:
+        """Waits for it, but not for ever."""
+        await asyncio.wait((asyncio.ensure_future(news),), timeout=OVERDUE_S)
+
+    # What a kind wants of its client, once its time has come.
+
+    async def _reset(self) -> None:
+        self._end.reset()
+
+    async def _leave(self) -> None:
+        self._end.leave()
+
+    async def _break_off(self) -> None:
+        self._end.begin(4000, _UP)
+        await asyncio.sleep(self._life.chance.choice((0, self._plan.period_s)))
+        self._life.chance.choice((self._end.leave, self._end.reset))()
+
+    async def _stall(self) -> None:
+        self._end.transport.pause_reading()
+        await self._talk(min(STALL_S, self._plan.longest_s / 2))
+        self._end.transport.resume_reading()
+        await self._talk(1.0)
+        self._end.close(self._life.code)
+
+    async def _stick(self) -> None:
+        self._end.transport.pause_reading()
+        await self._talk(STUCK_S)
+        self._side.stopped = self._stopped.is_set()
+        self._end.transport.resume_reading()
+        if self._side.stopped:
+            self._end.close(OVER_CODE, "soak over")
+
+    async def _fall_silent(self) -> None:
+        self._end.answers = False
+
+    async def _break(self) -> None:
+        self._end.raw(self._life.chance.choice(BROKEN))
+
+    async def _oversend(self) -> None:
+        self._end.raw(announced(BINARY, OVERSIZE, masked=True))
+        for _ in range(OVERSIZE // len(_BIG)):
+            await self._end.has_room()
+            if self._end.over.is_set():
+                break
+            self._end.raw(_BIG)
+
+    async def _hang_up(self) -> None:
+        await asyncio.sleep(HANGS_UP_S)
+        self._life.chance.choice((self._end.leave, self._end.reset))()
+
+    async def _never_finish(self) -> None:
+        waits = (asyncio.ensure_future(self._end.over.wait()), asyncio.ensure_future(self._stopped.wait()))
+        await asyncio.wait(waits, timeout=self._life.lasts_s, return_when=asyncio.FIRST_COMPLETED)
+        for each in waits:
+            each.cancel()
+        self._side.stopped = not self._end.over.is_set()
+
+
+Act = Callable[[Client], Awaitable[None]]
+BEFORE: dict[str, Act] = {"client.hangs-up": Client._hang_up, "client.slow": Client._never_finish}
+ACTS: dict[str, Act] = {
+    "client.resets": Client._reset,
+    "client.leaves": Client._leave,
+    "client.mid-frame": Client._break_off,
+    "client.stalls": Client._stall,
+    "client.stuck": Client._stick,
+    "client.silent": Client._fall_silent,
+    "client.breaks": Client._break,
+    "client.oversends": Client._oversend,
+}

@@ -1,0 +1,198 @@
+"""The run from start to exit: model, relay and load as processes, samples meanwhile, and in the end the verdict."""
+
+import asyncio
+import secrets
+import signal
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+import aiohttp
+import orjson
+
+from stage.leash import leashed
+from stage.model import DEPLOYMENT
+from stage.replica import Replica
+from stage.soak.books import CLIENTS, MODEL, RELAY, SAMPLES, read
+from stage.soak.check import Check
+from stage.soak.checks import judge
+from stage.soak.moved import by_kind
+from stage.soak.plan import Plan
+from stage.soak.samples import Gauge, Sample
+from stage.soak.view import View
+
+EMPTY_S = 60.0
+"""From the last client's end until the relay has to be empty: longer than the stall of a reader, which is 30 s."""
+HOME_S = 100.0
+"""What calling everybody home may take."""
+EXIT_S = 30.0
+
+
+class Found(NamedTuple):
+    """What a run came to."""
+
+    checks: list[Check]
+    kinds: dict[str, dict[str, int]]
+    samples: list[Sample]
+    under_load: list[Sample]
+    seconds: float
+    interrupted: bool
+
+
+async def run(plan: Plan, seconds: float, every_s: float, out: Path, interrupted: asyncio.Event, view: View) -> Found:
+    """Lets the load loose on a relay for ``seconds``, or until ``interrupted``, and judges what was written to ``out``.
+
+    Raises ReplicaError, RuntimeError or OSError when the processes do not come to stand.
+    """
+    async with AsyncExitStack() as stack:
+        enter = stack.enter_async_context
+        model, model_port = await enter(_model(plan, out))
+        key = secrets.token_urlsafe(24)
+        relay = await enter(_relay(plan, model_port, key, stack.enter_context((out / RELAY).open("wb"))))
+        gauge = Gauge(await enter(aiohttp.ClientSession()), relay.url, relay.process.pid)
+        before = await gauge.read()
+        samples = _Samples(gauge, relay, stack.enter_context((out / SAMPLES).open("wb")), view)
+        view.say(f"{plan.calls} calls, seed {plan.seed}: model {model.pid}, relay {relay.process.pid}")
+        load = await enter(_load(plan, relay.port, key, out))
+        await samples.until((interrupted.wait(), load.wait(), relay.process.wait()), every_s, seconds)
+        under_load, seconds = list(samples.taken), samples.taken[-1].at
+        view.say("calling everybody home")
+        load.terminate()
+        await samples.until((load.wait(), relay.process.wait()), every_s, HOME_S)
+        after = await samples.settled(before)
+        series = gauge.series
+        view.say("ending the relay")
+        relay.signal(signal.SIGTERM)
+        async with asyncio.timeout(EXIT_S):
+            code = await relay.exited()
+        model.terminate()
+        await model.wait()
+    view.say("reading the books")
+    books = read(out, series, relay.stderr.decode(errors="replace"), code)
+    checks = judge(plan, books, before, under_load, after, whole=not interrupted.is_set())
+    return Found(checks, by_kind(books), samples.taken, under_load, seconds, interrupted.is_set())
+
+
+class _Samples:
+    """Samples while something is awaited; each is kept, written and shown."""
+
+    def __init__(self, gauge: Gauge, relay: Replica, file: BinaryIO, view: View) -> None:
+        self.taken: list[Sample] = []
+        self._gauge, self._relay, self._file, self._view = gauge, relay, file, view
+
+    async def until(self, ends: tuple[Awaitable[object], ...], every_s: float, seconds: float) -> None:
+        """Until one of ``ends`` comes to pass, at most ``seconds``."""
+        loop = asyncio.get_running_loop()
+        due, end = loop.time(), loop.time() + seconds
+        waits = {asyncio.ensure_future(each) for each in ends}
+        while loop.time() < end:
+            await self.take()
+            due = max(due + every_s, loop.time())
+            done, _ = await asyncio.wait(
+                waits, timeout=min(due, end) - loop.time(), return_when=asyncio.FIRST_COMPLETED
+            )
+            if done:
+                break
+        for each in waits:
+            each.cancel()
+
+    async def settled(self, before: Sample) -> Sample:
+        """The relay without a call: as soon as it is as empty as it was ``before``, or at last as it is then."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + EMPTY_S
+        while True:
+            now = await self.take()
+            empty = now.sessions == 0 and now.descriptors <= before.descriptors and now.tasks <= before.tasks
+            if empty or loop.time() > end:
+                return now
+            await asyncio.sleep(0.2)
+
+    async def take(self) -> Sample:
+        sample = await self._gauge.read()
+        self.taken.append(sample)
+        self._file.write(orjson.dumps(asdict(sample), option=orjson.OPT_APPEND_NEWLINE))
+        self._file.flush()
+        self._view.now(sample)
+        # All of them are in its file: half an hour of them need not be in memory too.
+        self._relay.events.clear()
+        return sample
+
+
+# The processes. Each ends with the run, whatever happens.
+
+
+@asynccontextmanager
+async def _model(plan: Plan, out: Path) -> AsyncIterator[tuple[Process, int]]:
+    process = await leashed(
+        sys.executable, *("-m", "stage.soak.model", orjson.dumps(asdict(plan)).decode()), stdout=PIPE
+    )
+    async with _ended(process):
+        assert process.stdout is not None
+        line = await process.stdout.readline()
+        if not line:
+            raise RuntimeError("the model did not start")
+        async with _kept(process, out / MODEL):
+            yield process, int(orjson.loads(line)["port"])
+
+
+@asynccontextmanager
+async def _load(plan: Plan, port: int, key: str, out: Path) -> AsyncIterator[Process]:
+    process = await leashed(sys.executable, *("-m", "stage.soak.load"), stdin=PIPE, stdout=PIPE)
+    async with _ended(process), _kept(process, out / CLIENTS):
+        assert process.stdin is not None
+        # Not as an argument: everybody on the machine reads those.
+        process.stdin.write(orjson.dumps({"plan": asdict(plan), "port": port, "key": key}))
+        process.stdin.close()
+        yield process
+
+
+@asynccontextmanager
+async def _relay(plan: Plan, model_port: int, key: str, log: BinaryIO) -> AsyncIterator[Replica]:
+    settings = {
+        "AZURE_OPENAI_ENDPOINT": f"http://127.0.0.1:{model_port}",
+        "AZURE_OPENAI_DEPLOYMENT": DEPLOYMENT,
+        "AZURE_OPENAI_API_KEY": secrets.token_urlsafe(24),
+        "RTPROXY_CLIENT_KEYS": f"soak:{key}",
+        "RTPROXY_HEARTBEAT_SECONDS": str(plan.heartbeat_s),
+        "RTPROXY_MAX_SESSIONS": str(2 * plan.calls),
+        "RTPROXY_DRAIN_SECONDS": "5",
+    }
+    relay = await Replica.start(settings, log)
+    try:
+        yield relay
+    finally:
+        await relay.kill()
+
+
+@asynccontextmanager
+async def _ended(process: Process) -> AsyncIterator[None]:
+    try:
+        yield
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
+@asynccontextmanager
+async def _kept(process: Process, file: Path) -> AsyncIterator[None]:
+    """Writes every line of ``process`` to ``file``, to the last one."""
+
+    async def keep() -> None:
+        assert process.stdout is not None
+        with file.open("wb") as kept:
+            async for line in process.stdout:
+                kept.write(line)
+                kept.flush()
+
+    keeping = asyncio.create_task(keep())
+    try:
+        yield
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await keeping
