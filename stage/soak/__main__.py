@@ -32,13 +32,13 @@ HEARTBEAT_S, SHORT_HEARTBEAT_S = 5, 3
 """A silent peer is given up after two of them; a process that waits for its turn that long is a busy machine's."""
 
 
-async def soak(plan: Plan, seconds: float, every_s: float, out: Path) -> Found:
+async def soak(plan: Plan, seconds: float, every_s: float, out: Path, *, tls: bool) -> Found:
     """The run; a first Ctrl-C ends it early, with a verdict on what was seen."""
     interrupted = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, interrupted.set)
     with View(seconds) as view:
-        return await run(plan, seconds, every_s, out, interrupted, view)
+        return await run(plan, seconds, every_s, out, interrupted, view, tls=tls)
 
 
 def main() -> int:
@@ -57,7 +57,7 @@ def main() -> int:
     began = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     out.mkdir(parents=True, exist_ok=True)
     try:
-        found = asyncio.run(soak(plan, seconds, given.every, out))
+        found = asyncio.run(soak(plan, seconds, given.every, out, tls=given.tls))
     except (OSError, RuntimeError) as error:
         sys.stderr.write(f"soak: it could not be set up: {error}\n")
         return NO_STAGE
@@ -90,7 +90,10 @@ def _headline(plan: Plan, found: Found) -> str:
 
 def _command(given: argparse.Namespace, seed: int) -> str:
     """What gives the same calls the same faults again."""
-    return f"nox -s soak -- --calls {given.calls} --minutes {given.minutes:g} --faults {given.faults:g} --seed {seed}"
+    tls = " --tls" if given.tls else ""
+    return (
+        f"nox -s soak -- --calls {given.calls} --minutes {given.minutes:g} --faults {given.faults:g} --seed {seed}{tls}"
+    )
 
 
 def _machine() -> str:
@@ -113,6 +116,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     add("--minutes", type=_positive, default=30.0, metavar="M", help="how long (%(default)g)")
     add("--seed", type=int, metavar="N", help="the same seed gives the same calls the same faults (one by chance)")
     add("--faults", type=_share, default=0.2, metavar="X", help="share of calls that have a fault (%(default)g)")
+    add("--tls", action="store_true", help="the model speaks TLS, as Azure's does")
     add("--every", type=_positive, default=2.0, metavar="S", help="seconds between two samples (%(default)g)")
     add("--out", type=Path, metavar="DIR", help="what it writes (artifacts/soak-TIME)")
     given = parser.parse_args(argv)

@@ -6,13 +6,14 @@ import os
 import re
 import socket
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
 from typing import Any
 
-from stage.rawpeer import BINARY, PING, announced, frame
-from stage.soak.end import End, Heard
+from stage.rawpeer import BINARY, announced
+from stage.soak.account import ClientSide
+from stage.soak.end import End
 from stage.soak.kinds import OVER_CODE
 from stage.soak.plan import NUMBER, Plan
+from stage.soak.speech import BIG, BROKEN_UP, OVERSIZE, UP, speak
 
 OVERDUE_S = 90.0
 """A call that is still there so long after what should have ended it was left behind: longer than any timeout."""
@@ -20,34 +21,7 @@ HANGS_UP_S = 0.2
 STALL_S, STUCK_S = 3.0, 40.0
 RECEIVE_BYTES = 16 * 1024
 """The kernel's buffer of a client that will not read: little, so that the relay notices."""
-OVERSIZE = 16 * 1024 * 1024 + 1
-_UP = b'{"type":"input_audio_buffer.append","audio":"' + b"A" * 1700 + b'",'
-_BIG = b'{"type":"input_audio_buffer.append","audio":"' + b"A" * (1 << 20) + b'",'
 _SESSION = re.compile(rb"^x-rtproxy-session: (\S+)\r?$", re.IGNORECASE | re.MULTILINE)
-BROKEN = (
-    frame(1, b"bare", masked=False),
-    frame(1, b"reserved bit", masked=True, rsv=4),
-    frame(3, b"reserved opcode", masked=True),
-    frame(PING, b"in pieces", masked=True, fin=False),
-    frame(0, b"the end of nothing", masked=True),
-    frame(PING, b"long" * 32, masked=True),
-    frame(8, (1005).to_bytes(2), masked=True),
-    frame(8, b"1", masked=True),
-)
-
-
-@dataclass(slots=True)
-class ClientSide:
-    """A client's own account. ``stopped``: called home before its time; ``overdue``: its call was left behind."""
-
-    number: int
-    kind: str
-    code: int | None
-    session: str | None = None
-    status: int = 0
-    stopped: bool = False
-    overdue: bool = False
-    heard: Heard = field(default_factory=Heard)
 
 
 class Client:
@@ -134,25 +108,11 @@ class Client:
         until = loop.time() + seconds
         while not self._over() and (to_the_end or not self._stopped.is_set()) and loop.time() < until:
             if self._end.room:
-                self._speak()
+                speak(self._end, self._life.chance)
             await asyncio.sleep(min(self._plan.period_s, max(0.0, until - loop.time())))
 
     def _over(self) -> bool:
         return self._end.over.is_set() or self._end.told.said_close is not None
-
-    def _speak(self) -> None:
-        chance = self._life.chance.random()
-        if chance < 0.0005:
-            self._end.tell(_BIG)
-        elif chance < 0.02:
-            self._end.say(PING, b"soak?")
-        elif chance < 0.04:
-            self._end.tell(_UP[:100], BINARY, fin=False)
-            self._end.say(PING, b"soak between")
-            self._end.tell(b"", 0, fin=False)
-            self._end.tell(_UP[:600], 0)
-        else:
-            self._end.tell(_UP)
 
     async def _gone(self) -> None:
         if not self._end.over.is_set():
@@ -175,7 +135,7 @@ class Client:
         self._end.leave()
 
     async def _break_off(self) -> None:
-        self._end.begin(4000, _UP)
+        self._end.begin(4000, UP)
         await asyncio.sleep(self._life.chance.choice((0, self._plan.period_s)))
         self._life.chance.choice((self._end.leave, self._end.reset))()
 
@@ -198,15 +158,15 @@ class Client:
         self._end.answers = False
 
     async def _break(self) -> None:
-        self._end.raw(self._life.chance.choice(BROKEN))
+        self._end.raw(self._life.chance.choice(BROKEN_UP))
 
     async def _oversend(self) -> None:
         self._end.raw(announced(BINARY, OVERSIZE, masked=True))
-        for _ in range(OVERSIZE // len(_BIG)):
+        for _ in range(OVERSIZE // len(BIG)):
             await self._end.has_room()
             if self._end.over.is_set():
                 break
-            self._end.raw(_BIG)
+            self._end.raw(BIG)
 
     async def _hang_up(self) -> None:
         await asyncio.sleep(HANGS_UP_S)

@@ -8,11 +8,10 @@ the empty Close that a client may say; a model never says one.
 import asyncio
 import socket
 import struct
-import zlib
-from dataclasses import asdict, dataclass, field
-from typing import Any, cast
+from typing import cast
 
 from stage.rawpeer import CLOSE, PING, PONG, TEXT, announced, close_payload, frame
+from stage.soak.account import Heard
 
 RELAY_PING = b"rtproxy"
 OURS = b"soak"
@@ -20,44 +19,6 @@ ROOM = 256 * 1024
 """Bytes that may wait in this process for the kernel; more speech is left unsaid meanwhile."""
 _TAIL = b'"n":"%08d"}'
 _TAIL_BYTES = len(_TAIL % 0)
-
-Close = tuple[int | None, str]
-
-
-@dataclass(slots=True)
-class Count:
-    """Whole frames count in all three, a cut one in ``frames`` and ``size``, in bytes. ``crc`` is over all bytes."""
-
-    frames: int = 0
-    size: int = 0
-    crc: int = 0
-
-    def add(self, data: bytes, frames: int = 1) -> None:
-        self.frames += frames
-        self.size += len(data)
-        self.crc = zlib.crc32(data, self.crc)
-
-
-@dataclass(slots=True)
-class Heard:
-    """What an end wrote down of its call. ``disorder`` counts frames that were not the next of the other end's."""
-
-    sent: Count = field(default_factory=Count)
-    got: Count = field(default_factory=Count)
-    said_close: Close | None = None
-    got_close: Close | None = None
-    relay_close: Close | None = None
-    relay_pings: int = 0
-    disorder: int = 0
-    ended: str = ""
-
-    @property
-    def proper(self) -> bool:
-        """Both ends said goodbye, and this one knows."""
-        return self.said_close is not None and self.got_close is not None
-
-    def as_json(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 class End(asyncio.Protocol):

@@ -12,8 +12,8 @@ from dataclasses import asdict
 import orjson
 import uvloop
 
+from stage.soak.account import write
 from stage.soak.client import Client
-from stage.soak.model import write
 from stage.soak.plan import Plan
 
 RAMP_S = 0.01

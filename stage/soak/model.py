@@ -1,58 +1,27 @@
-"""``python -m stage.soak.model``: the model of a soak, and the faults that are its own. A line a call on stdout.
-
-The first line tells where it listens; SIGTERM ends it with 0, every account written.
-"""
+"""The model's side of a call: answer, talk, and what its kind wants of it."""
 
 import asyncio
 import base64
 import hashlib
 import re
-import signal
-import sys
-from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from collections.abc import Awaitable, Callable
 
-import orjson
-import uvloop
-
-from stage.rawpeer import PING, frame
-from stage.soak.end import End, Heard
+from stage.soak.account import ModelSide
+from stage.soak.end import End
 from stage.soak.plan import NUMBER, Life, Plan
+from stage.soak.speech import AUDIO, BROKEN_DOWN, FLOOD, events
 
 FLOOD_S = 0.2
 """From a client's stall to the flood that it will not read."""
 HUNG_UP_S, LATE_S = 0.6, (0.3, 2.0)
-BACKLOG = 2048
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _KEY = re.compile(rb"^sec-websocket-key:\s*(\S+)\r?$", re.IGNORECASE | re.MULTILINE)
 _NUMBER = re.compile(rb"\b" + re.escape(NUMBER.encode()) + rb"(\d+)\b")
-_DELTA = b'{"type":"response.output_audio.delta","event_id":"event_1","delta":"'
-_AUDIO = _DELTA + b"A" * 4000 + b'",'
-_FLOOD = _DELTA + b"A" * 32_000 + b'",'
 _FLOODS = 96
 REFUSALS = {
     "model.busy": b"429 Too Many Requests\r\nRetry-After: 1",
     "model.fails": b"500 Internal Server Error",
 }
-BROKEN = (
-    frame(1, b"masked", masked=True),
-    frame(1, b"reserved bit", masked=False, rsv=2),
-    frame(PING, b"long" * 32, masked=False),
-    frame(0, b"the end of nothing", masked=False),
-    frame(11, b"reserved opcode", masked=False),
-)
-
-
-@dataclass(slots=True)
-class ModelSide:
-    """The model's own account. ``status`` is what it answered: 0 where nothing."""
-
-    number: int
-    status: int = 0
-    responses: int = 0
-    tokens_in: int = 0
-    tokens_out: int = 0
-    heard: Heard = field(default_factory=Heard)
 
 
 class ModelCall:
@@ -97,14 +66,14 @@ class ModelCall:
         end, loop = self._end, asyncio.get_running_loop()
         moment = loop.time() + life.lasts_s + (FLOOD_S if life.kind.name.startswith("client.st") else 0)
         act = ACTS.get(life.kind.name)
-        events = _events(life, side)
+        said = events(life, side)
         while not end.over.is_set() and end.told.said_close is None:
             if act is not None and loop.time() >= moment:
                 goes_on = await act(self, life)
                 if not goes_on:
                     return
                 act = None
-            elif end.room and (event := next(events)):
+            elif end.room and (event := next(said)):
                 end.tell(event)
             await asyncio.sleep(self._plan.period_s)
 
@@ -123,7 +92,7 @@ class ModelCall:
         return False
 
     async def _break_off(self, life: Life) -> bool:
-        self._end.begin(8000, _AUDIO)
+        self._end.begin(8000, AUDIO)
         life.chance.choice((self._end.leave, self._end.reset))()
         return False
 
@@ -132,13 +101,13 @@ class ModelCall:
         return False
 
     async def _break(self, life: Life) -> bool:
-        self._end.raw(life.chance.choice(BROKEN))
+        self._end.raw(life.chance.choice(BROKEN_DOWN))
         return False
 
     async def _flood(self, life: Life) -> bool:
         for _ in range(_FLOODS):
             await self._end.has_room()
-            self._end.tell(_FLOOD)
+            self._end.tell(FLOOD)
         return True
 
 
@@ -154,57 +123,3 @@ ACTS: dict[str, Act] = {
     "client.stalls": ModelCall._flood,
     "client.stuck": ModelCall._flood,
 }
-
-
-def _events(life: Life, side: ModelSide) -> Iterator[bytes]:
-    """What it says in each period, for ever; empty: nothing. ``side`` counts what was said."""
-    yield b'{"type":"session.created","session":{"id":"soak-%d"},' % life.number
-    while True:
-        yield b'{"type":"input_audio_buffer.speech_started",'
-        yield from (b"",) * life.chance.randrange(10)
-        yield b'{"type":"input_audio_buffer.speech_stopped",'
-        yield b'{"type":"response.created",'
-        yield from (_AUDIO,) * life.chance.randrange(40)
-        tokens_in, tokens_out = life.chance.randrange(1, 100), life.chance.randrange(1, 100)
-        usage = b'{"input_tokens":%d,"output_tokens":%d}' % (tokens_in, tokens_out)
-        side.responses += 1
-        side.tokens_in += tokens_in
-        side.tokens_out += tokens_out
-        yield b'{"type":"response.done","response":{"usage":%b},' % usage
-        yield from (b"",) * life.chance.randrange(5)
-
-
-def write(line: object) -> None:
-    """One line on stdout, whole."""
-    sys.stdout.buffer.write(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
-    sys.stdout.buffer.flush()
-
-
-async def serve(plan: Plan) -> None:
-    """Plays the model until SIGTERM."""
-    loop, stop = asyncio.get_running_loop(), asyncio.Event()
-    loop.add_signal_handler(signal.SIGTERM, stop.set)
-    calls: set[asyncio.Task[None]] = set()
-
-    async def live(end: End) -> None:
-        if side := await ModelCall(plan, end).live():
-            write(asdict(side))
-
-    def ring() -> End:
-        end = End(masked=False)
-        task = asyncio.create_task(live(end))
-        calls.add(task)
-        task.add_done_callback(calls.discard)
-        return end
-
-    server = await loop.create_server(ring, "127.0.0.1", 0, backlog=BACKLOG)
-    write({"port": server.sockets[0].getsockname()[1]})
-    await stop.wait()
-    server.close()
-    if calls:
-        # Whoever was to ask and did not: their sockets are closed by now, or will never be.
-        await asyncio.wait(calls, timeout=5)
-
-
-if __name__ == "__main__":
-    uvloop.run(serve(Plan(**orjson.loads(sys.argv[1]))))

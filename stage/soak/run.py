@@ -3,10 +3,8 @@
 import asyncio
 import secrets
 import signal
-import sys
-from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator, Awaitable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Awaitable
+from contextlib import AsyncExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -14,14 +12,13 @@ from typing import BinaryIO, NamedTuple
 import aiohttp
 import orjson
 
-from stage.leash import leashed
-from stage.model import DEPLOYMENT
 from stage.replica import Replica
-from stage.soak.books import CLIENTS, MODEL, RELAY, SAMPLES, read
+from stage.soak.books import RELAY, SAMPLES, read
 from stage.soak.check import Check
 from stage.soak.checks import judge
 from stage.soak.moved import by_kind
 from stage.soak.plan import Plan
+from stage.soak.processes import load_of, model_of, relay_of
 from stage.soak.samples import Gauge, Sample
 from stage.soak.view import View
 
@@ -43,21 +40,23 @@ class Found(NamedTuple):
     interrupted: bool
 
 
-async def run(plan: Plan, seconds: float, every_s: float, out: Path, interrupted: asyncio.Event, view: View) -> Found:
+async def run(
+    plan: Plan, seconds: float, every_s: float, out: Path, interrupted: asyncio.Event, view: View, *, tls: bool
+) -> Found:
     """Lets the load loose on a relay for ``seconds``, or until ``interrupted``, and judges what was written to ``out``.
 
     Raises ReplicaError, RuntimeError or OSError when the processes do not come to stand.
     """
     async with AsyncExitStack() as stack:
         enter = stack.enter_async_context
-        model, model_port = await enter(_model(plan, out))
+        model = await enter(model_of(plan, out, tls=tls))
         key = secrets.token_urlsafe(24)
-        relay = await enter(_relay(plan, model_port, key, stack.enter_context((out / RELAY).open("wb"))))
+        relay = await enter(relay_of(plan, model, key, stack.enter_context((out / RELAY).open("wb"))))
         gauge = Gauge(await enter(aiohttp.ClientSession()), relay.url, relay.process.pid)
         before = await gauge.read()
         samples = _Samples(gauge, relay, stack.enter_context((out / SAMPLES).open("wb")), view)
-        view.say(f"{plan.calls} calls, seed {plan.seed}: model {model.pid}, relay {relay.process.pid}")
-        load = await enter(_load(plan, relay.port, key, out))
+        view.say(f"{plan.calls} calls, seed {plan.seed}: model {model.process.pid}, relay {relay.process.pid}")
+        load = await enter(load_of(plan, relay.port, key, out))
         await samples.until((interrupted.wait(), load.wait(), relay.process.wait()), every_s, seconds)
         under_load, seconds = list(samples.taken), samples.taken[-1].at
         view.say("calling everybody home")
@@ -69,8 +68,8 @@ async def run(plan: Plan, seconds: float, every_s: float, out: Path, interrupted
         relay.signal(signal.SIGTERM)
         async with asyncio.timeout(EXIT_S):
             code = await relay.exited()
-        model.terminate()
-        await model.wait()
+        model.process.terminate()
+        await model.process.wait()
     view.say("reading the books")
     books = read(out, series, relay.stderr.decode(errors="replace"), code)
     checks = judge(plan, books, before, under_load, after, whole=not interrupted.is_set())
@@ -120,79 +119,3 @@ class _Samples:
         # All of them are in its file: half an hour of them need not be in memory too.
         self._relay.events.clear()
         return sample
-
-
-# The processes. Each ends with the run, whatever happens.
-
-
-@asynccontextmanager
-async def _model(plan: Plan, out: Path) -> AsyncIterator[tuple[Process, int]]:
-    process = await leashed(
-        sys.executable, *("-m", "stage.soak.model", orjson.dumps(asdict(plan)).decode()), stdout=PIPE
-    )
-    async with _ended(process):
-        assert process.stdout is not None
-        line = await process.stdout.readline()
-        if not line:
-            raise RuntimeError("the model did not start")
-        async with _kept(process, out / MODEL):
-            yield process, int(orjson.loads(line)["port"])
-
-
-@asynccontextmanager
-async def _load(plan: Plan, port: int, key: str, out: Path) -> AsyncIterator[Process]:
-    process = await leashed(sys.executable, *("-m", "stage.soak.load"), stdin=PIPE, stdout=PIPE)
-    async with _ended(process), _kept(process, out / CLIENTS):
-        assert process.stdin is not None
-        # Not as an argument: everybody on the machine reads those.
-        process.stdin.write(orjson.dumps({"plan": asdict(plan), "port": port, "key": key}))
-        process.stdin.close()
-        yield process
-
-
-@asynccontextmanager
-async def _relay(plan: Plan, model_port: int, key: str, log: BinaryIO) -> AsyncIterator[Replica]:
-    settings = {
-        "AZURE_OPENAI_ENDPOINT": f"http://127.0.0.1:{model_port}",
-        "AZURE_OPENAI_DEPLOYMENT": DEPLOYMENT,
-        "AZURE_OPENAI_API_KEY": secrets.token_urlsafe(24),
-        "RTPROXY_CLIENT_KEYS": f"soak:{key}",
-        "RTPROXY_HEARTBEAT_SECONDS": str(plan.heartbeat_s),
-        "RTPROXY_MAX_SESSIONS": str(2 * plan.calls),
-        "RTPROXY_DRAIN_SECONDS": "5",
-    }
-    relay = await Replica.start(settings, log)
-    try:
-        yield relay
-    finally:
-        await relay.kill()
-
-
-@asynccontextmanager
-async def _ended(process: Process) -> AsyncIterator[None]:
-    try:
-        yield
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
-
-
-@asynccontextmanager
-async def _kept(process: Process, file: Path) -> AsyncIterator[None]:
-    """Writes every line of ``process`` to ``file``, to the last one."""
-
-    async def keep() -> None:
-        assert process.stdout is not None
-        with file.open("wb") as kept:
-            async for line in process.stdout:
-                kept.write(line)
-                kept.flush()
-
-    keeping = asyncio.create_task(keep())
-    try:
-        yield
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await keeping
