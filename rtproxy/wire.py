@@ -24,6 +24,11 @@ def drop(data: bytes) -> int:
     return len(data)
 
 
+def _nothing(size: int) -> bytes:
+    """The reader of a socket that is closed."""
+    return b""
+
+
 class Wire(Walker):
     """One socket, in plaintext or under TLS. ``peer`` is the other one of the session, set by the splice.
 
@@ -229,6 +234,8 @@ class Wire(Walker):
         self._sock.close()
         self._unsent = b""
         self.peer.out = drop
+        # The legs of a call hold each other until the collector comes, which knows nothing of OpenSSL's buffers.
+        self._tls, self._receive, self.send = None, _nothing, drop
         asyncio.get_running_loop().call_soon(self.closed)
 
     def release(self) -> None:

@@ -1,6 +1,7 @@
 """The model's leg under TLS, as it is on Azure: the same promises hold."""
 
 import asyncio
+import gc
 import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -8,9 +9,10 @@ from pathlib import Path
 import pytest
 import trustme
 
+from rtproxy.tls import Tls
 from stage.rawpeer import BINARY, CLOSE, TEXT, RawPeer, RawServer, close_payload, frame
 from stage.replica import Replica
-from tests.conftest import DEADLINE_S, Caller, ReplicaFactory
+from tests.conftest import DEADLINE_S, Caller, RelayFactory, ReplicaFactory
 
 MIB = 1024 * 1024
 
@@ -128,3 +130,36 @@ async def test_the_second_call_takes_up_the_tls_session_of_the_first(
     for resumed in (False, True):
         _, model = await open_call(replica, model_server, dial)
         assert model.writer.get_extra_info("ssl_object").session_reused is resumed
+
+
+@pytest.mark.parametrize("by", ["a Close", "the client", "the model"])
+async def test_what_tls_keeps_for_a_call_goes_with_it_and_waits_for_no_collector(
+    relay_for: RelayFactory,
+    model_server: RawServer,
+    dial: Caller,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    by: str,
+) -> None:
+    # The collector does not know of OpenSSL's buffers, some 30 KB a call, and comes when it has seen enough objects.
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+    relay = await relay_for(0, AZURE_OPENAI_ENDPOINT=f"https://localhost:{model_server.port}")
+    gc.collect()
+    gc.disable()
+    try:
+        connecting = asyncio.create_task(dial(relay.port))
+        model = await model_server.request()
+        await model.answer()
+        client = await connecting
+        await client.send(TEXT, b"hello")
+        await model.read()
+        assert sum(isinstance(each, Tls) for each in gc.get_objects()) == 1
+        if by == "a Close":
+            await client.send(CLOSE, close_payload(1000))
+            await model.send(CLOSE, (await model.read()).payload)
+        else:
+            (client if by == "the client" else model).reset()
+        await relay.event("connection.closed")
+        assert not any(isinstance(each, Tls) for each in gc.get_objects())
+    finally:
+        gc.enable()
