@@ -180,6 +180,10 @@ class Splice:
             self._timer.cancel()
         self.wheel.discard(self)
         self._on_end()
+        # They hold each other, and would wait for the collector: a busy replica has thousands of calls an hour.
+        del self._on_end
+        for each in (self.client, self.upstream):
+            del each.peer, each.splice
 
     def cut(self) -> None:
         """Ends the call without waiting for answers; a second time, without waiting for readers either."""

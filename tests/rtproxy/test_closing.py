@@ -1,9 +1,13 @@
 """However a leg ends, the other one learns it at once, with the code the table says, and stays open no longer."""
 
 import asyncio
+import gc
 
 import pytest
 
+from rtproxy.leg import Leg
+from rtproxy.session import Session
+from rtproxy.splice import Splice
 from stage.rawpeer import BINARY, CLOSE, TEXT, RawPeer, RawServer, announced, close_payload, frame
 from tests.conftest import Call, Caller, CallFactory, RelayFactory
 
@@ -188,3 +192,46 @@ async def test_every_session_writes_one_summary_and_leaves_the_live_set(call: Ca
     connected = [e["session"] for e in relay.events if e["event"] == "client.connected"]
     assert sorted(summaries) == sorted(connected)
     assert len(set(summaries)) == len(opened)
+
+
+async def _goodbye(call: Call) -> None:
+    await call.client.send(CLOSE, close_payload(1000))
+    await call.model.send(CLOSE, (await call.model.read()).payload)
+
+
+async def _fault(call: Call) -> None:
+    await call.client.write(announced(BINARY, 17 * MIB, masked=True))
+
+
+async def _reset(call: Call) -> None:
+    call.client.reset()
+
+
+async def _hang_up(call: Call) -> None:
+    call.model.hang_up()
+
+
+ENDS = {
+    "by a Close": _goodbye,
+    "by a fault": _fault,
+    "as the client vanishes": _reset,
+    "as the model vanishes": _hang_up,
+}
+
+
+@pytest.mark.parametrize("how", ENDS)
+async def test_a_call_that_ended_is_gone_and_waits_for_no_collector(call: CallFactory, how: str) -> None:
+    def left() -> list[object]:
+        return [each for each in gc.get_objects() if isinstance(each, (Leg, Session, Splice))]
+
+    gc.collect()
+    gc.disable()
+    try:
+        opened = await call()
+        assert len(left()) == 4
+        await ENDS[how](opened)
+        await opened.relay.event("connection.closed")
+        await asyncio.sleep(0)
+        assert left() == []
+    finally:
+        gc.enable()
