@@ -3,7 +3,7 @@
 import copy
 import json
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from subprocess import PIPE, STDOUT, Popen, run
 from sys import executable
@@ -17,7 +17,7 @@ from stage.soak.checks import judge
 from stage.soak.kinds import KINDS
 from stage.soak.plan import Plan
 from stage.soak.samples import Sample
-from tests.browser import CHROMIUM, picture, traces
+from tests.browser import needs_chromium, picture, traces
 
 PLAN = Plan(seed=1, calls=50, longest_s=2.0, faults=0.7, period_s=0.15, heartbeat_s=3)
 BEFORE = Sample(at=0, rss_kb=60_000, descriptors=16, threads=3, tasks=5, sessions=0, answer_ms=1, ended=0, frames=0)
@@ -27,34 +27,56 @@ Line = dict[str, Any]
 # The run.
 
 
+SHORT = ("--calls", "50", "--minutes", "0.1", "--faults", "0.7", "--every", "0.5", "--seed", "1")
+MODELS = {"a plaintext model": (), "a model under TLS": ("--tls",)}
+
+
 def soak(out: Path, *options: str) -> Popen[str]:
     command = (executable, "-m", "stage.soak", "--out", str(out), *options)
     return Popen(command, stdout=PIPE, stderr=STDOUT, text=True)
 
 
-def test_a_short_soak_with_every_fault_adds_up_to_the_last_frame(tmp_path: Path) -> None:
-    options = ("--calls", "50", "--minutes", "0.1", "--faults", "0.7", "--every", "0.5", "--seed", "1")
-    process = soak(tmp_path / "run", *options)
+@pytest.fixture(scope="module")
+def short(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, tuple[Popen[str], Path]]]:
+    """Both side by side: most of a short soak is waiting."""
+    folders = {model: tmp_path_factory.mktemp("soak") / "run" for model in MODELS}
+    runs = {model: (soak(folder, *SHORT, *MODELS[model]), folder) for model, folder in folders.items()}
+    yield runs
+    for process, _ in runs.values():
+        with process:
+            process.kill()
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_short_soak_with_every_fault_adds_up_to_the_last_frame(
+    short: dict[str, tuple[Popen[str], Path]], model: str
+) -> None:
+    process, folder = short[model]
     said, _ = process.communicate()
     assert process.returncode == 0, said
-    verdict = json.loads((tmp_path / "run" / "verdict.json").read_text())
-    assert verdict["command"] == "nox -s soak -- --calls 50 --minutes 0.1 --faults 0.7 --seed 1"
+    verdict = json.loads((folder / "verdict.json").read_text())
+    options = "".join(f" {option}" for option in MODELS[model])
+    assert verdict["command"] == f"nox -s soak -- --calls 50 --minutes 0.1 --faults 0.7 --seed 1{options}"
     assert all(check["held"] for check in verdict["checks"])
     assert verdict["kinds"].keys() == {kind.name for kind in PLAN.kinds()}
     assert sum(kind["calls"] for kind in verdict["kinds"].values()) > 100
-    page = tmp_path / "run" / "soak.html"
+
+
+@needs_chromium
+def test_a_browser_draws_the_curves(short: dict[str, tuple[Popen[str], Path]], tmp_path: Path) -> None:
+    process, folder = short["a model under TLS"]
+    process.wait()
+    page = folder / "soak.html"
     assert "Every check held" in page.read_text()
-    if CHROMIUM is not None:
-        assert {"calls", "memory, MB", "tasks"} <= {name for name, _, _ in traces(page)}
-        picture(page, "soak", tmp_path)
+    assert {"calls", "memory, MB", "tasks"} <= {name for name, _, _ in traces(page)}
+    picture(page, "soak", tmp_path)
 
 
 def test_an_interrupted_soak_ends_in_order_with_a_verdict_on_what_was_seen(tmp_path: Path) -> None:
-    process = soak(tmp_path / "run", "--calls", "10", "--faults", "0.01", "--seed", "1")
-    seen = tmp_path / "run" / "clients.jsonl"
+    process = soak(tmp_path / "run", "--calls", "10", "--every", "0.1", "--seed", "1")
+    seen = tmp_path / "run" / "samples.jsonl"
     assert process.stdout is not None
-    # In half an hour's plan the first calls last long: one that is refused is the first to be written down.
-    while not (seen.exists() and seen.read_text()):
+    while not (seen.exists() and '"sessions":10,' in seen.read_text()):
         assert process.poll() is None, process.stdout.read()
     process.send_signal(signal.SIGINT)
     said, _ = process.communicate()
