@@ -11,11 +11,13 @@ from rtproxy import events, settings
 from rtproxy.closing import ENDINGS
 from rtproxy.upstream import FAILURE_CAUSES
 from stage.rehearsal.scenarios import SCENARIOS
+from stage.soak.kinds import KINDS
 
 ROOT = Path(__file__).parents[1]
 README, JAPANESE = (ROOT / name for name in ("README.md", "README.ja.md"))
 SCENARIO_PAGES = [ROOT / "docs" / name for name in ("rehearsal.md", "rehearsal.ja.md")]
 EVENT_PAGES = [ROOT / "docs" / name for name in ("events.md", "events.ja.md")]
+SOAK_PAGES = [ROOT / "docs" / name for name in ("soak.md", "soak.ja.md")]
 ENDING_PAGES = [ROOT / "docs" / name for name in ("endings.md", "endings.ja.md")]
 BOTH = pytest.mark.parametrize("readme", [README, JAPANESE], ids=lambda path: path.name)
 
@@ -92,6 +94,14 @@ def test_the_refusals_table_has_every_code_that_the_relay_says(page: Path) -> No
 def test_the_scenarios_table_lists_every_scenario(page: Path) -> None:
     documented = [re.findall(r"^`([\w-]+)`$", row[0]) for row in rows(page)]
     assert [name for found in documented for name in found if name in SCENARIOS] == list(SCENARIOS)
+
+
+@pytest.mark.parametrize("page", SOAK_PAGES)
+def test_the_faults_table_lists_every_fault(page: Path) -> None:
+    _, _, client, model = rows(page)[:4]
+    for side, (_, faults) in (("client", client), ("model", model)):
+        documented = set(re.findall(r"`([\w-]+)`", faults))
+        assert documented == {name.removeprefix(f"{side}.") for name in KINDS if name.startswith(side)}
 
 
 @BOTH

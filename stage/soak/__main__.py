@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from stage.soak.view import View, show
 HELD, FAILED, NO_STAGE, INTERRUPTED = 0, 1, 3, 130
 EXIT_CODES = """
 exit code:
-  0 every check held, 1 one failed, 2 bad arguments, 3 model, relay or load did not start,
+  0 every check held, 1 one failed, 2 bad arguments, 3 model, relay or load did not start or broke off,
   130 interrupted, and what was seen until then held
 """
 LONGEST_S, OF_THE_RUN = 120.0, 0.25
@@ -32,13 +33,22 @@ HEARTBEAT_S, SHORT_HEARTBEAT_S = 5, 3
 """A silent peer is given up after two of them; a process that waits for its turn that long is a busy machine's."""
 
 
-async def soak(plan: Plan, seconds: float, every_s: float, out: Path, *, tls: bool) -> Found:
-    """The run; a first Ctrl-C ends it early, with a verdict on what was seen."""
+async def soak(plan: Plan, seconds: float, every_s: float, out: Path, *, tls: bool) -> Found | None:
+    """The run. A first Ctrl-C ends it early, with a verdict on what was seen; a second one at once, with none."""
     interrupted = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, interrupted.set)
     with View(seconds) as view:
-        return await run(plan, seconds, every_s, out, interrupted, view, tls=tls)
+        task = asyncio.create_task(run(plan, seconds, every_s, out, interrupted, view, tls=tls))
+
+        def interrupt() -> None:
+            if interrupted.is_set():
+                task.cancel()
+            interrupted.set()
+
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, interrupt)
+        with suppress(asyncio.CancelledError):
+            return await task
+    return None
 
 
 def main() -> int:
@@ -59,8 +69,10 @@ def main() -> int:
     try:
         found = asyncio.run(soak(plan, seconds, given.every, out, tls=given.tls))
     except (OSError, RuntimeError) as error:
-        sys.stderr.write(f"soak: it could not be set up: {error}\n")
+        sys.stderr.write(f"soak: no run: {error}\n")
         return NO_STAGE
+    if found is None:
+        return INTERRUPTED
     failed = [check for check in found.checks if not check.held]
     code = FAILED if failed else INTERRUPTED if found.interrupted else HELD
     verdict = {

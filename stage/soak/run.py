@@ -27,6 +27,9 @@ EMPTY_S = 60.0
 HOME_S = 100.0
 """What calling everybody home may take."""
 EXIT_S = 30.0
+ANSWER_S = 20.0
+"""A relay that does not answer for so long is given up."""
+SETTLE_S = 0.2
 
 
 class Found(NamedTuple):
@@ -52,28 +55,42 @@ async def run(
         model = await enter(model_of(plan, out, tls=tls))
         key = secrets.token_urlsafe(24)
         relay = await enter(relay_of(plan, model, key, stack.enter_context((out / RELAY).open("wb"))))
-        gauge = Gauge(await enter(aiohttp.ClientSession()), relay.url, relay.process.pid)
+        gauge = Gauge(
+            await enter(aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(ANSWER_S))), relay.url, relay.process.pid
+        )
         before = await gauge.read()
         samples = _Samples(gauge, relay, stack.enter_context((out / SAMPLES).open("wb")), view)
+        samples.taken.append(before)
         view.say(f"{plan.calls} calls, seed {plan.seed}: model {model.process.pid}, relay {relay.process.pid}")
         load = await enter(load_of(plan, relay.port, key, out))
-        await samples.until((interrupted.wait(), load.wait(), relay.process.wait()), every_s, seconds)
+        await samples.until((interrupted.wait(), load.wait()), every_s, seconds)
         under_load, seconds = list(samples.taken), samples.taken[-1].at
         view.say("calling everybody home")
-        load.terminate()
-        await samples.until((load.wait(), relay.process.wait()), every_s, HOME_S)
+        if load.returncode is None:
+            load.terminate()
+        await samples.until((load.wait(),), every_s, HOME_S)
+        async with asyncio.timeout(HOME_S):
+            if code := await load.wait():
+                raise RuntimeError(f"the load broke off with {code}")
         after = await samples.settled(before)
-        series = gauge.series
         view.say("ending the relay")
-        relay.signal(signal.SIGTERM)
-        async with asyncio.timeout(EXIT_S):
-            code = await relay.exited()
+        code = await _ended(relay)
         model.process.terminate()
         await model.process.wait()
     view.say("reading the books")
-    books = read(out, series, relay.stderr.decode(errors="replace"), code)
+    books = read(out, gauge.series, relay.stderr.decode(errors="replace"), code)
     checks = judge(plan, books, before, under_load, after, whole=not interrupted.is_set())
     return Found(checks, by_kind(books), samples.taken, under_load, seconds, interrupted.is_set())
+
+
+async def _ended(relay: Replica) -> int:
+    """Its exit code; SIGKILL's where it does not go."""
+    relay.signal(signal.SIGTERM)
+    try:
+        async with asyncio.timeout(EXIT_S):
+            return await relay.exited()
+    except TimeoutError:
+        return await relay.kill()
 
 
 class _Samples:
@@ -84,18 +101,15 @@ class _Samples:
         self._gauge, self._relay, self._file, self._view = gauge, relay, file, view
 
     async def until(self, ends: tuple[Awaitable[object], ...], every_s: float, seconds: float) -> None:
-        """Until one of ``ends`` comes to pass, at most ``seconds``."""
+        """Until one of ``ends`` comes to pass or the relay does not answer, at most ``seconds``."""
         loop = asyncio.get_running_loop()
         due, end = loop.time(), loop.time() + seconds
         waits = {asyncio.ensure_future(each) for each in ends}
-        while loop.time() < end:
-            await self.take()
+        done: set[asyncio.Future[object]] = set()
+        while not done and loop.time() < end and await self._take():
             due = max(due + every_s, loop.time())
-            done, _ = await asyncio.wait(
-                waits, timeout=min(due, end) - loop.time(), return_when=asyncio.FIRST_COMPLETED
-            )
-            if done:
-                break
+            timeout = min(due, end) - loop.time()
+            done, _ = await asyncio.wait(waits, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
         for each in waits:
             each.cancel()
 
@@ -103,19 +117,23 @@ class _Samples:
         """The relay without a call: as soon as it is as empty as it was ``before``, or at last as it is then."""
         loop = asyncio.get_running_loop()
         end = loop.time() + EMPTY_S
-        while True:
-            now = await self.take()
-            empty = now.sessions == 0 and now.descriptors <= before.descriptors and now.tasks <= before.tasks
-            if empty or loop.time() > end:
-                return now
-            await asyncio.sleep(0.2)
+        while await self._take() and loop.time() < end:
+            now = self.taken[-1]
+            if now.sessions == 0 and now.descriptors <= before.descriptors and now.tasks <= before.tasks:
+                break
+            await asyncio.sleep(SETTLE_S)
+        return self.taken[-1]
 
-    async def take(self) -> Sample:
-        sample = await self._gauge.read()
+    async def _take(self) -> bool:
+        """False when the relay does not answer: how it ended will say why."""
+        try:
+            sample = await self._gauge.read()
+        except (aiohttp.ClientError, OSError):
+            return False
         self.taken.append(sample)
         self._file.write(orjson.dumps(asdict(sample), option=orjson.OPT_APPEND_NEWLINE))
         self._file.flush()
         self._view.now(sample)
         # All of them are in its file: half an hour of them need not be in memory too.
         self._relay.events.clear()
-        return sample
+        return True

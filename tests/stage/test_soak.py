@@ -2,6 +2,8 @@
 
 import copy
 import json
+import os
+import re
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -72,18 +74,50 @@ def test_a_browser_draws_the_curves(short: dict[str, tuple[Popen[str], Path]], t
     picture(page, "soak", tmp_path)
 
 
-def test_an_interrupted_soak_ends_in_order_with_a_verdict_on_what_was_seen(tmp_path: Path) -> None:
-    process = soak(tmp_path / "run", "--calls", "10", "--every", "0.1", "--seed", "1")
-    seen = tmp_path / "run" / "samples.jsonl"
-    assert process.stdout is not None
-    while not (seen.exists() and '"sessions":10,' in seen.read_text()):
-        assert process.poll() is None, process.stdout.read()
-    process.send_signal(signal.SIGINT)
-    said, _ = process.communicate()
-    assert process.returncode == 130, said
+@pytest.fixture
+def under_way(tmp_path: Path) -> Iterator[Popen[str]]:
+    """Half an hour with ten calls, which are all up."""
+    with soak(tmp_path / "run", "--calls", "10", "--every", "0.1", "--seed", "1") as process:
+        seen = tmp_path / "run" / "samples.jsonl"
+        assert process.stdout is not None
+        while not (seen.exists() and '"sessions":10,' in seen.read_text()):
+            assert process.poll() is None, process.stdout.read()
+        yield process
+        process.kill()
+
+
+def test_an_interrupted_soak_ends_in_order_with_a_verdict_on_what_was_seen(
+    under_way: Popen[str], tmp_path: Path
+) -> None:
+    under_way.send_signal(signal.SIGINT)
+    said, _ = under_way.communicate()
+    assert under_way.returncode == 130, said
     verdict = json.loads((tmp_path / "run" / "verdict.json").read_text())
     assert verdict["interrupted"]
     assert all(check["held"] for check in verdict["checks"])
+
+
+def test_a_second_interrupt_ends_a_soak_at_once(under_way: Popen[str], tmp_path: Path) -> None:
+    assert under_way.stdout is not None
+    under_way.send_signal(signal.SIGINT)
+    while "calling everybody home" not in under_way.stdout.readline():
+        assert under_way.poll() is None
+    under_way.send_signal(signal.SIGINT)
+    said, _ = under_way.communicate()
+    assert under_way.returncode == 130, said
+    assert not (tmp_path / "run" / "verdict.json").exists()
+
+
+def test_a_relay_that_dies_fails_the_soak(under_way: Popen[str], tmp_path: Path) -> None:
+    assert under_way.stdout is not None
+    (pid,) = re.findall(r"relay (\d+)", under_way.stdout.readline())
+    os.kill(int(pid), signal.SIGKILL)
+    said, _ = under_way.communicate()
+    assert under_way.returncode == 1, said
+    verdict = json.loads((tmp_path / "run" / "verdict.json").read_text())
+    failed = {check["name"]: check["problems"] for check in verdict["checks"] if not check["held"]}
+    assert "exit code -9" in failed["the relay ends with 0 and complained of nothing"]
+    assert "one summary a call" in failed
 
 
 @pytest.mark.parametrize(
