@@ -138,7 +138,7 @@ def bench(session: nox.Session) -> None:
 @nox.session
 def soak(session: nox.Session) -> None:
     """Half an hour with 500 calls and random faults: do the books add up, does it grow? nox -s soak -- --minutes 3"""
-    install(session, ".[clients,report,stage]")
+    install(session, "rehearsal")
     become(session, "python", "-m", "stage.soak", *session.posargs)
 
 
