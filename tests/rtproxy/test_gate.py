@@ -575,6 +575,27 @@ async def test_a_drain_comes_between_fragments_before_a_refusal_that_waits_and_n
     assert (closed["ended_by"], closed["client_code"], closed["upstream_code"]) == ("drain", 1012, 1001)
 
 
+async def test_a_drain_amid_a_frame_is_told_to_the_client_after_its_refusal_and_then_to_the_model(
+    call: CallFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rtproxy.splice.ANSWER_S", 60)
+    client, model, relay = await call(RTPROXY_CLIENT_EVENTS=LISTED)
+    await model.write(announced(BINARY, 100, masked=False) + b"a" * 50)
+    await client.reader.readexactly(52)
+    await client.write(sent(TEXT, UPDATE))
+    session = await refused(relay)
+    session.close()
+    await model.write(b"a" * 50 + frame(TEXT, b"dropped", masked=False))
+    assert await client.reader.readexactly(50) == b"a" * 50
+    assert (await error_of(client))["code"] == "event_not_allowed"
+    assert (await client.read()).code == 1012
+    assert (await model.read()).code == 1001
+    await model.send(TEXT, b"dropped, too")
+    await model.send(CLOSE, close_payload(1001))
+    await client.send(CLOSE, close_payload(1012))
+    assert await client.reader.read() == b""
+
+
 async def test_a_clients_answer_to_a_drain_is_heard_although_its_model_reads_nothing(
     call: CallFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
