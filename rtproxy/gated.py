@@ -81,9 +81,8 @@ class GatedLeg(Leg):
             self.write(refusal)
             return
         self._refusal = refusal
-        if not self.pending:
-            self._to_boundary = self.peer.skip
-            self.peer.out = self._write_to_boundary
+        self._to_boundary = self.peer.skip
+        self.peer.out = self._write_to_boundary
 
     def _write_to_boundary(self, data: bytes) -> int:
         start, end = 0, self._to_boundary

@@ -465,6 +465,14 @@ async def test_events_in_the_segment_of_the_upgrade_are_judged_too(
     assert (await model.read()).payload == CREATE
 
 
+async def test_more_listed_events_than_are_looked_at_in_one_go_pass_all_the_same(call: CallFactory) -> None:
+    client, model, _ = await call(RTPROXY_CLIENT_EVENTS=LISTED)
+    events = sent(TEXT, CREATE) * 1000 + sent(CLOSE, close_payload(1000))
+    await client.write(events)
+    async with asyncio.timeout(DEADLINE_S):
+        assert await model.reader.readexactly(len(events)) == events
+
+
 async def test_control_frames_pass_at_once_while_a_message_is_withheld(call: CallFactory) -> None:
     client, model, _ = await call(RTPROXY_CLIENT_EVENTS=LISTED, RTPROXY_HEARTBEAT_SECONDS="0.3")
     first, last = sent(TEXT, CREATE[:5], fin=False), sent(0, CREATE[5:])
@@ -748,7 +756,7 @@ async def test_a_flood_of_refused_messages_costs_other_calls_little(call: CallFa
     await flooding
     flooder.hang_up()
     assert await drinking > 100_000
-    assert sorted(took)[25] < 0.1, "s"
+    assert sorted(took)[25] < 0.5, "s"
 
 
 async def test_the_sdk_hears_of_a_refusal_as_of_an_error_of_the_model(
