@@ -89,7 +89,7 @@ async def ask(wstest: Wstest, folder: Path, urls: Mapping[str, str], patterns: S
 
 @contextlib.asynccontextmanager
 async def serve(wstest: Wstest, folder: Path, patterns: Sequence[str], told: Told) -> AsyncIterator[Serving]:
-    """The suite as a server, at a URL a case and agent; it reports when it is asked to, by `report`."""
+    """The suite as a server, at a URL a case and agent; it reports when `/updateReports` is asked for."""
     # Of the port 0 it gets a free one, and then does not insist on its own port in a Host header.
     spec = {"url": "ws://127.0.0.1:0", "cases": patterns}
     async with _running(wstest, "fuzzingserver", folder, spec) as suite:
