@@ -115,10 +115,12 @@ class Wire(Walker):
 
     def _ready_tls(self, events: int) -> None:
         self.ready(events)
-        assert self._tls is not None
-        if self._tls.leaving.pending and not (self.full or self.closing):
-            self._answer(self._tls)
-        if self._tls.ended:
+        tls = self._tls
+        if tls is None:  # it read a reset, and closed
+            return
+        if tls.leaving.pending and not (self.full or self.closing):
+            self._answer(tls)
+        if tls.ended:
             self.ended()
 
     def _answer(self, tls: Tls) -> None:
