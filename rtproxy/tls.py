@@ -10,6 +10,7 @@ import ssl
 
 READ_BYTES = 64 * 1024
 _RECORD_BYTES = 16 * 1024
+"""OpenSSL is handed no more at once: what its buffers have grown to they keep, as long as the call lasts."""
 
 
 def client_context() -> ssl.SSLContext:
@@ -136,6 +137,21 @@ class Tls:
 
     def decrypt(self, data: bytes) -> bytes:
         """What the records in ``data``, and those begun before, say. Raises ssl.SSLError."""
+        if len(data) <= _RECORD_BYTES:
+            return self._said_in(data)
+        said = b""
+        try:
+            for at in range(0, len(data), _RECORD_BYTES):
+                said += self._said_in(data[at : at + _RECORD_BYTES])
+                if self.ended:
+                    break
+        except ssl.SSLError:
+            if not said:
+                raise
+            self.ended = True
+        return said
+
+    def _said_in(self, data: bytes) -> bytes:
         self._feed(data)
         said = b""
         try:
@@ -157,6 +173,8 @@ class Tls:
 
     def encrypt(self, data: bytes) -> bytes:
         """``data`` as records, and before them what TLS itself has to say."""
+        if len(data) > _RECORD_BYTES:
+            return b"".join(self.encrypt(data[at : at + _RECORD_BYTES]) for at in range(0, len(data), _RECORD_BYTES))
         self._encrypt(data)
         return self._take()
 

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 import trustme
+from yarl import URL
 
-from rtproxy.tls import Tls
+from rtproxy.dial import Connection
+from rtproxy.tls import Tls, client_context
 from stage.rawpeer import BINARY, CLOSE, TEXT, RawPeer, RawServer, close_payload, frame
 from stage.replica import Replica
 from tests.conftest import DEADLINE_S, Caller, RelayFactory, ReplicaFactory
@@ -163,3 +165,37 @@ async def test_what_tls_keeps_for_a_call_goes_with_it_and_waits_for_no_collector
         assert not any(isinstance(each, Tls) for each in gc.get_objects())
     finally:
         gc.enable()
+
+
+async def test_openssl_is_handed_a_record_at_a_time_since_its_buffers_never_shrink(
+    model_server: RawServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+    connection = await Connection.open(URL(f"https://localhost:{model_server.port}"), client_context(), None)
+    tls = connection.tls
+    assert tls is not None
+    await asyncio.get_running_loop().sock_sendall(connection.sock, tls.encrypt(b"GET / HTTP/1.1\r\n\r\n"))
+    model = await model_server.request()
+    handed: list[int] = []
+    feed, encrypt = tls._feed, tls._encrypt
+    tls._feed = lambda data: (handed.append(len(data)), feed(data))[1]
+    tls._encrypt = lambda data: (handed.append(len(data)), encrypt(data))[1]
+    payload = bytes(range(256)) * 1000
+
+    async def said() -> bytes:
+        heard = b""
+        while len(heard) < len(payload):
+            try:
+                heard += tls.recv(64 * 1024)
+            except BlockingIOError:
+                await asyncio.sleep(0.001)
+        return heard
+
+    sending = asyncio.gather(
+        asyncio.get_running_loop().sock_sendall(connection.sock, tls.encrypt(payload)), model.write(payload)
+    )
+    async with asyncio.timeout(DEADLINE_S):
+        assert await model.reader.readexactly(len(payload)) == await said() == payload
+    await sending
+    assert max(handed) == 16 * 1024
+    connection.leave()
