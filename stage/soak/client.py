@@ -8,9 +8,9 @@ import socket
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from stage.rawpeer import BINARY, announced
+from stage.rawpeer import BINARY, PING, announced
 from stage.soak.account import ClientSide
-from stage.soak.end import End
+from stage.soak.end import FLOOD_PING, End
 from stage.soak.kinds import OVER_CODE
 from stage.soak.plan import NUMBER, Plan
 from stage.soak.speech import BIG, BROKEN_UP, OVERSIZE, UP, speak
@@ -139,20 +139,23 @@ class Client:
         await asyncio.sleep(self._life.chance.choice((0, self._plan.period_s)))
         self._life.chance.choice((self._end.leave, self._end.reset))()
 
-    async def _stall(self) -> None:
+    def _stop_reading(self) -> None:
         self._end.transport.pause_reading()
+        self._end.say(PING, FLOOD_PING)
+
+    async def _stall(self) -> None:
+        self._stop_reading()
         await self._talk(min(STALL_S, self._plan.longest_s / 2))
         self._end.transport.resume_reading()
         await self._talk(1.0)
         self._end.close(self._life.code)
 
     async def _stick(self) -> None:
-        self._end.transport.pause_reading()
+        self._stop_reading()
         await self._talk(STUCK_S)
         self._side.stopped = self._stopped.is_set()
         self._end.transport.resume_reading()
-        if self._side.stopped:
-            self._end.close(OVER_CODE, "soak over")
+        self._end.close(OVER_CODE, "soak over")
 
     async def _fall_silent(self) -> None:
         self._end.answers = False

@@ -15,6 +15,8 @@ from stage.soak.account import Heard
 
 RELAY_PING = b"rtproxy"
 OURS = b"soak"
+FLOOD_PING = b"soak flood"
+"""The ping by which a client that has stopped reading asks its model for more than anybody keeps."""
 ROOM = 256 * 1024
 """Bytes that may wait in this process for the kernel; more speech is left unsaid meanwhile."""
 _TAIL = b'"n":"%08d"}'
@@ -31,6 +33,7 @@ class End(asyncio.Protocol):
         self.answers = True
         self.head: asyncio.Future[bytes] = loop.create_future()
         self.over = asyncio.Event()
+        self.asked_for_flood = False
         self._may_go_on = asyncio.Event()
         self._may_go_on.set()
         self._held = bytearray()
@@ -150,6 +153,7 @@ class End(asyncio.Protocol):
         if opcode == PING:
             own = payload == RELAY_PING
             self.told.relay_pings += own
+            self.asked_for_flood |= payload == FLOOD_PING
             if self.answers:
                 self.say(PONG, payload)
         elif opcode == CLOSE:

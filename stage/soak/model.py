@@ -11,13 +11,12 @@ from stage.soak.end import End
 from stage.soak.plan import NUMBER, Life, Plan
 from stage.soak.speech import AUDIO, BROKEN_DOWN, FLOOD, events
 
-FLOOD_S = 0.2
-"""From a client's stall to the flood that it will not read."""
 HUNG_UP_S, LATE_S = 0.6, (0.3, 2.0)
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _KEY = re.compile(rb"^sec-websocket-key:\s*(\S+)\r?$", re.IGNORECASE | re.MULTILINE)
 _NUMBER = re.compile(rb"\b" + re.escape(NUMBER.encode()) + rb"(\d+)\b")
 _FLOODS = 96
+ASKING = ("client.stalls", "client.stuck")
 REFUSALS = {
     "model.busy": b"429 Too Many Requests\r\nRetry-After: 1",
     "model.fails": b"500 Internal Server Error",
@@ -64,11 +63,11 @@ class ModelCall:
 
     async def _converse(self, life: Life, side: ModelSide) -> None:
         end, loop = self._end, asyncio.get_running_loop()
-        moment = loop.time() + life.lasts_s + (FLOOD_S if life.kind.name.startswith("client.st") else 0)
-        act = ACTS.get(life.kind.name)
+        moment = loop.time() + life.lasts_s
+        act, asks = ACTS.get(life.kind.name), life.kind.name in ASKING
         said = events(life, side)
         while not end.over.is_set() and end.told.said_close is None:
-            if act is not None and loop.time() >= moment:
+            if act is not None and (end.asked_for_flood if asks else loop.time() >= moment):
                 goes_on = await act(self, life)
                 if not goes_on:
                     return
