@@ -137,21 +137,8 @@ class Tls:
 
     def decrypt(self, data: bytes) -> bytes:
         """What the records in ``data``, and those begun before, say. Raises ssl.SSLError."""
-        if len(data) <= _RECORD_BYTES:
-            return self._said_in(data)
-        said = b""
-        try:
-            for at in range(0, len(data), _RECORD_BYTES):
-                said += self._said_in(data[at : at + _RECORD_BYTES])
-                if self.ended:
-                    break
-        except ssl.SSLError:
-            if not said:
-                raise
-            self.ended = True
-        return said
-
-    def _said_in(self, data: bytes) -> bytes:
+        if len(data) > _RECORD_BYTES:
+            return self._decrypt_in_slices(data)
         self._feed(data)
         said = b""
         try:
@@ -169,6 +156,19 @@ class Tls:
             # What was sound before it arrives; what follows a broken record never could.
         # Nothing, and no exception: a close_notify. OpenSSL leaves what stands behind it where it is.
         self.ended = True
+        return said
+
+    def _decrypt_in_slices(self, data: bytes) -> bytes:
+        said = b""
+        try:
+            for at in range(0, len(data), _RECORD_BYTES):
+                said += self.decrypt(data[at : at + _RECORD_BYTES])
+                if self.ended:
+                    break
+        except ssl.SSLError:
+            if not said:
+                raise
+            self.ended = True
         return said
 
     def encrypt(self, data: bytes) -> bytes:
