@@ -33,11 +33,11 @@ HEARTBEAT_S, SHORT_HEARTBEAT_S = 5, 3
 """A silent peer is given up after two of them; a process that waits for its turn that long is a busy machine's."""
 
 
-async def soak(plan: Plan, seconds: float, every_s: float, out: Path, *, tls: bool) -> Found | None:
+async def soak(plan: Plan, seconds: float, every_s: float, out: Path) -> Found | None:
     """The run. A first Ctrl-C ends it early, with a verdict on what was seen; a second one at once, with none."""
     interrupted = asyncio.Event()
     with View(seconds) as view:
-        task = asyncio.create_task(run(plan, seconds, every_s, out, interrupted, view, tls=tls))
+        task = asyncio.create_task(run(plan, seconds, every_s, out, interrupted, view))
 
         def interrupt() -> None:
             if interrupted.is_set():
@@ -61,13 +61,14 @@ def main() -> int:
         longest_s=longest_s,
         faults=given.faults,
         period_s=PERIOD_S,
+        tls=given.tls,
         heartbeat_s=HEARTBEAT_S if longest_s > 4 * HEARTBEAT_S else SHORT_HEARTBEAT_S,
     )
     out: Path = given.out or Path("artifacts", f"soak-{time.strftime('%Y%m%d-%H%M%S')}")
     began = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     out.mkdir(parents=True, exist_ok=True)
     try:
-        found = asyncio.run(soak(plan, seconds, given.every, out, tls=given.tls))
+        found = asyncio.run(soak(plan, seconds, given.every, out))
     except (OSError, RuntimeError) as error:
         sys.stderr.write(f"soak: no run: {error}\n")
         return NO_STAGE

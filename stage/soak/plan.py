@@ -25,7 +25,10 @@ class Life:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The load of a run. ``faults`` is the share of calls that have one, ``period_s`` from frame to frame each way."""
+    """The load of a run. ``faults`` is the share of calls that have one, ``period_s`` from frame to frame each way.
+
+    ``tls``: the model is behind it.
+    """
 
     seed: int
     calls: int
@@ -33,6 +36,7 @@ class Plan:
     faults: float
     period_s: float
     heartbeat_s: int
+    tls: bool = False
 
     def kinds(self) -> list[Kind]:
         """What may happen in this run."""

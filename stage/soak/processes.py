@@ -30,8 +30,8 @@ class Model(NamedTuple):
 
 
 @asynccontextmanager
-async def model_of(plan: Plan, out: Path, *, tls: bool) -> AsyncIterator[Model]:
-    trust = out / TRUST if tls else None
+async def model_of(plan: Plan, out: Path) -> AsyncIterator[Model]:
+    trust = out / TRUST if plan.tls else None
     told = orjson.dumps({"plan": asdict(plan), "trust": trust and str(trust)}).decode()
     process = await leashed(sys.executable, *("-m", "stage.soak.serving", told), stdout=PIPE)
     async with _ended(process):

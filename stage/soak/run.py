@@ -43,16 +43,14 @@ class Found(NamedTuple):
     interrupted: bool
 
 
-async def run(
-    plan: Plan, seconds: float, every_s: float, out: Path, interrupted: asyncio.Event, view: View, *, tls: bool
-) -> Found:
+async def run(plan: Plan, seconds: float, every_s: float, out: Path, interrupted: asyncio.Event, view: View) -> Found:
     """Lets the load loose on a relay for ``seconds``, or until ``interrupted``, and judges what was written to ``out``.
 
     Raises ReplicaError, RuntimeError or OSError when the processes do not come to stand.
     """
     async with AsyncExitStack() as stack:
         enter = stack.enter_async_context
-        model = await enter(model_of(plan, out, tls=tls))
+        model = await enter(model_of(plan, out))
         key = secrets.token_urlsafe(24)
         relay = await enter(relay_of(plan, model, key, stack.enter_context((out / RELAY).open("wb"))))
         gauge = Gauge(

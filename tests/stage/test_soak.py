@@ -16,6 +16,7 @@ import pytest
 from stage.soak import ended, moved
 from stage.soak.books import Books, assemble
 from stage.soak.checks import judge
+from stage.soak.growth import growths
 from stage.soak.kinds import KINDS
 from stage.soak.plan import Plan
 from stage.soak.samples import Sample
@@ -368,6 +369,16 @@ def test_a_frame_of_a_megabyte_in_memory_now_and_then_is_no_growth() -> None:
         for i, each in enumerate(run.under_load)
     ]
     assert run.problems() == []
+
+
+@pytest.mark.parametrize(("kb_a_call", "held"), [(1, True), (10, False)])
+def test_under_tls_memory_may_have_holes_and_no_lost_connection(kb_a_call: int, held: bool) -> None:
+    run = Run()
+    growing("rss_kb", 50 * kb_a_call)(run)
+    # Fifty calls a second.
+    run.under_load = [Sample(**{**as_dict(each), "ended": 50 * each.ended}) for each in run.under_load]
+    memory = next(each for each in growths(run.under_load, tls=True) if each.unit == "KB")
+    assert memory.held is held
 
 
 def test_a_fault_that_never_happened_is_named() -> None:
