@@ -18,7 +18,9 @@ from stage.soak.speech import BIG, BROKEN_UP, OVERSIZE, UP, speak
 OVERDUE_S = 90.0
 """A call that is still there so long after what should have ended it was left behind: longer than any timeout."""
 HANGS_UP_S = 0.2
-STALL_S, STUCK_S = 3.0, 40.0
+STALL_S = 3.0
+STUCK_S = 75.0
+"""Until a client that was not given up reads on. What its kernel still takes now and then begins the 30 s anew."""
 RECEIVE_BYTES = 16 * 1024
 """The kernel's buffer of a client that will not read: little, so that the relay notices."""
 _SESSION = re.compile(rb"^x-rtproxy-session: (\S+)\r?$", re.IGNORECASE | re.MULTILINE)
