@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from ctypes.util import find_library
 from dataclasses import asdict
 from pathlib import Path
 
@@ -62,8 +63,13 @@ def main() -> int:
         faults=given.faults,
         period_s=PERIOD_S,
         tls=given.tls,
+        jemalloc=find_library("jemalloc"),
         heartbeat_s=HEARTBEAT_S if longest_s > 4 * HEARTBEAT_S else SHORT_HEARTBEAT_S,
     )
+    if plan.tls and plan.jemalloc is None:
+        sys.stderr.write(
+            "soak: no jemalloc here, which the image has: memory may rise (apt-get install libjemalloc2)\n"
+        )
     out: Path = given.out or Path("artifacts", f"soak-{time.strftime('%Y%m%d-%H%M%S')}")
     began = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     out.mkdir(parents=True, exist_ok=True)

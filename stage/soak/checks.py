@@ -29,14 +29,14 @@ def judge(
         ended.endings(books),
         ended.refusals(books),
         *((ended.every_kind(plan, books),) if whole else ()),
-        *_growth(under_load, plan.tls, whole),
+        *_growth(under_load, plan.tls and plan.jemalloc is None, whole),
         _empty(before, after),
         _exit(books),
     ]
 
 
-def _growth(samples: Sequence[Sample], tls: bool, whole: bool) -> list[Check]:
-    found = growths(samples, tls=tls)
+def _growth(samples: Sequence[Sample], holes: bool, whole: bool) -> list[Check]:
+    found = growths(samples, holes=holes)
     if not found and whole:
         return [Check("nothing grows", "too few samples", ("the run was too short to tell",))]
     return [

@@ -27,7 +27,8 @@ class Life:
 class Plan:
     """The load of a run. ``faults`` is the share of calls that have one, ``period_s`` from frame to frame each way.
 
-    ``tls``: the model is behind it.
+    ``tls``: the model is behind it. ``jemalloc`` is the library from which the relay takes its memory, as in the image;
+    None: from the C library.
     """
 
     seed: int
@@ -37,6 +38,7 @@ class Plan:
     period_s: float
     heartbeat_s: int
     tls: bool = False
+    jemalloc: str | None = None
 
     def kinds(self) -> list[Kind]:
         """What may happen in this run."""

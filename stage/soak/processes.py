@@ -67,6 +67,8 @@ async def relay_of(plan: Plan, model: Model, key: str, log: BinaryIO) -> AsyncIt
     }
     if model.trust is not None:
         settings["SSL_CERT_FILE"] = str(model.trust)
+    if plan.jemalloc is not None:
+        settings["LD_PRELOAD"] = plan.jemalloc
     relay = await Replica.start(settings, log)
     try:
         yield relay

@@ -377,7 +377,7 @@ def test_under_tls_memory_may_have_holes_and_no_lost_connection(kb_a_call: int, 
     growing("rss_kb", 50 * kb_a_call)(run)
     # Fifty calls a second.
     run.under_load = [Sample(**{**as_dict(each), "ended": 50 * each.ended}) for each in run.under_load]
-    memory = next(each for each in growths(run.under_load, tls=True) if each.unit == "KB")
+    memory = next(each for each in growths(run.under_load, holes=True) if each.unit == "KB")
     assert memory.held is held
 
 
