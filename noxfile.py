@@ -62,6 +62,7 @@ def fuzz(session: nox.Session) -> None:
 
 @nox.session
 def conformance(session: nox.Session) -> None:
+    """The Autobahn test suite, directly and through the relay: ten minutes, needs a Python 2.7. -- --help"""
     install(session, "clients")
     become(session, "python", "-m", "stage.conformance", *session.posargs)
 
