@@ -30,8 +30,9 @@ def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEv
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Rehearsals and plays take the longest: they begin first, so that workers end together."""
-    items.sort(key=lambda item: not re.search(r"test_(rehearse|bluegreen)\.py", item.nodeid))
+    """Rehearsals, plays and the real az take the longest: they begin first, so that workers end together."""
+    long = re.compile(r"playbooks/|stage/test_(rehearse|deployments|platform|ride)")
+    items.sort(key=lambda item: not long.search(item.nodeid))
 
 
 def settings_for(port: int, **more: str) -> dict[str, str]:
