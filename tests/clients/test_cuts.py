@@ -75,7 +75,7 @@ async def test_a_close_right_behind_an_answer_is_between_turns(
 async def test_a_session_that_only_looks_open_is_dropped(model: Model, hold: HoldFactory) -> None:
     mute = ("--talk-every", "0")
     pinging = await hold(model.url, *mute)
-    closing = await hold(model.url, *mute, "--ping-interval", "0", "--duration", "1")
+    closing = await hold(model.url, *mute, "--ping-interval", "0", "--duration", "4")
     await pinging.observed("pong", 2)
     await closing.observed("opened", 2)
     await model.fault("stall")
