@@ -98,6 +98,12 @@ def test_its_bill_of_materials_lists_what_is_installed(engine: Engine, image_of:
         Path(kept, f"rtproxy{extras and '-' + extras}.cdx.json").write_text(said)
 
 
+def test_it_takes_its_memory_from_jemalloc(engine: Engine, image: str) -> None:
+    """The C library's leaves holes under TLS (docs/soak.md)."""
+    code = "print(any('jemalloc' in line for line in open('/proc/self/maps')))"
+    assert engine.python(image, "-c", code).stdout.strip() == "True"
+
+
 def test_a_start_compiles_nothing(engine: Engine, image: str) -> None:
     """Python says of each module whether its code came from a .pyc, quoted, or from its source, as it is."""
     said = engine.python(image, "-v", "-c", "import rtproxy.__main__").stderr.splitlines()
