@@ -1,10 +1,12 @@
 """Whether something grows with the calls that ended: a line through the second half of the samples.
 
 The line is Theil and Sen's, the median slope of all pairs: a frame of a megabyte that is in memory just then moves a
-mean, and not this. It is judged by how far it rises over that half, so that a longer run is a sharper one. Memory may
-rise by `RSS_KB`, which is what malloc and the calls' own ups and downs come to: in half an hour with 500 calls some
-22,000 end in the second half, and 100 bytes left behind by each of them would be more. Nothing that a call makes is so
-small: its session, without all that hangs on it, is 136 bytes, and its identifier another 65.
+mean, and not this. Of memory it goes through the lowest of each last minute: what a flood took, an allocator gives
+back seconds later, and that is a bump and no growth. It is judged by how far it rises over that half, so that a
+longer run is a sharper one. Memory may rise by `RSS_KB`, which is what malloc and the calls' own ups and downs come
+to: in half an hour with 500 calls some 22,000 end in the second half, and 100 bytes left behind by each of them would
+be more. Nothing that a call makes is so small: its session, without all that hangs on it, is 136 bytes, and its
+identifier another 65.
 
 Under TLS and with the C library's malloc it may rise by `HOLES_KB` more for each of those calls: OpenSSL takes its
 buffers from there, in blocks of many sizes, and between them holes stay. What malloc has in use is the same after 1,500
@@ -22,6 +24,7 @@ from stage.soak.samples import Sample
 RSS_KB, HOLES_KB = 2048, 2
 DESCRIPTORS, TASKS, THREADS = 8, 8, 1
 MOST_POINTS = 600
+FLOOR_S = 60.0
 
 
 class Growth(NamedTuple):
@@ -59,7 +62,7 @@ def growths(samples: Sequence[Sample], *, holes: bool = False) -> list[Growth]:
         return Growth(what, unit, slope(at, values) * minutes * 60, limit, minutes, ended)
 
     return [
-        grown("memory", "KB", [each.rss_kb for each in half], RSS_KB + (HOLES_KB * ended if holes else 0)),
+        grown("memory", "KB", floor(half), RSS_KB + (HOLES_KB * ended if holes else 0)),
         grown("descriptors beyond two a session", "descriptors", [each.spare for each in half], DESCRIPTORS),
         grown("tasks", "tasks", [each.tasks for each in half], TASKS),
         grown("threads", "threads", [each.threads for each in half], THREADS),
@@ -69,6 +72,12 @@ def growths(samples: Sequence[Sample], *, holes: bool = False) -> list[Growth]:
 def second_half(samples: Sequence[Sample]) -> list[Sample]:
     """By time."""
     return [each for each in samples if each.at >= (samples[0].at + samples[-1].at) / 2]
+
+
+def floor(samples: Sequence[Sample]) -> list[int]:
+    """At each sample the least memory, in KB, of the last `FLOOR_S`; of a tenth of the time where that is less."""
+    last_s = min(FLOOR_S, (samples[-1].at - samples[0].at) / 10)
+    return [min(each.rss_kb for each in samples if 0 <= now.at - each.at <= last_s) for now in samples]
 
 
 def slope(at: Sequence[float], values: Sequence[float]) -> float:

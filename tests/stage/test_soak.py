@@ -371,6 +371,19 @@ def test_a_frame_of_a_megabyte_in_memory_now_and_then_is_no_growth() -> None:
     assert run.problems() == []
 
 
+def test_a_bump_that_is_given_back_is_no_growth() -> None:
+    run = Run()
+    last = len(run.under_load)
+    # The more and the higher, the later; but between them it is what it was.
+    bumps = [8 * place if place % 3 else 0 for place in range(last)]
+    run.under_load = [
+        Sample(**{**as_dict(each), "rss_kb": each.rss_kb + 1024 * bump, "at": 60.0 * place})
+        for place, (each, bump) in enumerate(zip(run.under_load, bumps, strict=True))
+    ]
+    memory = next(each for each in growths(run.under_load) if each.unit == "KB")
+    assert memory.held
+
+
 @pytest.mark.parametrize(("kb_a_call", "held"), [(1, True), (10, False)])
 def test_under_tls_memory_may_have_holes_and_no_lost_connection(kb_a_call: int, held: bool) -> None:
     run = Run()
