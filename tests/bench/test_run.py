@@ -54,9 +54,11 @@ async def test_a_run_measures_our_relay_and_writes_a_table_a_page_and_a_picture(
         (figures,) = (found[peer] for found in steady.rounds)
         assert figures.frames is not None
         assert figures.cpu_us_per_frame is not None
-        # 100 calls, 50 frames a second each way for 0.3 s; a busy machine loses some, or is late to look.
-        assert 1000 < figures.frames < 12_000
-        assert 1 < figures.cpu_us_per_frame < 1000
+        # 100 calls, 50 frames a second each way for 0.3 s. Where the load lagged it sends what it missed in one go,
+        # and no window of that kind counts.
+        assert figures.frames > 1000
+        assert figures.void or figures.frames < 12_000
+        assert figures.void or 1 < figures.cpu_us_per_frame < 1000
         assert handshakes.rounds[0][peer].handshakes_per_s
     assert "> rtproxy" in out
     assert "targets met" in out
