@@ -3,11 +3,11 @@
 import argparse
 import asyncio
 import shlex
-import signal
 import sys
 from pathlib import Path
 
 from stage.azure import RESOURCE_GROUP, Stage
+from stage.commandline import on_stop
 from stage.platform import Rejected
 from stage.seed import APP, Seed
 
@@ -21,8 +21,7 @@ With --empty there is a subscription with nothing in it, for a deployment.
 async def stand(out: Path, app_seed: Seed | None) -> int:
     """Starts the stage, says how to use it, and keeps it until SIGINT or SIGTERM."""
     stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    on_stop(stop.set)
     async with Stage(out, app_seed) as stage:
         sys.stdout.write(how_to_use(stage) + "\n")
         sys.stdout.flush()

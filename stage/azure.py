@@ -8,12 +8,9 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Self
 
-from aiohttp import web
-
 from stage import bicep, seed
 from stage.arm import Arm, Registry
-from stage.identity import PATH as IDENTITY_PATH
-from stage.identity import Assigned, make_apps_endpoint
+from stage.identity import Assigned, beside, make_apps_endpoint
 from stage.model import Model
 from stage.platform import Environment, Gateway
 from stage.seed import Seed
@@ -126,9 +123,4 @@ async def _identity(stack: AsyncExitStack, identities: Assigned) -> dict[str, st
     Without it a relay that has no key would look for the metadata service of a virtual machine.
     """
     header = secrets.token_hex(16)
-    runner = web.AppRunner(make_apps_endpoint(identities, header), access_log=None)
-    await runner.setup()
-    stack.push_async_callback(runner.cleanup)
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    port = runner.addresses[0][1]
-    return {"IDENTITY_ENDPOINT": f"http://127.0.0.1:{port}{IDENTITY_PATH}", "IDENTITY_HEADER": header}
+    return await stack.enter_async_context(beside(make_apps_endpoint(identities, header), header))

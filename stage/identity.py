@@ -6,7 +6,8 @@ A relay finds it by IDENTITY_ENDPOINT and IDENTITY_HEADER (App Service protocol 
 import asyncio
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from aiohttp import web
@@ -82,6 +83,19 @@ def make_app(directory: Directory) -> web.Application:
     app = web.Application()
     app.router.add_get(PATH, token)
     return app
+
+
+@asynccontextmanager
+async def beside(endpoint: web.Application, header: str) -> AsyncIterator[dict[str, str]]:
+    """Serves ``endpoint``; what the platform puts into the environment of an app that it stands beside."""
+    runner = web.AppRunner(endpoint, access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        url = f"http://127.0.0.1:{runner.addresses[0][1]}{PATH}"
+        yield {"IDENTITY_ENDPOINT": url, "IDENTITY_HEADER": header}
+    finally:
+        await runner.cleanup()
 
 
 @dataclass(kw_only=True)

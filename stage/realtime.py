@@ -6,7 +6,6 @@ One JSON line on stdout tells where it listens; SIGTERM and SIGINT end it with 0
 import argparse
 import asyncio
 import json
-import signal
 import sys
 import uuid
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ from collections.abc import Sequence
 import uvloop
 from aiohttp import web
 
+from stage.commandline import on_stop, positive
 from stage.gpt import handshake
 from stage.gpt.faults import faults
 from stage.gpt.model import Model
@@ -56,8 +56,7 @@ async def _stamp(request: web.Request, response: web.StreamResponse) -> None:
 async def serve(options: Options, host: str, port: int) -> int:
     """Serve until a signal; the exit code."""
     stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    on_stop(stop.set)
     runner = web.AppRunner(make_app(options), access_log=None, shutdown_timeout=_SHUTDOWN_TIMEOUT_S)
     await runner.setup()
     try:
@@ -104,13 +103,11 @@ def _parser() -> argparse.ArgumentParser:
     add("--key", type=_secret, required=True, help="the API key callers must present")
     add("--token", type=_secret, action="append", default=[], help="an Entra ID token to accept too; repeatable")
     add("--model", default=Options.model, metavar="NAME", help="name of the deployment (%(default)s)")
-    add(
-        "--session-seconds", type=_positive, default=Options.session_seconds, metavar="S", help="longest session (3600)"
-    )
+    add("--session-seconds", type=positive, default=Options.session_seconds, metavar="S", help="longest session (3600)")
     add("--silence-ms", type=_count, default=Options.silence_ms, metavar="MS", help="silence that ends a turn (500)")
-    add("--answer-seconds", type=_positive, default=Options.answer_seconds, metavar="S", help="length of an answer (3)")
-    add("--pace", type=_positive, default=Options.pace, metavar="X", help="speed of answers over that of speech (4)")
-    add("--drop-after", type=_positive, metavar="S", help="drop each call without a Close after so long (never)")
+    add("--answer-seconds", type=positive, default=Options.answer_seconds, metavar="S", help="length of an answer (3)")
+    add("--pace", type=positive, default=Options.pace, metavar="X", help="speed of answers over that of speech (4)")
+    add("--drop-after", type=positive, metavar="S", help="drop each call without a Close after so long (never)")
     add("--max-sessions", type=_count, metavar="N", help="sessions at once, more get 429 (no limit)")
     add("--rate-limits", choices=("start", "end"), default="end", help="place of rate_limits.updated (%(default)s)")
     return parser
@@ -120,16 +117,6 @@ def _port(text: str) -> int:
     if not text.isdecimal() or int(text) > 65535:
         raise argparse.ArgumentTypeError(f"{text!r} is not a port: 0-65535")
     return int(text)
-
-
-def _positive(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
-    return value
 
 
 def _count(text: str) -> int:

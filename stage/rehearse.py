@@ -2,7 +2,6 @@
 
 import argparse
 import asyncio
-import signal
 import sys
 import time
 from contextlib import AsyncExitStack, suppress
@@ -10,11 +9,12 @@ from pathlib import Path
 
 from stage.__main__ import how_to_use
 from stage.azure import Stage
+from stage.commandline import calls, until_interrupted
 from stage.rehearsal.rehearsal import Rehearsal, Unexpected
 from stage.rehearsal.scenarios import SCENARIOS, Scenario
 from stage.rehearsal.steps import Steps
 
-NO_STAGE, INTERRUPTED = 3, 130
+NO_STAGE = 3
 
 EXIT_CODES = """
 exit code:
@@ -53,15 +53,6 @@ async def _play(rehearsal: Rehearsal, scenario: Scenario) -> int:
     return code
 
 
-async def _until_interrupted(name: str, out: Path, connections: int, keep: bool) -> int:
-    task = asyncio.create_task(rehearse(name, out, connections, keep))
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
-    with suppress(asyncio.CancelledError):
-        return await task
-    return INTERRUPTED
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(
         prog="nox -s rehearse --",
@@ -71,7 +62,7 @@ def main() -> int:
     )
     add = parser.add_argument
     add("--scenario", choices=SCENARIOS, default="rollout", metavar="NAME", help="one of those below (%(default)s)")
-    add("--connections", type=_calls, default=20, metavar="N", help="calls held (%(default)s)")
+    add("--connections", type=calls(1000), default=20, metavar="N", help="calls held (%(default)s)")
     add("--out", type=Path, metavar="DIR", help="what it writes (rehearsals/SCENARIO-TIME)")
     add("--keep", action="store_true", help="leave the stage up after the verdict, until Ctrl-C")
     given = parser.parse_args()
@@ -79,16 +70,10 @@ def main() -> int:
     if out.exists() and any(out.iterdir()):
         parser.error(f"--out {out} is not empty: a verdict reads all that is in it")
     try:
-        return asyncio.run(_until_interrupted(given.scenario, out.absolute(), given.connections, given.keep))
+        return asyncio.run(until_interrupted(rehearse(given.scenario, out.absolute(), given.connections, given.keep)))
     except (OSError, RuntimeError) as error:
         sys.stderr.write(f"rehearse: the stage could not be set up: {error}\n")
         return NO_STAGE
-
-
-def _calls(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= 1000:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of calls: 1-1000")
-    return int(text)
 
 
 if __name__ == "__main__":

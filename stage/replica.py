@@ -11,6 +11,7 @@ from typing import Any, BinaryIO, Self
 
 import orjson
 
+from stage.leash import leashed
 from stage.world import World
 
 START_TIMEOUT_S = 20.0
@@ -43,20 +44,14 @@ class Replica:
     async def start(cls, settings: Mapping[str, str], log: BinaryIO | None = None, world: World | None = None) -> Self:
         """Runs the relay with ``settings``, in ``world``, and returns when it listens; its lines go to ``log`` too.
 
-        It inherits no setting of ours, and no Ctrl-C: it ends by the signals it is sent.
+        It inherits no setting of ours, and no Ctrl-C: it ends by the signals it is sent, and with us.
         """
         environ = inherited() | {"PORT": "0", "RTPROXY_HOST": "127.0.0.1", **settings}
         # uvloop's PIPE is a pair of sockets; what a container writes to is a pipe.
         reading, writing = os.pipe()
         try:
-            process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                *(("-m", "rtproxy") if world is None else world.relay),
-                env=environ,
-                stdout=writing,
-                stderr=PIPE,
-                start_new_session=True,
-            )
+            relay = ("-m", "rtproxy") if world is None else world.relay
+            process = await leashed(sys.executable, *relay, env=environ, stdout=writing, stderr=PIPE)
         finally:
             os.close(writing)
         stdout = StreamReader(limit=1 << 20)

@@ -4,14 +4,13 @@ import argparse
 import asyncio
 import re
 import shutil
-import signal
 import sys
 import time
-from contextlib import suppress
 from pathlib import Path
 
 import orjson
 
+from stage.commandline import INTERRUPTED, until_interrupted
 from stage.conformance.comparison import compare
 from stage.conformance.install import NotInstalled, Wstest, install
 from stage.conformance.legs import LEGS
@@ -20,7 +19,7 @@ from stage.conformance.suite import SuiteError
 from stage.replica import ReplicaError
 
 PLACE = Path(".nox", "autobahntestsuite")
-NOT_RUN, INTERRUPTED = 3, 130
+NOT_RUN = 3
 EXIT_CODES = """
 exit code:
   0 no case is worse through the relay, 1 one is, 2 bad arguments, 3 the suite could not be run, 130 interrupted
@@ -51,19 +50,10 @@ async def run(wstest: Wstest, asked: Asked) -> int:
     return 1 if worse else 0
 
 
-async def _until_interrupted(wstest: Wstest, asked: Asked) -> int:
-    task = asyncio.create_task(run(wstest, asked))
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
-    with suppress(asyncio.CancelledError):
-        return await task
-    return INTERRUPTED
-
-
 def main() -> int:
     asked = _arguments()
     try:
-        return asyncio.run(_until_interrupted(install(asked.python2, PLACE.absolute()), asked))
+        return asyncio.run(until_interrupted(run(install(asked.python2, PLACE.absolute()), asked)))
     except KeyboardInterrupt:  # while it was being installed
         return INTERRUPTED
     except (NotInstalled, SuiteError, ReplicaError, OSError, ValueError) as problem:

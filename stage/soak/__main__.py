@@ -5,7 +5,6 @@ import asyncio
 import os
 import platform
 import random
-import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -16,12 +15,13 @@ from pathlib import Path
 
 import orjson
 
+from stage.commandline import INTERRUPTED, calls, on_stop, positive
 from stage.soak import page
 from stage.soak.plan import Plan
 from stage.soak.run import Found, run
 from stage.soak.view import View, show
 
-HELD, FAILED, NO_STAGE, INTERRUPTED = 0, 1, 3, 130
+HELD, FAILED, NO_STAGE = 0, 1, 3
 EXIT_CODES = """
 exit code:
   0 every check held, 1 one failed, 2 bad arguments, 3 model, relay or load did not start or broke off,
@@ -45,8 +45,7 @@ async def soak(plan: Plan, seconds: float, every_s: float, out: Path) -> Found |
                 task.cancel()
             interrupted.set()
 
-        for number in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(number, interrupt)
+        on_stop(interrupt)
         with suppress(asyncio.CancelledError):
             return await task
     return None
@@ -131,12 +130,12 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("--calls", type=_calls, default=500, metavar="N", help="calls at once (%(default)s)")
-    add("--minutes", type=_positive, default=30.0, metavar="M", help="how long (%(default)g)")
+    add("--calls", type=calls(5000), default=500, metavar="N", help="calls at once (%(default)s)")
+    add("--minutes", type=positive, default=30.0, metavar="M", help="how long (%(default)g)")
     add("--seed", type=int, metavar="N", help="the same seed gives the same calls the same faults (one by chance)")
     add("--faults", type=_share, default=0.2, metavar="X", help="share of calls that have a fault (%(default)g)")
     add("--tls", action="store_true", help="the model speaks TLS, as Azure's does")
-    add("--every", type=_positive, default=2.0, metavar="S", help="seconds between two samples (%(default)g)")
+    add("--every", type=positive, default=2.0, metavar="S", help="seconds between two samples (%(default)g)")
     add("--out", type=Path, metavar="DIR", help="what it writes (artifacts/soak-TIME)")
     given = parser.parse_args(argv)
     if given.out and given.out.exists() and any(given.out.iterdir()):
@@ -144,24 +143,8 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     return given
 
 
-def _calls(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= 5000:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of calls: 1-5000")
-    return int(text)
-
-
-def _positive(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
-    return value
-
-
 def _share(text: str) -> float:
-    if (value := _positive(text)) > 1:
+    if (value := positive(text)) > 1:
         raise argparse.ArgumentTypeError(f"{text!r} is no share of 1")
     return value
 

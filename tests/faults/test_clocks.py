@@ -6,10 +6,9 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from aiohttp import web
 
 from rtproxy.identity import REFRESH_MIN_S
-from stage.identity import PATH, Directory, make_app
+from stage.identity import Directory, beside, make_app
 from stage.rawpeer import CLOSE
 from stage.world import World
 from tests.faults.conftest import LineFactory
@@ -25,12 +24,8 @@ def directory() -> Directory:
 @pytest.fixture
 async def identity(directory: Directory) -> AsyncIterator[dict[str, str]]:
     """The environment of a relay that has an identity in ``directory``."""
-    runner = web.AppRunner(make_app(directory), access_log=None, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    url = f"http://127.0.0.1:{runner.addresses[0][1]}{PATH}"
-    yield {"AZURE_OPENAI_API_KEY": "", "IDENTITY_ENDPOINT": url, "IDENTITY_HEADER": directory.header}
-    await runner.cleanup()
+    async with beside(make_app(directory), directory.header) as environ:
+        yield {"AZURE_OPENAI_API_KEY": "", **environ}
 
 
 @pytest.mark.parametrize("days", [2, -2])

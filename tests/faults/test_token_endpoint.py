@@ -6,9 +6,8 @@ from collections.abc import AsyncIterator
 
 import aiohttp
 import pytest
-from aiohttp import web
 
-from stage.identity import PATH, Directory, make_app
+from stage.identity import Directory, beside, make_app
 from stage.rawpeer import TEXT, RawServer
 from tests.conftest import DEADLINE_S, Caller, RelayFactory, error
 from tests.faults.conftest import SOON_S
@@ -24,16 +23,13 @@ DOWN_S = 1.0
 async def directory(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Directory]:
     """The endpoint beside relays of this process."""
     directory = Directory(lifetime_s=LIFETIME_S)
-    runner = web.AppRunner(make_app(directory), access_log=None, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    monkeypatch.setenv("IDENTITY_ENDPOINT", f"http://127.0.0.1:{runner.addresses[0][1]}{PATH}")
-    monkeypatch.setenv("IDENTITY_HEADER", directory.header)
     monkeypatch.setattr("rtproxy.identity.REFRESH_MIN_S", PACE_S)
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
-    yield directory
-    await runner.cleanup()
+    async with beside(make_app(directory), directory.header) as environ:
+        for name, value in environ.items():
+            monkeypatch.setenv(name, value)
+        yield directory
 
 
 @pytest.mark.parametrize("status", [403, 500])

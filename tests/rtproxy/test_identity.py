@@ -7,9 +7,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 import aiohttp
 import pytest
-from aiohttp import web
 
-from stage.identity import PATH, Directory, make_app
+from stage.identity import Directory, beside, make_app
 from stage.rawpeer import RawServer
 from stage.replica import Replica
 from tests.conftest import DEADLINE_S, Caller, Relay, RelayFactory, ReplicaFactory, error
@@ -25,12 +24,8 @@ def directory() -> Directory:
 @pytest.fixture
 async def environ(directory: Directory) -> AsyncIterator[dict[str, str]]:
     """What the platform puts into the environment of an app that has an identity."""
-    runner = web.AppRunner(make_app(directory), access_log=None, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    url = f"http://127.0.0.1:{runner.addresses[0][1]}{PATH}"
-    yield {"IDENTITY_ENDPOINT": url, "IDENTITY_HEADER": directory.header}
-    await runner.cleanup()
+    async with beside(make_app(directory), directory.header) as environ:
+        yield environ
 
 
 @pytest.fixture

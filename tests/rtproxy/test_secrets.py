@@ -9,9 +9,8 @@ from typing import NamedTuple
 
 import orjson
 import pytest
-from aiohttp import web
 
-from stage.identity import PATH, Directory, make_app
+from stage.identity import Directory, beside, make_app
 from stage.rawpeer import BINARY, CLOSE, TEXT, RawPeer, RawServer, announced, close_payload
 from stage.replica import Replica
 from tests.conftest import DEADLINE_S, Caller, ReplicaFactory
@@ -152,12 +151,8 @@ async def meets_defects(guest: Guest) -> None:
 @pytest.fixture
 async def identity() -> AsyncIterator[dict[str, str]]:
     directory = Directory(header=IDENTITY_HEADER)
-    runner = web.AppRunner(make_app(directory), access_log=None, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    url = f"http://127.0.0.1:{runner.addresses[0][1]}{PATH}"
-    yield {"AZURE_OPENAI_API_KEY": "", "IDENTITY_ENDPOINT": url, "IDENTITY_HEADER": IDENTITY_HEADER}
-    await runner.cleanup()
+    async with beside(make_app(directory), directory.header) as environ:
+        yield {"AZURE_OPENAI_API_KEY": "", **environ}
 
 
 @pytest.fixture
