@@ -1,9 +1,10 @@
 """A page in headless Chromium: its own WebSocket with the key as a subprotocol, and the OpenAI SDK for browsers."""
 
+import os
+import signal
 from asyncio.subprocess import DEVNULL
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import suppress
-from pathlib import Path
+from contextlib import ExitStack, suppress
 
 import pytest
 from aiohttp import web
@@ -11,7 +12,7 @@ from aiohttp.pytest_plugin import AiohttpServer
 
 from rtproxy.ticket import mint
 from stage.leash import leashed
-from tests.browser import CHROMIUM, HEADLESS
+from tests.browser import CHROMIUM, HEADLESS, home
 from tests.conftest import KEY
 from tests.sdks.conftest import NODE, Line, Witness, needed, one_turn
 
@@ -20,7 +21,7 @@ PageFactory = Callable[..., Awaitable[Witness]]
 
 
 @pytest.fixture
-async def page(line: Line, aiohttp_server: AiohttpServer, tmp_path: Path) -> AsyncIterator[PageFactory]:
+async def page(line: Line, aiohttp_server: AiohttpServer) -> AsyncIterator[PageFactory]:
     """Calls from page.html, by one of its ways: ``await page("once", key="wrong")``."""
     chromium = needed(CHROMIUM, "chromium")
     running = []
@@ -39,16 +40,19 @@ async def page(line: Line, aiohttp_server: AiohttpServer, tmp_path: Path) -> Asy
         app.add_routes([web.get("/settings", settings), web.post("/said", said), web.static("/", NODE)])
         server = await aiohttp_server(app)
         # The balancer's certificate is of this test alone, and on no list of Chromium's.
-        options = (*HEADLESS, f"--user-data-dir={tmp_path}", "--ignore-certificate-errors")
+        options = (*HEADLESS, "--ignore-certificate-errors")
         url = str(server.make_url("/page.html"))
-        running.append(await leashed(chromium, *options, url, stdout=DEVNULL, stderr=DEVNULL))
+        environ = homes.enter_context(home())
+        running.append(await leashed(chromium, *options, url, env=environ, stdout=DEVNULL, stderr=DEVNULL))
         return witness
 
-    yield start
-    for process in running:
-        with suppress(ProcessLookupError):
-            process.terminate()
-        await process.wait()
+    with ExitStack() as homes:
+        yield start
+        for process in running:
+            # All of its processes: one that is left writes its profile once more.
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            await process.wait()
 
 
 async def test_a_page_holds_a_spoken_turn_with_its_key_as_a_subprotocol(line: Line, page: PageFactory) -> None:
