@@ -1,5 +1,6 @@
 """The pages say the same in both languages, and what they say is what the code does."""
 
+import ast
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -70,6 +71,24 @@ def test_the_settings_table_lists_every_variable(readme: Path) -> None:
 def test_the_events_table_lists_every_event(page: Path) -> None:
     documented = {name for row in rows(page) for name in re.findall(r"`(\w+\.\w+)`", row[0])}
     assert documented == set(get_args(events.Event))
+
+
+@pytest.mark.parametrize("page", EVENT_PAGES)
+def test_the_events_table_lists_every_field(page: Path) -> None:
+    documented = {
+        name: set(re.findall(r"`(\w+)`", fields))
+        for row in rows(page)[2:]
+        for name, fields in zip(re.findall(r"`(\w+\.\w+)`", row[0]), row[1].split(";"), strict=True)
+    }
+    written: dict[str, set[str]] = {}
+    for path in (ROOT / "rtproxy").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            match node:
+                case ast.Call(args=[ast.Constant(value=str(name))], keywords=keywords) if name in documented:
+                    written.setdefault(name, set()).update(each.arg for each in keywords if each.arg)
+    # Its summary is spread out in the call.
+    assert written.pop("connection.closed") < documented.pop("connection.closed")
+    assert written == documented
 
 
 @pytest.mark.parametrize("page", ENDING_PAGES)
