@@ -9,8 +9,8 @@ be more. Nothing that a call makes is so small: its session, without all that ha
 identifier another 65.
 
 Under TLS and with the C library's malloc it may rise by `HOLES_KB` more for each of those calls: OpenSSL takes its
-buffers from there, in blocks of many sizes, and between them holes stay. What malloc has in use is the same after 1,500
-calls and after 8,000 (mallinfo2), with and without calls up. jemalloc, which the image has, leaves no such holes. A
+buffers from there, in blocks of many sizes, and between them holes stay. What malloc has in use is the same after 1,600
+calls and after 8,300 (mallinfo2), with and without calls up. jemalloc, which the image has, leaves no such holes. A
 connection that was lost sight of would be some 20 KB.
 """
 
