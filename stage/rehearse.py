@@ -17,6 +17,7 @@ from stage.rehearsal.steps import Steps
 NO_STAGE = 3
 
 EXIT_CODES = """
+
 exit code:
   0 the verdict is the one the scenario should have, 1 it is another, or the rehearsal broke off, 2 bad arguments,
   3 the stage could not be set up, 130 interrupted
