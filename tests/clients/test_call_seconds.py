@@ -3,6 +3,7 @@
 from datetime import datetime, timedelta
 
 from tests.clients.conftest import HoldFactory, Model, Observation, Result
+from tests.standstill import standstill
 
 SHORT = ("--call-seconds", "0.6", "--json")
 
@@ -20,11 +21,12 @@ def by_place(result: Result, name: str) -> dict[int, list[Observation]]:
 
 
 async def test_calls_follow_each_other_in_a_place_and_none_is_cut(model: Model, hold: HoldFactory) -> None:
-    holding = await hold(model.url, *SHORT)
-    await holding.observed("opened", 6)
-    holding.interrupt()
+    with standstill() as machine:
+        holding = await hold(model.url, *SHORT)
+        await holding.observed("opened", 6)
+        holding.interrupt()
 
-    result = await holding.result()
+        result = await holding.result()
 
     assert result.code == 0, result.stdout
     assert result.only("hold.started")["arguments"]["call_seconds"] == 0.6
@@ -40,29 +42,31 @@ async def test_calls_follow_each_other_in_a_place_and_none_is_cut(model: Model, 
     for place, opened in by_place(result, "opened").items():
         for before, after in zip(closes[place], opened[1:], strict=False):
             pause = datetime.fromisoformat(after["ts"]) - datetime.fromisoformat(before["ts"])
-            assert timedelta(seconds=0.2) < pause < timedelta(seconds=1.3), "a short pause, as people make"
+            assert 0.2 < pause.total_seconds() < 1.3 + machine.lost_s, "a short pause, as people make"
 
 
 async def test_a_call_hangs_up_between_two_turns_and_soon(model: Model, hold: HoldFactory) -> None:
     # Two thirds of such a call are turns: a hang-up at any moment would meet one.
-    holding = await hold(model.url, "--call-seconds", "1", "--connections", "8", "--utterance", "0.4")
-    await holding.observed("closed", 16)
-    holding.interrupt()
+    with standstill() as machine:
+        holding = await hold(model.url, "--call-seconds", "1", "--connections", "8", "--utterance", "0.4")
+        await holding.observed("closed", 16)
+        holding.interrupt()
 
-    result = await holding.result()
+        result = await holding.result()
 
     hung_up = result.all("closed")[:16]
     assert {closed["turn"] for closed in hung_up} == {"idle"}
-    assert all(0.8 <= closed["age_s"] < 4 for closed in hung_up)
+    assert all(0.8 <= closed["age_s"] < 4 + machine.lost_s for closed in hung_up)
     assert len({closed["age_s"] for closed in hung_up}) > 8, "jittered"
     assert {turn["status"] for turn in result.all("turn")} == {"completed"}
 
 
 async def test_a_turn_without_an_end_is_waited_for_up_to_its_deadline(model: Model, hold: HoldFactory) -> None:
     holding = await hold(model.url, *SHORT, "--connections", "1", "--turn-deadline", "1")
-    await holding.observed("opened")
-    await model.fault("never_done")
-    (closed,) = await holding.observed("closed")
+    with standstill() as machine:
+        await holding.observed("opened")
+        await model.fault("never_done")
+        (closed,) = await holding.observed("closed")
     (turn,) = await holding.observed("turn")
     holding.interrupt()
 
@@ -70,16 +74,17 @@ async def test_a_turn_without_an_end_is_waited_for_up_to_its_deadline(model: Mod
     assert turn["status"] == "timeout"
     assert turn["ts"] <= closed["ts"]
     assert (closed["turn"], closed["early"]) == ("idle", False)
-    assert closed["age_s"] < 3
+    assert closed["age_s"] < 3 + machine.lost_s
 
 
 async def test_a_call_that_never_talks_hangs_up_too(model: Model, hold: HoldFactory) -> None:
     holding = await hold(model.url, *SHORT, "--connections", "1", "--talk-every", "0")
-    closed, _ = await holding.observed("closed", 2)
+    with standstill() as machine:
+        closed, _ = await holding.observed("closed", 2)
     holding.interrupt()
 
     assert (await holding.result()).code == 0
-    assert 0.45 < closed["age_s"] < 1.5
+    assert 0.45 < closed["age_s"] < 1.5 + machine.lost_s
 
 
 async def test_the_end_of_the_hold_waits_for_no_turn(model: Model, hold: HoldFactory) -> None:

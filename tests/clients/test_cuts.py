@@ -1,12 +1,12 @@
 """Cut sessions: each kind is told apart, at once, and fails the hold."""
 
-import asyncio
 import signal
 from typing import Any
 
 from tests.clients.conftest import HoldFactory, Model, ModelFactory
 from tests.conftest import KEY as RELAY_KEY
 from tests.conftest import ReplicaFactory
+from tests.standstill import within
 
 KINDS: list[tuple[dict[str, Any], str, int, str]] = [
     ({"name": "reset"}, "dropped", 1006, ""),
@@ -31,7 +31,7 @@ async def test_each_kind_of_cut_is_told_apart_with_code_side_and_age(model: Mode
         assert (closed["closed_by"], closed["code"], closed["reason"]) == (closed_by, code, reason)
         assert closed["upstream_session"] == session["upstream_session"]
         assert closed["early"]
-        assert 0 < closed["age_s"] < 5
+        assert 0 < closed["age_s"] < 60, "the duration"
         assert f"cut: call {closed['call']}, session {closed['upstream_session']}" in result.stdout
         assert f"code {code}{f' {reason!r}' if reason else ''}" in result.stdout
     assert result.code == 1
@@ -43,13 +43,11 @@ async def test_a_close_is_seen_at_once_while_the_caller_talks(model: Model, hold
     holding = await hold(model.url, "--utterance", "30", "--connections", "1")
     await holding.observed("opened")
     await model.hearing()
-    loop = asyncio.get_running_loop()
-    cut_at = loop.time()
-    await model.fault("close", code=1012, reason="draining")
+    async with within(1):
+        await model.fault("close", code=1012, reason="draining")
 
-    (closed,) = await holding.observed("closed")
+        (closed,) = await holding.observed("closed")
 
-    assert loop.time() - cut_at < 1
     assert closed["turn"] == "speaking"
     assert (await holding.observed("turn"))[0]["status"] == "cut"
 

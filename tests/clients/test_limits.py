@@ -10,7 +10,7 @@ from tests.clients.conftest import HoldFactory, Model
 async def test_a_limit_that_is_not_kept_ends_with_1_and_is_named_below_the_table(
     model: Model, hold: HoldFactory
 ) -> None:
-    limits = ("--max-connect-p95-ms", "5000", "--max-rtt-p95-ms", "0.001", "--max-first-audio-p95-ms", "5000")
+    limits = ("--max-connect-p95-ms", "60000", "--max-rtt-p95-ms", "0.001", "--max-first-audio-p95-ms", "60000")
 
     result = await (await hold(model.url, "--duration", "1.4", *limits)).result()
 

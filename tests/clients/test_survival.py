@@ -8,10 +8,12 @@ import orjson
 from tests.clients.conftest import KEY, HoldFactory, Model, ModelFactory
 from tests.conftest import KEY as RELAY_KEY
 from tests.conftest import RelayFactory
+from tests.standstill import standstill
 
 
 async def test_a_hold_without_cuts_ends_with_0_and_records_every_observation(model: Model, hold: HoldFactory) -> None:
-    result = await (await hold(model.url, "--duration", "1.4", "--json")).result()
+    with standstill() as machine:
+        result = await (await hold(model.url, "--duration", "1.4", "--json")).result()
 
     assert (result.code, result.stderr) == (0, "")
     assert result.summary["sessions"] == {
@@ -37,13 +39,14 @@ async def test_a_hold_without_cuts_ends_with_0_and_records_every_observation(mod
     sessions = {session["id"] for session in await model.sessions()}
     assert {each["upstream_session"] for each in result.all("opened")} == sessions
     assert all(each["connect_ms"] > 0 and each["gap_ms"] is None for each in result.all("opened"))
-    assert all(0 < each["rtt_ms"] < 500 for each in result.all("pong"))
+    lost_ms = machine.lost_s * 1000
+    assert all(0 < each["rtt_ms"] < 500 + lost_ms for each in result.all("pong"))
     for turn in result.all("turn"):
         assert turn["status"] == "completed"
-        assert 400 < turn["first_audio_ms"] <= turn["duration_ms"] < 2000, "the model waits 500 ms of silence"
+        assert 400 < turn["first_audio_ms"] <= turn["duration_ms"] < 2000 + lost_ms, "the model waits 500 ms of silence"
     for closed in result.all("closed"):
         assert (closed["code"], closed["closed_by"], closed["early"]) == (1000, "local", False)
-        assert 1.2 < closed["age_s"] < 4
+        assert 1.2 < closed["age_s"] < 4 + machine.lost_s
 
 
 async def test_a_record_is_appended_to(model: Model, hold: HoldFactory, tmp_path: Path) -> None:

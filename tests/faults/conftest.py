@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import signal
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, NamedTuple
 
@@ -14,6 +13,7 @@ from stage.rawpeer import TEXT, RawPeer, RawServer
 from stage.replica import Replica
 from stage.world import World
 from tests.conftest import DEADLINE_S, Caller, ReplicaFactory
+from tests.standstill import standstill
 
 UNNOTICED_S = 1.0
 """What a frame of somebody else's call may take there and back while a fault lasts: a busy machine is not a defect."""
@@ -46,12 +46,12 @@ class Neighbour:
             await asyncio.sleep(0.02)  # the pace of audio
 
     async def _round(self) -> None:
-        started = time.monotonic()
-        await self._held.client.send(TEXT, b"u" * 1800)
-        assert (await self._held.model.read_until(TEXT)).payload == b"u" * 1800
-        await self._held.model.send(TEXT, b"d" * 4200)
-        assert (await self._held.client.read_until(TEXT)).payload == b"d" * 4200
-        self.worst_s = max(self.worst_s, time.monotonic() - started)
+        with standstill() as took:
+            await self._held.client.send(TEXT, b"u" * 1800)
+            assert (await self._held.model.read_until(TEXT)).payload == b"u" * 1800
+            await self._held.model.send(TEXT, b"d" * 4200)
+            assert (await self._held.client.read_until(TEXT)).payload == b"d" * 4200
+        self.worst_s = max(self.worst_s, took.spent_s)
         self.rounds += 1
 
 
@@ -104,9 +104,9 @@ class Line:
 
     async def stop(self) -> tuple[int, float]:
         """SIGTERM: the exit code, and how long it took."""
-        started = time.monotonic()
-        self.replica.signal(signal.SIGTERM)
-        return await self.replica.exited(), time.monotonic() - started
+        with standstill() as took:
+            self.replica.signal(signal.SIGTERM)
+            return await self.replica.exited(), took.spent_s
 
 
 LineFactory = Callable[..., Awaitable[Line]]

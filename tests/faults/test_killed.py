@@ -11,6 +11,7 @@ from stage.ingress import Gateway, Ingress, Site
 from stage.rawpeer import CLOSE, TEXT, RawPeer
 from tests.conftest import DEADLINE_S
 from tests.faults.conftest import SOON_S, Line, LineFactory
+from tests.standstill import within
 
 CALLS = 100
 BLUE = "rtproxy--blue"
@@ -39,7 +40,7 @@ async def ends_without_a_close(peer: RawPeer) -> str:
 
 
 async def all_end_without_a_close(peers: list[RawPeer]) -> None:
-    async with asyncio.timeout(SOON_S):
+    async with within(SOON_S):
         assert {*await asyncio.gather(*map(ends_without_a_close, peers))} <= {"fin", "reset"}
 
 
@@ -71,7 +72,7 @@ async def test_calls_through_an_envoy_that_restarts_end_as_vanished_clients_and_
     async with line.neighbour():
         await ingress.end(number)
         await all_end_without_a_close([each.client for each in held])
-        async with asyncio.timeout(SOON_S):
+        async with within(SOON_S):
             assert {(await each.model.read_until(CLOSE)).code for each in held} == {1001}
         for each in held:
             each.model.hang_up()

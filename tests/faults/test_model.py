@@ -10,6 +10,7 @@ from stage.rawpeer import BINARY, CLOSE, TEXT, RawPeer, frame
 from stage.replica import Replica
 from tests.conftest import DEADLINE_S
 from tests.faults.conftest import SOON_S, Line, LineFactory
+from tests.standstill import within
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -29,7 +30,7 @@ async def test_a_client_gets_every_whole_delta_and_1011_when_the_model_resets_be
             await held.model.send(TEXT, said)
         assert [(await held.client.read()).payload for _ in range(3)] == [CREATED, DELTA, DELTA]
         held.model.reset()
-        async with asyncio.timeout(SOON_S):
+        async with within(SOON_S):
             told = await held.client.read()
             assert (told.opcode, told.code) == (CLOSE, 1011)
         held.client.hang_up()
@@ -49,7 +50,7 @@ async def test_a_clients_connection_ends_without_a_close_when_the_model_resets_i
         assert (await held.client.read()).payload == CREATED
         assert await held.client.reader.readexactly(2000) == whole[:2000]
         held.model.reset()
-        async with asyncio.timeout(SOON_S):
+        async with within(SOON_S):
             assert await held.client.reader.read(1) == b""
         assert await line.closed(held) == ("upstream", 1006, 1006)
         closed = await line.replica.event("connection.closed", session=held.session)

@@ -11,6 +11,7 @@ from stage.identity import Directory, beside, make_app
 from stage.rawpeer import TEXT, RawServer
 from tests.conftest import DEADLINE_S, Caller, RelayFactory, error
 from tests.faults.conftest import SOON_S
+from tests.standstill import within
 
 PACE_S = 0.1
 """5 s between two questions, at this pace."""
@@ -59,7 +60,7 @@ async def test_calls_come_in_while_the_token_lives_then_502_and_again_soon_after
     models, clients = [], []
     directory.refusal = (status, "{}")
     assert await call() == 101, "with the token it has"
-    async with asyncio.timeout(LIFETIME_S + SOON_S):
+    async with within(LIFETIME_S + SOON_S):
         while await ready():  # noqa: ASYNC110 - it is asked as a probe asks
             await asyncio.sleep(PACE_S)
     asked, began = len(directory.asked), time.monotonic()

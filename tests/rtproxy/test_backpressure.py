@@ -9,6 +9,7 @@ import pytest
 from stage.rawpeer import BINARY, CLOSE, TEXT, RawPeer, RawServer, announced, frame
 from stage.replica import Replica
 from tests.conftest import DEADLINE_S, Caller, CallFactory, ReplicaFactory
+from tests.standstill import within
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -120,7 +121,7 @@ async def test_a_reset_is_noticed_on_a_leg_that_is_held_back(
     assert stuck, "the relay holds the client back, and so reads nothing from it"
     sending.cancel()
     client.reset()
-    async with asyncio.timeout(2):
+    async with within(2):
         assert (await relay.event("connection.closed"))["ended_by"] == "client"
 
 

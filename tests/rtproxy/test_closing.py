@@ -10,6 +10,7 @@ from rtproxy.session import Session
 from rtproxy.splice import Splice
 from stage.rawpeer import BINARY, CLOSE, TEXT, RawPeer, RawServer, announced, close_payload, frame
 from tests.conftest import Call, Caller, CallFactory, RelayFactory
+from tests.standstill import within
 
 MIB = 1024 * 1024
 PASSED = [(1000, ""), (1000, "done"), (4000, "app"), (4999, "r" * 123), (3000, "registered"), (None, "")]
@@ -29,7 +30,7 @@ async def test_a_close_passes_unchanged_and_so_does_its_answer(
     await here.send(CLOSE, close_payload(code, reason))
     assert await there.read() == (0x88, close_payload(code, reason))
     await there.send(CLOSE, close_payload(code, reason))
-    async with asyncio.timeout(1):
+    async with within(1):
         assert await here.read() == (0x88, close_payload(code, reason))
         assert (await here.ended(), await there.ended()) == ("fin", "fin")
     closed = await opened.relay.event("connection.closed")
@@ -42,7 +43,7 @@ async def test_a_close_passes_unchanged_and_so_does_its_answer(
 async def test_the_other_leg_is_told_within_a_second_when_one_vanishes(call: CallFactory, side: str, way: str) -> None:
     here, there = ends(opened := await call(), side)
     getattr(here, way)()
-    async with asyncio.timeout(1):
+    async with within(1):
         told = await there.read()
         assert await there.ended() == "fin"
     code = 1001 if side == "client" else 1011
@@ -62,7 +63,7 @@ async def test_the_other_leg_is_hung_up_when_one_vanishes_in_the_middle_of_a_fra
     await here.write(announced(BINARY, 1000, masked=here.masked) + b"half")
     await there.reader.readexactly(len(announced(BINARY, 1000, masked=here.masked)) + 4)
     getattr(here, way)()
-    async with asyncio.timeout(1):
+    async with within(1):
         assert await there.reader.read() == b""
 
 
@@ -91,7 +92,7 @@ async def test_a_close_is_answered_for_a_peer_that_vanishes_instead_of_answering
     await here.send(CLOSE, close_payload(4321, "bye"))
     assert (await there.read()).code == 4321
     there.reset()
-    async with asyncio.timeout(1):
+    async with within(1):
         assert (await here.read()).code == 4321
         assert await here.ended() == "fin"
 
@@ -103,7 +104,7 @@ async def test_the_other_leg_is_closed_within_a_second_when_a_peer_says_close_an
     here, there = ends(await call(), side)
     await here.send(CLOSE, close_payload(1000))
     here.hang_up()
-    async with asyncio.timeout(1):
+    async with within(1):
         assert (await there.read()).code == 1000
         assert await there.ended() == "fin"
 
@@ -115,7 +116,7 @@ async def test_a_close_that_nobody_answers_ends_the_call_all_the_same(
     client, model, relay = await call()
     await client.send(CLOSE, close_payload(1000))
     assert (await model.read()).code == 1000
-    async with asyncio.timeout(1):
+    async with within(1):
         assert (await model.ended(), await client.ended()) == ("fin", "fin")
     assert (await relay.event("connection.closed"))["ended_by"] == "client"
 

@@ -8,6 +8,7 @@ import pytest
 
 from stage.rawpeer import BINARY, CLOSE, PING, PONG, TEXT, RawPeer, close_payload, frame
 from tests.conftest import Call, CallFactory
+from tests.standstill import within
 
 CONTINUATION = 0
 KEY = b"\x93\x07\xff\x41"
@@ -98,7 +99,7 @@ async def test_what_is_sound_arrives_byte_for_byte(call: CallFactory, side: str)
                 await here.write(chunk)
 
         writing = asyncio.create_task(write())
-        async with asyncio.timeout(5):
+        async with within(5):
             assert await there.reader.readexactly(len(stream)) == stream, case
         await writing
 
@@ -147,7 +148,7 @@ async def refused(call: Call, side: str, sent: list[bytes], passed: bytes, case:
     here, there = ends(call, side)
     for chunk in sent:
         await here.write(chunk)
-    async with asyncio.timeout(5):
+    async with within(5):
         assert await there.reader.readexactly(len(passed)) == passed, case
         assert (await here.read()).code == 1002, case
         assert (await there.read()).code == (1001 if side == "client" else 1011), case
@@ -197,7 +198,7 @@ async def test_what_was_said_before_a_fault_is_answered_before_the_1002(call: Ca
     here, there = ends(opened, side)
     await here.write(said(TEXT, b"3.2", masked=here.masked) + frame(TEXT, b"", masked=here.masked, rsv=4))
     code = 1001 if side == "client" else 1011
-    async with asyncio.timeout(5):
+    async with within(5):
         assert [(await there.read()).payload[:3], (await there.read()).code] == [b"3.2", code]
         await there.send(TEXT, b"4.1.3")
         await there.send(CLOSE, close_payload(code))
@@ -210,7 +211,7 @@ async def test_what_was_said_before_a_fault_is_answered_before_the_1002(call: Ca
 async def test_a_fault_is_1002_although_the_other_end(call: CallFactory, side: str, how: str) -> None:
     here, there = ends(await call(), side)
     await here.write(frame(TEXT, b"", masked=here.masked, rsv=4))
-    async with asyncio.timeout(5):
+    async with within(5):
         await there.read_until(CLOSE)
         if how == "hangs up":
             there.hang_up()
@@ -239,7 +240,7 @@ async def closed(call: Call, side: str, case: str) -> None:
     await here.write(
         close + said(PING, b"7.1.3", masked=here.masked) + said(TEXT, b"7.1.4", masked=here.masked) + close
     )
-    async with asyncio.timeout(5):
+    async with within(5):
         assert await there.reader.readexactly(len(close)) == close, case
         await there.write(answer)
         assert await here.reader.readexactly(len(answer)) == answer, case
@@ -259,7 +260,7 @@ async def test_a_close_inside_a_message_passes(call: CallFactory, side: str) -> 
     here, there = ends(await call(), side)
     stream = said(TEXT, b"7.1.5", masked=here.masked, fin=False) + said(CLOSE, masked=here.masked)
     await here.write(stream)
-    async with asyncio.timeout(2):
+    async with within(2):
         assert await there.reader.readexactly(len(stream)) == stream
         await there.send(CLOSE)
         assert (await here.read()).opcode == CLOSE
@@ -273,7 +274,7 @@ async def test_a_close_behind_a_long_message_passes(call: CallFactory, side: str
         CLOSE, close_payload(1000), masked=here.masked
     )
     writing = asyncio.create_task(here.write(stream + said(PING, b"7.1.6", masked=here.masked)))
-    async with asyncio.timeout(2):
+    async with within(2):
         assert await there.reader.readexactly(len(stream)) == stream
         await there.send(CLOSE, close_payload(1000))
         assert (await here.read()).code == 1000
@@ -285,6 +286,6 @@ async def test_a_close_behind_a_long_message_passes(call: CallFactory, side: str
 async def test_a_length_with_its_top_bit_set_is_1009(call: CallFactory, side: str) -> None:
     here, there = ends(await call(), side)
     await here.write(bytes((0x82, here.masked << 7 | 127)) + b"\x80" + bytes(7 + 4 * here.masked))
-    async with asyncio.timeout(2):
+    async with within(2):
         assert (await here.read()).code == 1009
         assert (await there.read()).code == (1001 if side == "client" else 1011)

@@ -12,6 +12,7 @@ from aiohttp.test_utils import unused_port
 from rtproxy.handover import accept_of
 from stage.rawpeer import CLOSE, TEXT, RawPeer, RawServer, frame
 from tests.conftest import DEADLINE_S, KEY, Caller, Relay, RelayFactory, error
+from tests.standstill import within
 
 SECRET = "the-models-secret"
 BODY = orjson.dumps({"error": {"code": "x", "message": f"Access denied for key {SECRET}"}})
@@ -251,7 +252,7 @@ async def test_the_model_is_told_1001_when_the_client_left_during_its_dial(
     model = await asyncio.wait_for(upstream.request(), DEADLINE_S)
     client.leave(way)
     await model.answer(then=frame(TEXT, b'{"type":"session.created"}', masked=False))
-    async with asyncio.timeout(2):
+    async with within(2):
         told = await model.read()
         assert (told.opcode, told.code) == (CLOSE, 1001)
     closed = await relay.event("connection.closed")

@@ -10,6 +10,7 @@ import pytest
 from stage.rawpeer import BINARY, TEXT, RawPeer, RawServer, frame
 from stage.replica import Replica
 from tests.conftest import DEADLINE_S, KEY, Caller, Relay, RelayFactory, ReplicaFactory
+from tests.standstill import within
 
 LINE = "GET /v1/realtime HTTP/1.1"
 SOUND = {
@@ -57,7 +58,7 @@ async def answered(reader: asyncio.StreamReader) -> int:
 
 async def passes(relay: Relay | Replica, upstream: RawServer, dial: Caller) -> tuple[RawPeer, RawPeer]:
     """A call that stands in less than a second, and the next one that the model hears of."""
-    async with asyncio.timeout(1):
+    async with within(1):
         connecting = asyncio.create_task(dial(relay.port))
         model = await upstream.request()
         await model.answer()
@@ -99,7 +100,7 @@ async def test_what_is_no_http_is_400_and_hung_up(
 ) -> None:
     relay = await relay_for(upstream.port)
     reader, _ = await raw(relay.port, UNSOUND[case])
-    async with asyncio.timeout(5):
+    async with within(5):
         assert (await reader.read()).split()[1] == b"400"
     assert relay.events == []
     await passes(relay, upstream, dial)
@@ -253,7 +254,7 @@ async def test_a_request_behind_a_handshake_is_a_framing_fault(
     model = await asyncio.wait_for(upstream.request(), DEADLINE_S)
     await model.answer()
     assert await answered(reader) == 101
-    async with asyncio.timeout(2):
+    async with within(2):
         assert (await RawPeer(reader, model.writer, "", masked=True).read()).code == 1002
         assert (await model.read()).code == 1001
     assert (await relay.event("connection.closed"))["frames_up"] == 0
@@ -299,7 +300,7 @@ async def test_half_open_handshakes_cost_others_nothing_and_little_memory(
             writer.write(b"\r\nY: a")
         await passes(replica, upstream, dial)
         await model.send(TEXT, b"still here")
-        async with asyncio.timeout(1):
+        async with within(1):
             assert (await client.read()).payload == b"still here"
     assert rss_kib(replica) - before < HALF_OPEN * 64
 
@@ -313,7 +314,7 @@ async def test_a_handshake_that_does_not_end_is_hung_up(
     stuck, _ = await raw(relay.port, request()[:-2])
     slow, writer = await raw(relay.port, request()[:-2])
     client, model = await passes(relay, upstream, dial)
-    async with asyncio.timeout(5):
+    async with within(5):
         assert await silent.read() == b""
         assert await stuck.read() == b""
         while not slow.at_eof():

@@ -16,6 +16,7 @@ from rtproxy.handover import accept_of
 from stage.rawpeer import CLOSE, TEXT, RawPeer, RawServer, close_payload, frame
 from stage.replica import Replica
 from tests.conftest import DEADLINE_S, Caller, CallFactory, RelayFactory, ReplicaFactory, error
+from tests.standstill import within
 
 MIB = 1024 * 1024
 
@@ -114,7 +115,7 @@ async def test_early_frames_arrive_whatever_else_a_101_says(
     assert client.status == 101
     assert not {"set-cookie", "x-ms-region", "sec-websocket-protocol", "content-length"} & client.headers.keys()
     await model.write(early[3:])
-    async with asyncio.timeout(2):
+    async with within(2):
         assert (await client.read()).payload == b"early"
 
 
@@ -211,7 +212,7 @@ async def test_an_event_of_any_shape_passes_and_the_call_goes_on(call: CallFacto
     client, model, relay = await call()
     await model.send(TEXT, EVENTS[case])
     await model.send(TEXT, b'{"type":"response.done","response":{"usage":{"input_tokens":7,"output_tokens":9}}}')
-    async with asyncio.timeout(2):
+    async with within(2):
         assert (await client.read()).payload == EVENTS[case]
         await client.read()
         await client.send(CLOSE, close_payload(1000))

@@ -17,6 +17,7 @@ from rtproxy.handover import accept_of
 from stage.rawpeer import CLOSE, TEXT, Frame, RawPeer, frame
 from stage.replica import Replica
 from tests.conftest import DEADLINE_S, Caller, ReplicaFactory, error
+from tests.standstill import within
 
 SAID = frame(TEXT, b'{"type":"session.created"}', masked=False)
 GARBAGE = b"\x17\x03\x03\x00\x20" + b"\xa5" * 32
@@ -112,7 +113,7 @@ class Model:
 
     async def serves(self) -> None:
         """Another call stands, and both its directions pass: the relay is alive."""
-        async with asyncio.timeout(2):
+        async with within(2):
             client, model = await self.call()
             await client.send(TEXT, b"still there?")
             await model.heard(b"still there?")
@@ -193,7 +194,7 @@ async def test_a_call_goes_on_when_the_model_changes_its_keys_between_two_frames
             await client.send(TEXT, b"turn %d" % turn)
             await server.heard(b"turn %d" % turn)
             server.say(SAID)
-            async with asyncio.timeout(2):
+            async with within(2):
                 assert (await client.read()).payload == b'{"type":"session.created"}'
 
 
@@ -217,7 +218,7 @@ async def test_a_model_that_wants_a_second_handshake_ends_its_call(
 ) -> None:
     async with called_through_openssl(replica_for, dial, tmp_path, "-tls1_2") as (client, server):
         server.say(b"r\n")
-        async with asyncio.timeout(2):
+        async with within(2):
             while (told := await one_more(client)).opcode != CLOSE:
                 pass
         assert told.code == 1011
@@ -262,7 +263,7 @@ async def test_others_are_served_when_a_model_talks_on_after_its_close_notify(mo
     for behind in (b"\0", GARBAGE, b"GET / HTTP/1.1\r\n\r\n"):
         client, hostile = await model.call()
         await hostile.write(hostile.goodbye() + behind)
-        async with asyncio.timeout(2):
+        async with within(2):
             assert (await client.read()).code == 1011, behind
         await model.serves()
 
@@ -270,7 +271,7 @@ async def test_others_are_served_when_a_model_talks_on_after_its_close_notify(mo
 async def test_what_was_said_before_a_close_notify_arrives(model: Model) -> None:
     client, leaving = await model.call()
     await leaving.write(leaving.sealed(SAID * 2000) + leaving.goodbye())
-    async with asyncio.timeout(2):
+    async with within(2):
         for _ in range(2000):
             assert (await client.read()).payload == b'{"type":"session.created"}'
         assert (await client.read()).code == 1011
@@ -279,7 +280,7 @@ async def test_what_was_said_before_a_close_notify_arrives(model: Model) -> None
 async def test_a_close_notify_alone_reaches_the_client_as_1011(model: Model) -> None:
     client, hostile = await model.call()
     await hostile.write(hostile.goodbye())
-    async with asyncio.timeout(2):
+    async with within(2):
         assert (await client.read()).code == 1011
     await model.serves()
 
@@ -290,7 +291,8 @@ async def test_a_close_notify_instead_of_an_answer_is_502_at_once(model: Model) 
     await hostile.handshake()
     await hostile.request()
     await hostile.write(hostile.goodbye())
-    client = await asyncio.wait_for(connecting, 2)
+    async with within(2):
+        client = await connecting
     assert (client.status, (await error(client))["code"]) == (502, "upstream_unreachable")
 
 
@@ -303,7 +305,7 @@ async def test_a_close_notify_behind_the_101_reaches_the_client_as_1011(model: M
     answer = f"HTTP/1.1 101 S\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {accept_of(key)}"
     await hostile.write(hostile.sealed(answer.encode() + b"\r\n\r\n" + SAID) + hostile.goodbye())
     client = await connecting
-    async with asyncio.timeout(2):
+    async with within(2):
         assert (await client.read()).payload == b'{"type":"session.created"}'
         assert (await client.read()).code == 1011
 
@@ -312,7 +314,7 @@ async def test_a_record_with_a_wrong_seal_ends_its_call_and_no_other(model: Mode
     other, other_model = await model.call()
     client, hostile = await model.call()
     await hostile.write(GARBAGE)
-    async with asyncio.timeout(2):
+    async with within(2):
         assert (await client.read()).code == 1011
         assert await client.ended() == "fin"
     await other_model.write(other_model.sealed(SAID))
@@ -323,7 +325,7 @@ async def test_a_record_with_a_wrong_seal_ends_its_call_and_no_other(model: Mode
 async def test_what_was_said_before_a_wrong_seal_arrives(model: Model) -> None:
     client, hostile = await model.call()
     await hostile.write(hostile.sealed(SAID) + GARBAGE)
-    async with asyncio.timeout(2):
+    async with within(2):
         assert (await client.read()).payload == b'{"type":"session.created"}'
         assert (await client.read()).code == 1011
 
@@ -334,7 +336,7 @@ async def test_a_record_cut_off_by_the_end_of_the_connection_is_a_model_that_van
     await hostile.write(hostile.sealed(SAID) + hostile.sealed(b"x" * 1000)[:500])
     assert (await client.read()).opcode == TEXT
     hostile.writer.close() if way == "fin" else RawPeer(hostile.reader, hostile.writer, "GET", False).reset()
-    async with asyncio.timeout(2):
+    async with within(2):
         assert (await client.read()).code == 1011
         assert await client.ended() == "fin"
 
@@ -366,7 +368,8 @@ async def test_garbage_in_the_handshake_is_502(model: Model) -> None:
         await hostile.reader.read(1 << 16)
         await hostile.write(GARBAGE[:1] * size)
         hostile.writer.write_eof()
-        client = await asyncio.wait_for(connecting, 2)
+        async with within(2):
+            client = await connecting
         assert (client.status, (await error(client))["code"]) == (502, "upstream_unreachable"), size
     await model.serves()
 
@@ -377,5 +380,6 @@ async def test_garbage_instead_of_an_answer_is_502(model: Model) -> None:
     await hostile.handshake()
     await hostile.request()
     await hostile.write(GARBAGE)
-    client = await asyncio.wait_for(connecting, 2)
+    async with within(2):
+        client = await connecting
     assert (client.status, (await error(client))["code"]) == (502, "upstream_unreachable")

@@ -8,6 +8,7 @@ import pytest
 
 from stage.rawpeer import BINARY, CLOSE, PING, TEXT, announced, close_payload, frame
 from tests.conftest import CallFactory
+from tests.standstill import within
 
 MIB = 1024 * 1024
 
@@ -39,7 +40,7 @@ def faults(masked: bool) -> dict[str, bytes]:
 async def test_a_client_that_breaks_the_framing_gets_1002_and_the_model_1001(call: CallFactory, fault: str) -> None:
     client, model, relay = await call()
     await client.write(faults(True)[fault])
-    async with asyncio.timeout(1):
+    async with within(1):
         assert (await client.read()).code == 1002
         assert (await model.read_until(CLOSE)).code == 1001
         assert (await client.ended(), await model.ended()) == ("fin", "fin")
@@ -51,7 +52,7 @@ async def test_a_client_that_breaks_the_framing_gets_1002_and_the_model_1001(cal
 async def test_a_model_that_breaks_the_framing_gets_1002_and_the_client_1011(call: CallFactory, fault: str) -> None:
     client, model, relay = await call()
     await model.write(faults(False)[fault])
-    async with asyncio.timeout(1):
+    async with within(1):
         assert (await model.read()).code == 1002
         assert (await client.read_until(CLOSE)).code == 1011
     closed = await relay.event("connection.closed")
@@ -65,7 +66,7 @@ async def test_a_frame_announced_over_16_mib_is_refused_before_a_byte_of_it_pass
     client, model, relay = await call()
     offender = client if side == "client" else model
     await offender.write(announced(TEXT, 16 * MIB + 1, masked=offender.masked))
-    async with asyncio.timeout(1):
+    async with within(1):
         assert (await client.read()).code == codes[0]
         assert (await model.read()).code == codes[1]
     closed = await relay.event("connection.closed")

@@ -15,6 +15,7 @@ from rtproxy.tls import Tls, client_context
 from stage.rawpeer import BINARY, CLOSE, TEXT, RawPeer, RawServer, close_payload, frame
 from stage.replica import Replica
 from tests.conftest import DEADLINE_S, Caller, RelayFactory, ReplicaFactory
+from tests.standstill import within
 
 MIB = 1024 * 1024
 
@@ -72,7 +73,7 @@ async def test_a_close_passes_and_both_sockets_close(
     await here.send(CLOSE, close_payload(4001, "bye"))
     assert (await there.read()).payload == close_payload(4001, "bye")
     await there.send(CLOSE, close_payload(4001, "bye"))
-    async with asyncio.timeout(1):
+    async with within(1):
         assert (await here.read()).code == 4001
         assert (await here.ended(), await there.ended()) == ("fin", "fin")
 
@@ -82,7 +83,7 @@ async def test_a_model_that_vanishes_reaches_the_client_as_1011(
 ) -> None:
     client, model = await open_call(replica, model_server, dial)
     model.reset()
-    async with asyncio.timeout(1):
+    async with within(1):
         assert (await client.read()).code == 1011
         assert await client.ended() == "fin"
     assert (await replica.event("connection.closed"))["ended_by"] == "upstream"
@@ -93,7 +94,7 @@ async def test_a_client_that_vanishes_reaches_the_model_as_1001(
 ) -> None:
     client, model = await open_call(replica, model_server, dial)
     client.reset()
-    async with asyncio.timeout(1):
+    async with within(1):
         assert (await model.read()).code == 1001
         assert await model.ended() in ("fin", "reset")
 

@@ -20,6 +20,7 @@ from rtproxy.session import LIVE
 from stage.rawpeer import BINARY, CLOSE, TEXT, RawPeer, RawServer, announced, close_payload, frame
 from stage.replica import Replica
 from tests.conftest import DEADLINE_S, Caller, CallFactory, ReplicaFactory
+from tests.standstill import within
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -315,7 +316,7 @@ async def test_a_reader_that_stands_still_is_given_up_though_it_goes_on_talking(
 
     talking = [asyncio.create_task(talk(stuck, 160, 0.02)), asyncio.create_task(talk(flooding, 64 * KIB, 0))]
     try:
-        async with asyncio.timeout(5):
+        async with within(5):
             told = await flooding.read_until(CLOSE)
         assert told.code == {"client": 1001, "upstream": 1011}[side]
     finally:
@@ -346,7 +347,7 @@ async def test_a_defect_of_one_leg_costs_no_other_its_news() -> None:
         far.send(b"news")
         deal, fileno = (breaks, hears)[number % 2], near.fileno()
         poller.add(fileno, lambda _, deal=deal, fileno=fileno: deal(fileno), lambda defect: None)
-    async with asyncio.timeout(2):
+    async with within(2):
         await all_heard.wait()
     poller.close()
     for each in (end for both in pairs for end in both):

@@ -71,9 +71,13 @@ class TestFaults:
 
             assert await inject("hang") == 200
             await az(APP.format("update") + "--revision-suffix green --min-replicas 2 --no-wait")
-            waiting = await rig.process(APP.format("update") + "--revision-suffix green --min-replicas 2")
+            waiting = await rig.process(APP.format("update") + "--revision-suffix green --min-replicas 2 --debug")
+            assert waiting.stderr is not None
+            async with asyncio.timeout(DEADLINE_S):
+                while b"Response status: 202" not in await waiting.stderr.readline():
+                    pass
             with pytest.raises(TimeoutError):
-                await asyncio.wait_for(waiting.wait(), 2)
+                await asyncio.wait_for(waiting.wait(), 1)
             assert await inject("none") == 200
             _, err = await waiting.communicate()
             assert (waiting.returncode, b"Operation expired" in err) == (1, True)
