@@ -12,7 +12,7 @@ import secrets
 
 import orjson
 
-from rtproxy.frames import FRAME_LIMIT, HEAD_MAX, TEXT, Walker, head, mask, text_frame
+from rtproxy.frames import CLOSE, FRAME_LIMIT, HEAD_MAX, TEXT, Walker, head, mask, text_frame
 
 MESSAGE_LIMIT = FRAME_LIMIT + HEAD_MAX
 """Bytes of one message with the heads of its frames: one frame of the greatest length, or what many come to."""
@@ -31,8 +31,8 @@ class Gate:
     """Follows one client's frames.
 
     ``refusal`` is an error event for the client, until it is taken; ``rest`` is what stands behind the refused event,
-    and what is too much for one go: feed nothing, to go on with it. ``frames``, ``halt`` and ``code`` are as a
-    `Walker`'s; ``"too_big"`` is a message over MESSAGE_LIMIT, too.
+    and what is too much for one go: feed nothing, to go on with it. ``frames``, ``halt``, ``code`` and ``keeps_close``
+    are as a `Walker`'s; ``"too_big"`` is a message over MESSAGE_LIMIT, too.
     """
 
     __slots__ = (
@@ -46,6 +46,7 @@ class Gate:
         "_text",
         "_walker",
         "halt",
+        "keeps_close",
         "refusal",
         "rest",
     )
@@ -59,6 +60,7 @@ class Gate:
         self._parts = self._left = 0
         self._key = b""
         self.halt = ""
+        self.keeps_close = False
         self.rest = b""
         self.refusal = b""
 
@@ -81,7 +83,8 @@ class Gate:
             if not self._left:
                 first, at, length = head(data, pos)
                 if first & 8:
-                    passed.append(data[pos : at + length])
+                    if not (self.keeps_close and first & 0xF == CLOSE):
+                        passed.append(data[pos : at + length])
                     pos = at + length
                     continue
                 if len(self._came) + at - pos + length > MESSAGE_LIMIT:

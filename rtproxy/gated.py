@@ -34,6 +34,7 @@ class GatedLeg(Leg):
 
     def feed(self, data: bytes) -> bytes:
         gate = self._gate
+        gate.keeps_close = self.keeps_close
         data = gate.feed(data)
         self.frames, self.halt, self.code = gate.frames, gate.halt, gate.code
         if gate.refusal:

@@ -677,6 +677,15 @@ async def test_a_refusal_is_told_before_the_close_that_follows_it(call: CallFact
     assert (await model.read()).code == 1001
 
 
+async def test_a_model_that_breaks_the_framing_gets_1002_and_not_its_clients_answer_too(call: CallFactory) -> None:
+    client, model, _ = await call(RTPROXY_CLIENT_EVENTS=LISTED)
+    await model.send(3)
+    assert (await client.read()).code == 1011
+    await client.send(CLOSE, close_payload(1011))
+    assert (await model.read()).code == 1002
+    assert await model.ended() == "fin"
+
+
 async def test_a_message_over_16_mib_in_fragments_gets_1009_and_none_of_it_passes(call: CallFactory) -> None:
     client, model, relay = await call(RTPROXY_CLIENT_EVENTS=LISTED)
     part = bytes(MIB)
