@@ -92,7 +92,7 @@ class Admission:
         token = credential.removeprefix(PREFIX)
         try:
             header = jwt.get_unverified_header(token)
-        except jwt.InvalidTokenError:
+        except (jwt.InvalidTokenError, UnicodeEncodeError):  # bytes that are no UTF-8 came as surrogates
             raise _no_key("invalid_api_key") from None
         if header.get("alg") == "HS256":
             ticket = self._tickets.read(token, header.get("kid"))

@@ -82,6 +82,8 @@ class Tickets:
             raise unknown("invalid_token", signed) from None
         except jwt.InvalidTokenError:
             raise unknown("invalid_token", f"A ticket has exp, a jti and the aud {AUDIENCE!r}.") from None
+        if not isinstance(claims["exp"], int | float):  # PyJWT takes digits in a string, too
+            raise unknown("invalid_token", "A ticket's exp is a number (RFC 7519 section 2).")
         if claims["exp"] > time.time() + LIFE_S + LEEWAY_S:
             raise unknown("invalid_token", f"A ticket is good for {LIFE_S} s at most: this one is for longer.")
         ticket = Ticket(str(client), claims["jti"], claims["exp"] + LEEWAY_S)

@@ -159,6 +159,23 @@ async def answer_all(upstream: RawServer) -> None:
         await (await upstream.request()).answer()
 
 
+SHOWN = {
+    "Authorization": request(LINE, "Authorization: Bearer \xff\xfe", api_key=None),
+    "api-key": request(api_key="\xff"),
+    "a subprotocol": request(LINE, "Sec-WebSocket-Protocol: openai-insecure-api-key.\xc3", api_key=None),
+}
+
+
+@pytest.mark.parametrize("case", SHOWN)
+async def test_a_credential_of_bytes_that_are_no_text_is_401(
+    relay_for: RelayFactory, upstream: RawServer, raw: Opener, case: str
+) -> None:
+    relay = await relay_for(upstream.port)
+    reader, _ = await raw(relay.port, SHOWN[case])
+    assert await answered(reader) == 401
+    assert (await relay.event("client.refused"))["code"] == "invalid_api_key"
+
+
 async def test_two_connection_headers_are_one_list(relay_for: RelayFactory, upstream: RawServer, raw: Opener) -> None:
     relay = await relay_for(upstream.port)
     answering = asyncio.create_task(answer_all(upstream))

@@ -88,6 +88,7 @@ async def test_the_reason_is_that_of_the_ticket_when_something_else_was_shown_to
         (lambda: minted(exp=time.time() - 11), "expired_token"),
         (lambda: minted(exp=time.time() + 400), "invalid_token"),
         (lambda: minted(exp=None), "invalid_token"),
+        (lambda: minted(exp=str(int(time.time()) + 60)), "invalid_token"),
         (lambda: minted(jti=None), "invalid_token"),
         (lambda: minted(jti=7), "invalid_token"),
         (lambda: minted(aud="another"), "invalid_token"),
@@ -102,9 +103,9 @@ async def test_the_reason_is_that_of_the_ticket_when_something_else_was_shown_to
         (lambda: "a.b.c", "invalid_api_key"),
     ],
     ids=[
-        "expired", "for too long", "for ever", "without a number", "number is none", "for another", "for nobody",
-        "another's key", "another's name", "no client", "no name", "unsigned", "another algorithm", "changed",
-        "no ticket",
+        "expired", "for too long", "for ever", "until some text", "without a number", "number is none", "for another",
+        "for nobody", "another's key", "another's name", "no client", "no name", "unsigned", "another algorithm",
+        "changed", "no ticket",
     ],
 )  # fmt: skip
 async def test_a_ticket_that_does_not_hold_lets_nobody_in(show: Shower, wrong: Callable[[], str], code: str) -> None:
