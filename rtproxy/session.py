@@ -49,6 +49,9 @@ async def carry(request: web.Request) -> web.StreamResponse:
         live.refusals[refusal.status, refusal.code] += 1
         log("client.refused", status=refusal.status, code=refusal.code, client=refusal.client, path=request.path)
         return refusal.response()
+    except Exception:  # one of the two edges: a defect of ours costs this call and no other
+        logging.getLogger("rtproxy").exception("an admission raised")
+        return _defect().response()
     trace = request.app[TRACING](request)
     session = Session(client, live, log, trace)
     live.add(session)
@@ -67,9 +70,9 @@ async def carry(request: web.Request) -> web.StreamResponse:
             request_id=failure.request_id,
         )
         return failure.response()
-    except Exception:  # the one edge: a defect of ours costs this call and no other
+    except Exception:  # the other one
         logging.getLogger("rtproxy").exception("a dial raised")
-        defect = Refused(500, "server_error", "internal_error", "The relay failed; its log says why.")
+        defect = _defect()
         session.turned_away(defect)
         return defect.response()
     except asyncio.CancelledError:
@@ -89,6 +92,11 @@ async def carry(request: web.Request) -> web.StreamResponse:
     )
     trace.event("upstream.connected", dial_ms=dialed.dial_ms, request_id=dialed.request_id)
     return await session.accept(request, dialed)
+
+
+def _defect() -> Refused:
+    """What a call hears that a defect of ours cost."""
+    return Refused(500, "server_error", "internal_error", "The relay failed; its log says why.")
 
 
 class Session:

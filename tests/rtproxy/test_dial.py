@@ -275,12 +275,13 @@ async def test_nothing_is_left_when_the_client_left_during_a_dial_that_fails(
     assert (await again).status == 101
 
 
+@pytest.mark.parametrize("broken_part", ["rtproxy.admission.credentials_of", "rtproxy.upstream.Upstream._headers"])
 async def test_a_defect_of_the_relay_costs_one_call_and_is_answered_in_the_envelope(
-    relay_for: RelayFactory, upstream: RawServer, dial: Caller, monkeypatch: pytest.MonkeyPatch
+    relay_for: RelayFactory, upstream: RawServer, dial: Caller, monkeypatch: pytest.MonkeyPatch, broken_part: str
 ) -> None:
     relay = await relay_for(upstream.port, RTPROXY_MAX_SESSIONS="1")
     with monkeypatch.context() as broken:
-        broken.setattr("rtproxy.upstream.Upstream._headers", None)
+        broken.setattr(broken_part, None)
         client = await dial(relay.port)
         assert (client.status, (await error(client))["code"]) == (500, "internal_error")
     again = asyncio.create_task(dial(relay.port))
