@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 import aiohttp
 import pytest
 
+from rtproxy.handshake import OFFERED
 from stage.rawpeer import RawPeer, RawServer
 from tests.conftest import DEADLINE_S, KEY, Caller, Relay, RelayFactory, error
 
@@ -202,6 +203,26 @@ async def test_a_call_is_refused_401_when_its_key_is_missing_or_wrong(
     told = await error(client)
     assert (told["type"], told["code"]) == ("invalid_request_error", code)
     assert "Authorization: Bearer" in told["message"]
+
+
+@pytest.mark.parametrize(("before", "status"), [(OFFERED - 1, 101), (OFFERED, 401)])
+async def test_so_many_subprotocols_are_looked_at_and_no_more(
+    relay_for: RelayFactory, upstream: RawServer, opened: Opener, dial: Caller, before: int, status: int
+) -> None:
+    relay = await relay_for(upstream.port)
+    offered = [f"openai-insecure-api-key.{key}" for key in (*(f"stale-{number}" for number in range(before)), KEY)]
+    headers = {"api-key": "", "Sec-WebSocket-Protocol": ", ".join(offered)}
+    client = (await opened(relay, headers=headers))[0] if status == 101 else await dial(relay.port, headers=headers)
+    assert client.status == status
+
+
+async def test_the_model_is_offered_no_more_subprotocols_than_are_looked_at(
+    relay_for: RelayFactory, upstream: RawServer, opened: Opener
+) -> None:
+    relay = await relay_for(upstream.port)
+    offered = [f"v{number}" for number in range(2 * OFFERED)]
+    _, model = await opened(relay, headers={"Sec-WebSocket-Protocol": ", ".join(offered)})
+    assert model.headers["sec-websocket-protocol"] == ", ".join(offered[:OFFERED])
 
 
 @pytest.mark.parametrize("name", ["api-key", "api_key", "key", "token", "access_token", "Authorization"])
