@@ -5,13 +5,14 @@ import contextlib
 import hashlib
 import hmac
 import logging
+import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from pathlib import Path
 
 from rtproxy.environ import read_pairs
 
 READ_EVERY_S = 2.0
-"""How soon a key that was put into the file, or taken out of it, counts."""
+"""How often the file is read. It counts when it was read twice alike: who writes a file is not done at once."""
 
 
 class ClientKeys:
@@ -50,11 +51,12 @@ class ClientKeys:
             watching.cancel()
 
     async def _watch(self, file: Path, on_gone: Callable[[set[str]], None]) -> None:
+        seen = self._text
         while True:
             await asyncio.sleep(READ_EVERY_S)
-            # A volume of the platform is a network away: the loop must not wait for it.
-            text = await asyncio.to_thread(_read, file)
-            if text == self._text:
+            text = await _read_aside(file)
+            settled, seen = text == seen, text
+            if text == self._text or not settled:
                 continue
             self._text = text
             keys, problems = read_pairs(text or "", self._fixed)
@@ -71,6 +73,25 @@ class ClientKeys:
     def _keep(self, keys: Mapping[str, str]) -> None:
         self._keys = keys
         self._digests = [(name, _digest(key)) for name, key in keys.items()]
+
+
+async def _read_aside(file: Path) -> str | None:
+    """A volume of the platform is a network away: neither the loop nor the end of the process must wait for it."""
+    loop = asyncio.get_running_loop()
+    read: asyncio.Future[str | None] = loop.create_future()
+
+    def tell(text: str | None) -> None:
+        if not read.done():
+            read.set_result(text)
+
+    def run() -> None:
+        text = _read(file)
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            loop.call_soon_threadsafe(tell, text)
+
+    # The loop's own executor is joined at the end, however long a read takes.
+    threading.Thread(target=run, daemon=True).start()
+    return await read
 
 
 def _read(file: Path) -> str | None:

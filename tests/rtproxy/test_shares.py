@@ -1,6 +1,9 @@
 """What one client may take: calls at once, starts a minute, and how long a call may last; keys that are taken away."""
 
 import asyncio
+import contextlib
+import os
+import signal
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -14,7 +17,7 @@ from rtproxy.live import Live
 from rtproxy.refusal import Refused
 from rtproxy.session import LIVE
 from stage.rawpeer import CLOSE, TEXT, RawPeer, RawServer
-from tests.conftest import DEADLINE_S, KEY, Caller, Relay, RelayFactory, Shown, error
+from tests.conftest import DEADLINE_S, KEY, Caller, Relay, RelayFactory, ReplicaFactory, Shown, error
 
 BOB = {"api-key": "client-key-of-bob"}
 Opener = Callable[..., Awaitable[tuple[RawPeer, RawPeer]]]
@@ -196,6 +199,46 @@ async def test_a_key_that_is_put_into_the_file_lets_its_client_in(
     relay = await relay_for(upstream.port, RTPROXY_CLIENT_KEYS="", RTPROXY_CLIENT_KEYS_FILE=str(keys))
     put(keys, b"carol:key-of-carol,erin:key-of-erin")
     await let_in(shown, relay, "key-of-erin")
+
+
+async def test_a_file_of_keys_that_is_just_being_written_takes_nothing_away(
+    relay_for: RelayFactory,
+    upstream: RawServer,
+    shown: Shown,
+    opened: Opener,
+    keys: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before, after = "carol:key-of-carol\ndave:key-of-dave\n", "dave:key-of-dave\nerin:key-of-erin\n"
+    texts = iter([before, "", "dave:key", after[:-5]])
+    monkeypatch.setattr(clientkeys, "_read", lambda file: next(texts, after))
+    relay = await relay_for(upstream.port, RTPROXY_CLIENT_KEYS_FILE=str(keys))
+    client, model = await opened(relay, headers={"api-key": "key-of-dave"})
+    await let_in(shown, relay, "key-of-erin")
+    await model.send(TEXT, b"{}")
+    assert (await client.read()).payload == b"{}"
+
+
+async def test_a_relay_exits_although_its_file_of_keys_cannot_be_read_to_the_end(
+    replica_for: ReplicaFactory, upstream: RawServer, tmp_path: Path
+) -> None:
+    keys, stuck = tmp_path / "keys", tmp_path / "stuck"
+    keys.write_text("carol:key-of-carol")
+    relay = await replica_for(upstream.port, RTPROXY_CLIENT_KEYS_FILE=str(keys), RTPROXY_DRAIN_SECONDS="0.5")
+    os.mkfifo(stuck)  # whoever opens it waits for a writer
+    stuck.rename(keys)
+    writer = None
+    try:
+        async with asyncio.timeout(DEADLINE_S):
+            while writer is None:
+                await asyncio.sleep(0.05)
+                with contextlib.suppress(OSError):  # as long as nobody reads it
+                    writer = os.open(keys, os.O_WRONLY | os.O_NONBLOCK)
+            relay.signal(signal.SIGTERM)
+            assert await relay.process.wait() == 0
+    finally:
+        if writer is not None:
+            os.close(writer)
 
 
 @pytest.mark.parametrize(
