@@ -84,8 +84,9 @@ class Issuer:
             ) from None
         if self._scope is not None and self._scope not in _scopes(claims):
             raise Refused(403, "invalid_request_error", "missing_scope", "The token has not the RTPROXY_OIDC_SCOPE.")
-        if not 0 < len(claims["sub"]) <= SUBJECT_CHARACTERS:
-            raise unknown("invalid_token", f"The token's sub has not 1 to {SUBJECT_CHARACTERS} characters.")
+        # One that is not printable may have half a surrogate in it, which no log takes.
+        if not (0 < len(claims["sub"]) <= SUBJECT_CHARACTERS and claims["sub"].isprintable()):
+            raise unknown("invalid_token", f"The token's sub has not 1 to {SUBJECT_CHARACTERS} printable characters.")
         return f"oidc:{claims['sub']}"
 
     async def _key(self, key_id: object) -> jwt.PyJWK:
@@ -127,7 +128,7 @@ class Issuer:
             keys = jwt.PyJWKSet.from_dict(await _json(session, document["jwks_uri"])).keys
         found = {key.key_id: key for key in keys if key.public_key_use in (None, "sig")}
         # A token may leave its key unnamed where there is only one.
-        return {**found, None: keys[0]} if len(found) == 1 else found
+        return {**found, None: next(iter(found.values()))} if len(found) == 1 else found
 
 
 async def _json(session: aiohttp.ClientSession, url: str) -> dict[str, Any]:

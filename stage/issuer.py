@@ -29,6 +29,8 @@ class Issuer:
     """Answers 503."""
     says: str | None = None
     """Another issuer, which its discovery document claims to be."""
+    encrypts: str | None = None
+    """The name of a key that it publishes to encrypt with, not to sign."""
     asked: int = 0
     _news: asyncio.Condition = field(default_factory=asyncio.Condition, repr=False)
 
@@ -58,13 +60,14 @@ class Issuer:
         number = f"key-{len(self.keys) + self.asked + 1}"
         self.keys = {**(self.keys if keep else {}), number: generate_private_key(65537, 2048)}
 
-    def token(self, headers: dict[str, str] | None = None, **claims: Any) -> str:
-        """A token that holds; ``claims`` replace or join its own, and those that are None are left out."""
+    def token(self, headers: dict[str, str | None] | None = None, **claims: Any) -> str:
+        """A token that holds; ``claims`` and ``headers`` replace or join its own, and what is None is left out."""
         name, key = list(self.keys.items())[-1]
         now = int(time.time())
         said = {"iss": self.url, "aud": AUDIENCE, "sub": "alice-at-work", "iat": now, "nbf": now, "exp": now + 3600}
         said = {claim: value for claim, value in (said | claims).items() if value is not None}
-        return jwt.encode(said, key, algorithm="RS256", headers={"kid": name} | (headers or {}))
+        head = {header: value for header, value in ({"kid": name} | (headers or {})).items() if value is not None}
+        return jwt.encode(said, key, algorithm="RS256", headers=head)
 
     def _app(self) -> web.Application:
         app = web.Application()
@@ -85,8 +88,8 @@ class Issuer:
     async def _published(self, request: web.Request) -> web.Response:
         return web.json_response({"keys": [self._jwk(name, key) for name, key in self.keys.items()]})
 
-    @staticmethod
-    def _jwk(name: str, key: RSAPrivateKey) -> dict[str, str]:
+    def _jwk(self, name: str, key: RSAPrivateKey) -> dict[str, str]:
         # As Entra ID has them: no ``alg``.
         jwk = jwt.algorithms.RSAAlgorithm.to_jwk(key.public_key(), as_dict=True)
-        return {"kty": jwk["kty"], "use": "sig", "kid": name, "n": jwk["n"], "e": jwk["e"]}
+        use = "enc" if name == self.encrypts else "sig"
+        return {"kty": jwk["kty"], "use": use, "kid": name, "n": jwk["n"], "e": jwk["e"]}

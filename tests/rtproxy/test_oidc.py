@@ -78,11 +78,13 @@ async def test_a_client_with_a_key_comes_in_as_before(relay: Relay, show: Shower
         ({"sub": None}, "invalid_token"),
         ({"sub": ""}, "invalid_token"),
         ({"sub": "s" * 256}, "invalid_token"),
+        ({"sub": "half a surrogate \ud800"}, "invalid_token"),
+        ({"sub": "a line\nand another"}, "invalid_token"),
         ({"headers": {"kid": "another"}}, "invalid_token"),
     ],
     ids=[
         "expired", "for ever", "not yet", "for another", "for nobody", "by another", "by nobody", "of nobody",
-        "of an empty name", "of a long name", "another key",
+        "of an empty name", "of a long name", "of a name that is no text", "of a name of two lines", "another key",
     ],
 )  # fmt: skip
 async def test_a_token_that_does_not_hold_lets_nobody_in(
@@ -112,6 +114,17 @@ async def test_a_public_key_is_no_secret_to_sign_with(show: Shower, issuer: Issu
         token = jwt.encode(claims, public, algorithm, {"kid": name})
         assert (await show(token)).status == 401
     assert (await show(jwt.encode(claims, None, "none", {"kid": name}))).status == 401
+
+
+async def test_a_token_without_a_key_id_is_checked_with_the_only_key_that_signs(
+    relay_for: RelayFactory, upstream: RawServer, shown: Shown, issuer: Issuer
+) -> None:
+    issuer.rotate(keep=True)
+    issuer.encrypts = next(iter(issuer.keys))
+    relay = await relay_for(upstream.port, **trusting(issuer))
+    token = issuer.token(headers={"kid": None})
+    assert "kid" not in jwt.get_unverified_header(token)
+    assert (await shown(relay, token)).status == 101
 
 
 async def test_a_token_may_be_for_others_too(show: Shower, issuer: Issuer) -> None:
