@@ -19,7 +19,7 @@ from rtproxy.handover import take_over
 from rtproxy.handshake import subprotocols_of, switching
 from rtproxy.live import Live
 from rtproxy.poller import Poller
-from rtproxy.refusal import Refused, draining, full
+from rtproxy.refusal import Refused, draining, full, unknown
 from rtproxy.settings import Settings
 from rtproxy.splice import Splice
 from rtproxy.trace import Trace
@@ -79,7 +79,7 @@ async def carry(request: web.Request) -> web.StreamResponse:
         session.turned_away(draining())
         raise
     if session.leaving:
-        late = draining()
+        late = session.dismissal()
         session.turned_away(late)
         dialed.hang_up()
         return late.response()
@@ -141,6 +141,12 @@ class Session:
         """The call was admitted and does not come to stand: the client gets ``answer``."""
         self._live.discard(self)
         self._trace.fail(answer.status, answer.code)
+
+    def dismissal(self) -> Refused:
+        """What the client hears when its call is closed before it stands."""
+        if self._cause == "client.revoked":
+            return unknown("invalid_api_key", "The client's key was taken away.")
+        return draining()
 
     async def accept(self, request: web.Request, dialed: Dialed) -> web.StreamResponse:
         """Answers the client's 101 and joins the two sockets; from here on aiohttp has nothing to do with them."""

@@ -193,6 +193,22 @@ async def test_a_key_that_is_taken_away_lets_nobody_in_and_ends_its_calls_withou
     alices.hang_up()
 
 
+async def test_a_key_that_is_taken_away_during_a_dial_is_401(
+    relay_for: RelayFactory, upstream: RawServer, dial: Caller, keys: Path
+) -> None:
+    relay = await relay_for(upstream.port, RTPROXY_CLIENT_KEYS_FILE=str(keys))
+    connecting = asyncio.create_task(dial(relay.port, headers={"api-key": "key-of-carol"}))
+    async with asyncio.timeout(DEADLINE_S):
+        model = await upstream.request()
+        (session,) = relay.app[LIVE].sessions
+        put(keys, b"dave:key-of-dave")
+        while not session.leaving:  # noqa: ASYNC110 - it is this test's own loop
+            await asyncio.sleep(0.01)
+    await model.answer()
+    refused = await connecting
+    assert (refused.status, (await error(refused))["code"]) == (401, "invalid_api_key")
+
+
 async def test_a_key_that_is_put_into_the_file_lets_its_client_in(
     relay_for: RelayFactory, upstream: RawServer, shown: Shown, keys: Path
 ) -> None:
