@@ -11,6 +11,7 @@ import jwt
 import pytest
 
 from rtproxy import ticket
+from rtproxy.refusal import Refused
 from stage.rawpeer import RawPeer, RawServer
 from tests.conftest import DEADLINE_S, KEY, Caller, Relay, RelayFactory, Shown, error
 
@@ -154,8 +155,18 @@ async def test_the_memory_of_used_tickets_is_as_long_as_their_life(monkeypatch: 
     assert len(tickets._used) == 100
     later = time.time() + ticket.LIFE_S
     monkeypatch.setattr("time.time", lambda: later)
-    tickets.use(ticket.Ticket("web", "100", later + 60))
+    tickets.use(ticket.Ticket("web", b"100", later + 60))
     assert len(tickets._used) == 1
+
+
+@pytest.mark.parametrize("number", ["0" * 5000, "\ud800"], ids=["long", "half a surrogate"])
+def test_a_used_ticket_takes_as_little_memory_whatever_its_number_is(number: str) -> None:
+    tickets = ticket.Tickets({"web": WEB_KEY}.get)
+    tickets.use(tickets.read(minted(jti=number), "web"))
+    assert [len(kept) for _, kept in tickets._used] == [32]
+    with pytest.raises(Refused, match="has been used"):
+        tickets.read(minted(jti=number), "web")
+    tickets.read(minted(jti=number + "1"), "web")
 
 
 def ticket_command(*arguments: str, key: str) -> "subprocess.CompletedProcess[str]":
