@@ -74,7 +74,7 @@ class Reader:
             return default
         try:
             number = float(int(value) if whole else float(value))
-        except ValueError:
+        except (ValueError, OverflowError):
             number = -1.0
         if not low <= number <= high:
             kind = "a whole number" if whole else "a number"

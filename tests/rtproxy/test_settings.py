@@ -189,6 +189,7 @@ def test_an_endpoint_is_refused_when_it_is_not_the_root_of_one(value: str) -> No
         ("PORT", "65536", "a whole number from 0 to 65535"),
         ("PORT", "-1", "a whole number from 0 to 65535"),
         ("RTPROXY_MAX_SESSIONS", "0", "a whole number from 1 to 1000000"),
+        ("RTPROXY_MAX_SESSIONS", "9" * 400, "a whole number from 1 to 1000000"),
         ("RTPROXY_MAX_SESSIONS", "9" * 5000, "a whole number from 1 to 1000000"),
         ("RTPROXY_MAX_CLIENT_SESSIONS", "0", "a whole number from 1 to 1000000"),
         ("RTPROXY_MAX_CLIENT_STARTS", "1.5", "a whole number from 1 to 10000"),
