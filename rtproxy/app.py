@@ -10,7 +10,7 @@ from aiohttp import hdrs, web
 from rtproxy import __version__
 from rtproxy.admission import Admission, Door
 from rtproxy.events import Log
-from rtproxy.halfopen import HEARD, heard
+from rtproxy.halfopen import ANSWERED, answering
 from rtproxy.identity import Identity
 from rtproxy.live import Live
 from rtproxy.metrics import Metrics
@@ -70,9 +70,9 @@ def make_app(settings: Settings, log: Log) -> web.Application:
         response.headers["x-rtproxy-revision"] = settings.revision
         response.headers["x-rtproxy-replica"] = settings.replica
 
-    app = web.Application(middlewares=[heard])
+    app = web.Application(middlewares=[answering])
     app[LOG], app[LIVE], app[ADMISSION], app[WHEEL] = log, live, admission, Wheel(settings.heartbeat_s)
-    app[HEARD], app[SETTINGS] = set(), settings
+    app[ANSWERED], app[SETTINGS] = set(), settings
     app.router.add_get("/healthz", healthz)
     app.router.add_get("/readyz", readyz)
     app.router.add_get("/status", status)

@@ -1,26 +1,56 @@
-"""Callers who never come to their request: each would hold a socket and up to 1 MiB of headers for ever."""
+"""Callers who never come to the end of a request: each would hold a socket and up to 1 MiB of headers for an hour."""
 
 import asyncio
 import time
-from typing import Any
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
 HANDSHAKE_S = 15.0
-"""Whoever has not said a whole request by then is hung up on."""
-HEARD: web.AppKey[set[object]] = web.AppKey("heard")
+"""Whoever takes longer for a whole request, the first one or a later one, is hung up on."""
+ANSWERED: web.AppKey[set[object]] = web.AppKey("answered")
+_END = b"\r\n\r\n"
 
 
 @web.middleware
-async def heard(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Remembers which connections have said a request."""
-    request.app[HEARD].add(request.protocol)
-    return await handler(request)
+async def answering(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Remembers which connections wait for an answer: what they say meanwhile may take its time."""
+    answered = request.app[ANSWERED]
+    answered.add(request.protocol)
+    try:
+        return await handler(request)
+    finally:
+        answered.discard(request.protocol)
+
+
+class Listener(web.RequestHandler):
+    """aiohttp's end of a connection. ``since`` is when a request was begun, or awaited first; None between two."""
+
+    __slots__ = ("_last", "since")
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._last = b""
+        self.since: float | None = time.monotonic()
+        super().connection_made(transport)
+
+    def data_received(self, data: bytes) -> None:
+        # A request that is answered here has no body: its headers are its end.
+        said = self._last + data
+        self._last = said[1 - len(_END) :]
+        if said.endswith(_END):
+            self.since = None
+        elif self.since is None or _END in said:
+            self.since = time.monotonic()
+        super().data_received(data)
+
+
+class _Server(web.Server):
+    def __call__(self) -> Listener:
+        return Listener(self, loop=self._loop, **self._kwargs)
 
 
 class Runner(web.AppRunner):
-    """Serves an app that has the middleware `heard`, and hangs up on those who take longer than HANDSHAKE_S."""
+    """Serves an app that has the middleware `answering`, and hangs up on those who take longer than HANDSHAKE_S."""
 
     async def setup(self) -> None:
         await super().setup()
@@ -30,15 +60,18 @@ class Runner(web.AppRunner):
         self._showing_out.cancel()
         await super().cleanup()
 
+    async def _make_server(self) -> web.Server:
+        server = await super()._make_server()
+        server.__class__ = _Server  # an application makes no other than aiohttp's own
+        return server
+
     async def _show_out(self) -> None:
         assert self.server is not None
-        have_asked = self.app[HEARD]
-        since: dict[Any, float] = {}
+        answered = self.app[ANSWERED]
         while True:
             await asyncio.sleep(HANDSHAKE_S / 4)
-            now = time.monotonic()
-            since = {each: since.get(each, now) for each in self.server.connections}
-            have_asked.intersection_update(since)
-            for each in since.keys() - have_asked:
-                if now - since[each] >= HANDSHAKE_S:
+            late = time.monotonic() - HANDSHAKE_S
+            for each in self.server.connections:
+                assert isinstance(each, Listener)
+                if each.since is not None and each.since <= late and each not in answered:
                     each.force_close()

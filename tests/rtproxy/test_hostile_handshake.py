@@ -341,6 +341,42 @@ async def test_a_handshake_that_does_not_end_is_hung_up(
     assert (await client.read()).payload == b"a call stays"
 
 
+HEALTHZ = b"GET /healthz HTTP/1.1\r\nHost: relay\r\n\r\n"
+
+
+@pytest.mark.parametrize("behind", [b"", b"X: a\r\n"], ids=["in one go", "in two"])
+async def test_a_later_request_that_does_not_end_is_hung_up_too(
+    relay_for: RelayFactory, upstream: RawServer, raw: Opener, monkeypatch: pytest.MonkeyPatch, behind: bytes
+) -> None:
+    monkeypatch.setattr("rtproxy.halfopen.HANDSHAKE_S", 0.3)
+    relay = await relay_for(upstream.port)
+    idle, to_idle = await raw(relay.port, HEALTHZ[:-3])
+    to_idle.write(HEALTHZ[-3:])
+    stuck, to_stuck = await raw(relay.port, HEALTHZ + (b"" if behind else request()[:-2]))
+    assert await answered(stuck) == await answered(idle) == 200
+    if behind:
+        to_stuck.write(request()[:-2] + behind)
+    async with asyncio.timeout(5):
+        await stuck.read()
+    to_idle.write(HEALTHZ)
+    await idle.readuntil(b"}")
+    assert await answered(idle) == 200, "who says nothing at all between two requests stays"
+
+
+async def test_who_waits_for_an_answer_may_have_begun_to_say_more(
+    relay_for: RelayFactory, upstream: RawServer, raw: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rtproxy.halfopen.HANDSHAKE_S", 0.2)
+    relay = await relay_for(upstream.port)
+    reader, _ = await raw(relay.port, request() + frame(TEXT, b"early", masked=True))
+    stuck, _ = await raw(relay.port, request()[:-2])
+    model = await asyncio.wait_for(upstream.request(), DEADLINE_S)
+    async with asyncio.timeout(5):
+        await stuck.read()
+    await model.answer()
+    assert await answered(reader) == 101
+
+
 async def test_a_flood_is_let_in_to_the_cap_and_answered_503_beyond(
     replica: Replica, upstream: RawServer, dial: Caller, raw: Opener
 ) -> None:
