@@ -36,6 +36,8 @@ class Outlet:
     def write(self, line: bytes) -> int:
         """The length of ``line``, or 0: it is lost."""
         if len(self._waiting) + len(line) > WAITING_BYTES:
+            if not self._watched:  # a disk that was full may have room again, and nobody else would tell
+                self._go_on()
             return 0
         self._waiting += line
         if not self._watched:

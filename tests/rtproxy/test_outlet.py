@@ -121,6 +121,20 @@ async def test_a_file_takes_every_line(tmp_path: Path) -> None:
     assert (tmp_path / "log").stat().st_size == 200_000
 
 
+def test_a_file_takes_lines_again_when_its_full_disk_has_room_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rtproxy.outlet.WAITING_BYTES", 1000)
+    line = b"." * 199 + b"\n"
+    with Path("/dev/full").open("wb", buffering=0) as disk, (tmp_path / "log").open("wb") as room:
+        outlet = Outlet(disk.fileno())
+        assert [outlet.write(line) for _ in range(7)] == [200] * 5 + [0] * 2
+        os.dup2(room.fileno(), disk.fileno())
+        assert [outlet.write(line) for _ in range(3)] == [0, 200, 200]
+        outlet.finish()
+    assert (tmp_path / "log").read_bytes() == line * 7
+
+
 async def test_lost_lines_are_in_the_metrics(relay_for: RelayFactory, upstream: RawServer) -> None:
     relay = await relay_for(upstream.port)
     relay.app[LOG].lost = 3
