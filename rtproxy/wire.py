@@ -90,6 +90,8 @@ class Wire(Walker):
         try:
             data = self._receive(READ_BYTES)
         except (BlockingIOError, InterruptedError):
+            if events & ENDING:  # it ends behind a part of a TLS record, and is not reported again
+                self._poller.again(self._fileno)
             return
         except OSError:
             self.abort()

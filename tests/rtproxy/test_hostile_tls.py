@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import re
 import shutil
+import signal
 import ssl
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
@@ -337,6 +338,22 @@ async def test_a_record_cut_off_by_the_end_of_the_connection_is_a_model_that_van
     assert (await client.read()).opcode == TEXT
     hostile.writer.close() if way == "fin" else RawPeer(hostile.reader, hostile.writer, "GET", False).reset()
     async with within(2):
+        assert (await client.read()).code == 1011
+        assert await client.ended() == "fin"
+
+
+@pytest.mark.parametrize("way", ["fin", "reset"])
+async def test_a_cut_off_record_and_the_end_that_are_read_at_once_are_a_model_that_vanished(
+    model: Model, way: str
+) -> None:
+    client, hostile = await model.call()
+    model.replica.signal(signal.SIGSTOP)
+    hostile.writer.write(hostile.sealed(b"x" * 1000)[:500])
+    hostile.writer.close() if way == "fin" else RawPeer(hostile.reader, hostile.writer, "GET", False).reset()
+    with contextlib.suppress(OSError):
+        await hostile.writer.wait_closed()
+    model.replica.signal(signal.SIGCONT)
+    async with asyncio.timeout(2):
         assert (await client.read()).code == 1011
         assert await client.ended() == "fin"
 
