@@ -16,7 +16,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from rtproxy import __version__
 from rtproxy.app import TELEMETRY, make_app
-from rtproxy.drain import drain
+from rtproxy.drain import cut, drain
 from rtproxy.events import Log
 from rtproxy.halfopen import Runner
 from rtproxy.outlet import Outlet
@@ -24,6 +24,8 @@ from rtproxy.session import ADMISSION, LIVE
 from rtproxy.settings import HELP, TELEMETRY_HELP, Settings, SettingsError, load
 
 BACKLOG = 2048
+CUT_S = 1.0
+"""After a second signal, what the last bytes to slow readers may take."""
 SPARE_DESCRIPTORS = 128
 """For probes, scrapes, callers who are refused, and handshakes, each of which takes a third one for a moment."""
 
@@ -61,10 +63,7 @@ async def serve(settings: Settings, log: Log) -> int:
             code = 128 + again.result()
             log("signal.received", signal=again.result().name)
             draining.cancel()
-            for _ in range(2):
-                for session in tuple(app[LIVE].sessions):
-                    session.cut()
-                await app[LIVE].emptied(0.5)
+            await cut(app[LIVE], CUT_S)
         again.cancel()
     finally:
         await runner.cleanup()

@@ -5,7 +5,8 @@ The budget, all inside RTPROXY_DRAIN_SECONDS, which is less than the platform's 
     0        lame   calls are still admitted: a balancer learns late that this replica is not ready
     lame     turns  quiet calls close one by one, evenly spread
     turns    late   only calls in a turn are left, and have the time to end it
-    late     end    what is left is closed in its turn, and the last Closes are answered
+    late     cut    what is left is closed in its turn, and the last Closes are answered
+    cut      end    who has not answered by now is hung up on
 
 At any time a call whose turn ends closes there: its answer is being listened to, and nobody speaks.
 """
@@ -26,6 +27,8 @@ TURN_SHARE = 0.3
 CLOSING_S = 2.0
 CLOSING_SHARE = 0.2
 """What is kept for the Closes at the deadline."""
+CUT_SHARE = 0.25
+"""What of that is kept for those who answer none, so that their calls have a summary, too."""
 PROGRESS_S = 1.0
 
 
@@ -33,7 +36,8 @@ async def drain(live: Live, admission: Admission, log: Log, window_s: float) -> 
     """Returns when no session is left, at most ``window_s`` seconds later."""
     started = time.monotonic()
     lame_s = min(LAME_S, window_s * LAME_SHARE)
-    late_s = window_s - min(CLOSING_S, window_s * CLOSING_SHARE)
+    end_s = min(CLOSING_S, window_s * CLOSING_SHARE)
+    late_s, cut_s = window_s - end_s, window_s - end_s * CUT_SHARE
     log("drain.started", sessions=len(live), quiet=live.quiet, window_s=window_s)
     reporting = asyncio.create_task(_report(live, log, started))
     try:
@@ -50,10 +54,21 @@ async def drain(live: Live, admission: Admission, log: Log, window_s: float) -> 
         # 3. The rest, wherever their turn is.
         for session in tuple(live.sessions):
             session.close()
-        left = not await live.emptied(started + window_s - time.monotonic())
+        await live.emptied(started + cut_s - time.monotonic())
+        # 4. Who does not answer.
+        left = not await cut(live, started + window_s - time.monotonic())
     finally:
         reporting.cancel()
     log("drain.completed", sessions=len(live) if left else 0, duration_s=round(time.monotonic() - started, 3))
+
+
+async def cut(live: Live, within_s: float) -> bool:
+    """Ends what is left without waiting for answers, then without waiting for readers; says whether all ended."""
+    for _ in range(2):
+        for session in tuple(live.sessions):
+            session.cut()
+        emptied = await live.emptied(within_s / 2)
+    return emptied
 
 
 def _retire_after_turn(live: Live) -> None:

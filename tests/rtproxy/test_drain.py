@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import aiohttp
 import pytest
 
-from stage.rawpeer import CLOSE, TEXT, RawPeer, RawServer
+from stage.rawpeer import CLOSE, TEXT, RawPeer, RawServer, frame
 from stage.replica import Replica
 from tests.conftest import KEY, Caller, ReplicaFactory
 from tests.standstill import Standstill, standstill, within
@@ -255,6 +255,25 @@ async def test_a_second_signal_ends_at_once_and_still_writes_every_summary(
         assert {each.code for each in held} == {1012}
         for each in held:
             each.ends[1].cancel()
+
+
+async def test_calls_of_peers_that_answer_no_close_are_ended_in_the_window_with_their_summary(
+    replica_for: ReplicaFactory, upstream: RawServer, dial: Caller
+) -> None:
+    replica = await replica_for(upstream.port, RTPROXY_DRAIN_SECONDS="2")
+    connecting = asyncio.create_task(dial(replica.port))
+    model = await upstream.request()
+    await model.answer(then=frame(TEXT, CREATED, masked=False))
+    client = await connecting
+    await client.read()
+    replica.signal(signal.SIGTERM)
+    assert ((await client.read()).code, (await model.read()).code) == (1012, 1001)
+    assert (await client.ended(), await model.ended()) == ("fin", "fin")
+    assert await replica.exited() == 0
+    (closed,) = (e for e in replica.events if e["event"] == "connection.closed")
+    assert (closed["ended_by"], closed["client_code"], closed["upstream_code"]) == ("drain", 1012, 1001)
+    completed = await replica.event("drain.completed")
+    assert (completed["sessions"], completed["duration_s"] < 2) == (0, True)
 
 
 async def test_a_killed_relay_leaves_no_half_open_leg(
