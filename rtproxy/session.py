@@ -180,23 +180,31 @@ class Session:
         self._timer = asyncio.get_running_loop().call_later(last_s, self.close)
         if self.turns.on_change is None:  # otherwise a drain has it
             self._cause = "call.long"
-            self.retire_after_turn()
+            self._retire_after_turn()
 
     def retire(self) -> None:
         """Closes the call for the drain as soon as it is quiet: now, or when its turn ends. Idempotent."""
-        self.turns.on_change = self._retire_soon
-        self._retire_if_quiet()
+        self._cause = "drain"
+        self._retire()
 
     def retire_after_turn(self) -> None:
         """As `retire` for a call in a turn, and for a quiet one when it gets into its next. Idempotent."""
+        self._cause = "drain"
+        self._retire_after_turn()
+
+    def _retire(self) -> None:
+        self.turns.on_change = self._retire_soon
+        self._retire_if_quiet()
+
+    def _retire_after_turn(self) -> None:
         if self.quiet:
             self.turns.on_change = self._retire_in_turn
         else:
-            self.retire()
+            self._retire()
 
     def _retire_in_turn(self) -> None:
         if not self.quiet:
-            self.retire()
+            self._retire()
 
     def _retire_soon(self) -> None:
         # The event that ended the turn is still on its way through the splice: it is to reach the client first.

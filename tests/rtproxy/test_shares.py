@@ -136,6 +136,19 @@ async def test_a_call_that_nears_its_longest_in_a_drain_is_told_to_reconnect(
     assert (await client.read()).code == 1012
 
 
+async def test_a_call_that_neared_its_longest_before_a_drain_is_told_to_reconnect(
+    relay_for: RelayFactory, upstream: RawServer, opened: Opener
+) -> None:
+    relay = await relay_for(upstream.port, RTPROXY_MAX_CALL_SECONDS="40")
+    client, model = await opened(relay)
+    (session,) = relay.app[LIVE].sessions
+    session._nearly_over(30)
+    session.retire_after_turn()
+    await model.send(TEXT, orjson.dumps({"type": "response.created", "response": {"id": "r"}}))
+    await model.send(TEXT, orjson.dumps({"type": "response.done", "response": {"id": "r"}}))
+    assert (await client.read_until(CLOSE)).code == 1012
+
+
 async def test_a_call_that_ended_is_not_kept_for_its_longest(
     relay_for: RelayFactory, upstream: RawServer, opened: Opener
 ) -> None:
