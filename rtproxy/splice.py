@@ -17,13 +17,14 @@ from rtproxy.turns import Turns
 from rtproxy.wheel import Wheel
 
 LINGER_S = 0.5
-"""A leg whose other side is gone, or does not answer, has this long to answer its Close."""
+"""A leg whose other side is gone, or does not answer, has this long to answer its Close, and as long again while it
+takes what was said before that: a socket that is closed on somebody who talks is reset, and drops what it holds."""
 LAST_WORDS_S = 0.25
 """When one leg broke the framing, the other one has this long to answer what was said before; both end in a second."""
 ANSWER_S = 5.0
 """While both legs stand, the answer to a Close may take this long, and longer while bytes still move."""
-ANSWER_ROUNDS = 12
-"""How often that wait is renewed at most: a peer that trickles cannot hold a session for ever."""
+PATIENCE_S = 60.0
+"""For how long those waits are renewed at most: a peer that trickles cannot hold a session for ever."""
 
 
 class Splice:
@@ -34,9 +35,9 @@ class Splice:
     """
 
     __slots__ = (
+        "_give_up_at",
         "_on_end",
         "_progress",
-        "_rounds",
         "_timer",
         "client",
         "ended_by",
@@ -63,7 +64,7 @@ class Splice:
         self.last: tuple[Leg, Ending] | None = None
         self._on_end = on_end
         self._timer: asyncio.TimerHandle | None = None
-        self._rounds = 0
+        self._give_up_at = 0.0
         self._progress: tuple[tuple[int, ...], ...] = ()
         self.client = (
             GatedLeg(self, client.sock, client.tls, client_events)
@@ -194,27 +195,33 @@ class Splice:
             leg.hang_up()
 
     def _wait(self, seconds: float) -> None:
-        if self._timer is not None:
+        loop = asyncio.get_running_loop()
+        if self._timer is None:
+            self._give_up_at = loop.time() + PATIENCE_S
+        else:
             self._timer.cancel()
         self._progress = (self.client.progress(), self.upstream.progress())
-        self._timer = asyncio.get_running_loop().call_later(seconds, self._overdue, seconds)
+        self._timer = loop.call_later(seconds, self._overdue, seconds)
 
     def _overdue(self, seconds: float) -> None:
-        self._rounds += 1
-        moved = self._progress != (self.client.progress(), self.upstream.progress())
-        waits_on = moved and self._rounds <= ANSWER_ROUNDS
+        patient = asyncio.get_running_loop().time() < self._give_up_at
+        progress = self._progress
+        waits_on = patient and progress != (self.client.progress(), self.upstream.progress())
         if self.last is not None and (seconds != ANSWER_S or not waits_on):
             # The client's boundary, or an answer, never came; who is told last need not suffer for it.
             self.told(self.last[0].peer)
         if seconds == LAST_WORDS_S:
             self._wait(LINGER_S)
             return
-        for leg in (self.client, self.upstream):
-            if seconds == LINGER_S or not (waits_on or leg.closing):
+        lingers = False
+        for leg, (_, *untaken) in zip((self.client, self.upstream), progress, strict=True):
+            if seconds == LINGER_S and patient and 0 < sum(leg.untaken()) < sum(untaken):
+                lingers = True
+            elif seconds == LINGER_S or not (waits_on or leg.closing):
                 leg.hang_up()
             elif not waits_on:
                 leg.abort()
-        self._wait(ANSWER_S)
+        self._wait(LINGER_S if lingers else ANSWER_S)
 
 
 def _tell(leg: Leg, ending: Ending) -> None:

@@ -1,7 +1,10 @@
 """However a leg ends, the other one learns it at once, with the code the table says, and stays open no longer."""
 
 import asyncio
+import contextlib
 import gc
+import os
+import socket
 
 import pytest
 
@@ -145,6 +148,31 @@ async def test_a_models_close_behind_a_large_frame_reaches_a_slow_client_whole(c
         await asyncio.sleep(0.01)  # what makes it slow
     close = frame(CLOSE, close_payload(1001, "expired"), masked=False)
     assert bytes(received) == frame(BINARY, b"a" * 5 * MIB, masked=False) + close
+
+
+async def test_a_models_close_reaches_a_slow_client_that_talks_all_the_while(call: CallFactory) -> None:
+    client, model, _ = await call(receive_buffer=32 * 1024)
+    said = frame(BINARY, b"a" * 400_000, masked=False) + frame(CLOSE, close_payload(1001, "expired"), masked=False)
+
+    async def talk() -> None:
+        with contextlib.suppress(OSError):  # the end of it
+            while True:
+                await client.send(BINARY, b"b" * 2000)
+                await asyncio.sleep(0.01)
+
+    client.writer.transport.pause_reading()  # its own buffer would take all of it at once
+    talking, hearing = asyncio.create_task(talk()), asyncio.create_task(model.ended())
+    await model.write(said)
+    model.half_close()
+    received = b""
+    with socket.socket(fileno=os.dup(client.writer.get_extra_info("socket").fileno())) as slow:
+        slow.setblocking(False)
+        while len(received) < len(said) and (chunk := await asyncio.get_running_loop().sock_recv(slow, 4096)):
+            received += chunk
+            await asyncio.sleep(0.03)  # what makes it slow
+    assert received == said
+    talking.cancel()
+    hearing.cancel()
 
 
 async def test_nothing_goes_to_a_leg_after_its_close(call: CallFactory) -> None:
