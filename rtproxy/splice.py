@@ -25,6 +25,7 @@ ANSWER_S = 5.0
 """While both legs stand, the answer to a Close may take this long, and longer while bytes still move."""
 PATIENCE_S = 60.0
 """For how long those waits are renewed at most: a peer that trickles cannot hold a session for ever."""
+_BOTH_STAND = ("drain", "call.long")
 
 
 class Splice:
@@ -94,7 +95,7 @@ class Splice:
             return
         ending = ENDINGS[cause]
         self.ended_by = ending.ended_by
-        self._wait(ANSWER_S if cause == "drain" else LINGER_S)
+        self._wait(ANSWER_S if cause in _BOTH_STAND else LINGER_S)
         _tell(self.client, ending)
         if self.client.pending:
             # The model may hang up as soon as it is told, and the client would lose the frame it is in.

@@ -2,6 +2,8 @@
 
 import asyncio
 
+import pytest
+
 from rtproxy.session import LIVE
 from stage.rawpeer import BINARY, CLOSE, PING, TEXT, announced, close_payload, frame
 from tests.conftest import CallFactory
@@ -65,6 +67,23 @@ async def test_the_model_is_told_of_a_drain_only_after_the_client(call: CallFact
     await model.write(b"a" * 50 + frame(TEXT, b"dropped", masked=False))
     assert await client.reader.readexactly(50) == b"a" * 50
     assert (await client.read()).code == 1012
+    assert (await model.read()).code == 1001
+
+
+async def test_a_call_that_has_lasted_as_long_as_one_may_ends_behind_a_trickling_frame_and_not_in_it(
+    call: CallFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rtproxy.splice.LINGER_S", 0.01)
+    client, model, relay = await call(RTPROXY_MAX_CALL_SECONDS="40")
+    await model.write(announced(BINARY, 100, masked=False) + b"a" * 50)
+    await client.reader.readexactly(52)
+    (session,) = relay.app[LIVE].sessions
+    session._nearly_over(0)
+    for _ in range(50):
+        await asyncio.sleep(0.01)  # what makes it trickle
+        await model.write(b"a")
+    assert await client.reader.readexactly(50) == b"a" * 50
+    assert (await client.read()).code == 1008
     assert (await model.read()).code == 1001
 
 
