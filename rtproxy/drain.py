@@ -79,10 +79,12 @@ def _retire_after_turn(live: Live) -> None:
 async def _retire_spread(live: Live, span_s: float) -> None:
     """Retires the quiet sessions in the order they came, evenly over ``span_s`` seconds."""
     waiting = sorted((session for session in live.sessions if session.quiet), key=lambda session: session.started)
-    gap_s = span_s / max(1, len(waiting))
-    for session in waiting:
+    begun, gap_s = time.monotonic(), span_s / max(1, len(waiting))
+    for number, session in enumerate(waiting, 1):
         session.retire()
-        if await live.emptied(gap_s):
+        # By the clock: a busy loop is late for each of a thousand gaps.
+        wait_s = begun + number * gap_s - time.monotonic()
+        if wait_s > 0 and await live.emptied(wait_s):
             return
 
 

@@ -11,9 +11,11 @@ from dataclasses import dataclass, field
 import aiohttp
 import pytest
 
+from rtproxy.drain import drain
+from rtproxy.session import ADMISSION, LIVE, LOG
 from stage.rawpeer import CLOSE, TEXT, RawPeer, RawServer, frame
 from stage.replica import Replica
-from tests.conftest import KEY, Caller, ReplicaFactory
+from tests.conftest import KEY, Caller, CallFactory, ReplicaFactory
 from tests.standstill import Standstill, standstill, within
 
 CREATED = b'{"type":"response.created","response":{"id":"resp_1"}}'
@@ -255,6 +257,27 @@ async def test_a_second_signal_ends_at_once_and_still_writes_every_summary(
         assert {each.code for each in held} == {1012}
         for each in held:
             each.ends[1].cancel()
+
+
+async def test_quiet_calls_close_in_the_time_for_them_though_the_loop_is_late_each_time(call: CallFactory) -> None:
+    first = await call()
+    calls = [first] + [await call(relay=first.relay) for _ in range(59)]
+    held = [Held(each.client, each.model) for each in calls]
+    for each in held:
+        each.answer_closes()
+    loop, busy = asyncio.get_running_loop(), True
+
+    def hold_up() -> None:
+        time.sleep(0.04)
+        if busy:
+            loop.call_soon(hold_up)
+
+    hold_up()
+    app = first.relay.app
+    await drain(app[LIVE], app[ADMISSION], app[LOG], 4)
+    busy = False
+    await asyncio.gather(*(end for each in held for end in each.ends))
+    assert (await first.relay.event("drain.completed"))["duration_s"] < 3.2, "nobody waited for the deadline"
 
 
 async def test_calls_of_peers_that_answer_no_close_are_ended_in_the_window_with_their_summary(
