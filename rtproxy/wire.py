@@ -224,6 +224,8 @@ class Wire(Walker):
             self._unsent += self._tls.goodbye()
         if self._unsent:
             self.full = True
+            self.peer.out = drop
+            self.peer.release()
             self._flush()
         else:
             self.abort()

@@ -9,7 +9,7 @@ import socket
 import pytest
 
 from rtproxy.leg import Leg
-from rtproxy.session import Session
+from rtproxy.session import LIVE, Session
 from rtproxy.splice import Splice
 from stage.rawpeer import BINARY, CLOSE, TEXT, RawPeer, RawServer, announced, close_payload, frame
 from tests.conftest import Call, Caller, CallFactory, RelayFactory
@@ -173,6 +173,26 @@ async def test_a_models_close_reaches_a_slow_client_that_talks_all_the_while(cal
     assert received == said
     talking.cancel()
     hearing.cancel()
+
+
+async def test_a_client_that_was_held_back_is_heard_again_when_its_model_vanishes(
+    call: CallFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rtproxy.splice.ANSWER_S", 0.2)
+    client, model, relay = await call()
+    model.reader._transport.pause_reading()
+    (session,) = relay.app[LIVE].sessions
+    session._splice.upstream._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8 * 1024)
+    sending = asyncio.create_task(client.write(frame(BINARY, bytes(4000), masked=True) * 3500))
+    _, stuck = await asyncio.wait((sending,), timeout=0.5)
+    assert stuck, "the relay holds the client back, and so reads nothing from it"
+    model.half_close()
+    assert (await client.read()).code == 1011
+    client.writer.write(frame(CLOSE, close_payload(1011), masked=True))
+    assert await client.ended() == "fin"
+    await sending
+    closed = await relay.event("connection.closed")
+    assert (closed["ended_by"], closed["frames_up"]) == ("upstream", 3501)
 
 
 async def test_nothing_goes_to_a_leg_after_its_close(call: CallFactory) -> None:
