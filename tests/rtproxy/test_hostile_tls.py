@@ -353,7 +353,7 @@ async def test_a_cut_off_record_and_the_end_that_are_read_at_once_are_a_model_th
     with contextlib.suppress(OSError):
         await hostile.writer.wait_closed()
     model.replica.signal(signal.SIGCONT)
-    async with asyncio.timeout(2):
+    async with within(2):
         assert (await client.read()).code == 1011
         assert await client.ended() == "fin"
 
