@@ -113,7 +113,9 @@ async def test_requests_bring_replicas_that_go_again_when_they_are_not_needed(st
     assert all(isinstance(each, asyncio.CancelledError) for each in results)
     # In one step or two: what the last requests needed is needed for a while yet.
     await eventually(lambda: len(app.latest.replicas) == 1)
-    assert [each["reason"] for each in stage.timeline.find("replica.sigterm")] == ["scaled in"] * 2
+    reasons = [each["reason"] for each in stage.timeline.find("replica.sigterm")]
+    assert len(reasons) >= 2, "more where the rush itself paused, on a machine that stood still"
+    assert set(reasons) == {"scaled in"}
     assert app.latest.replicas[0].ready
     assert await stage.revision() == BLUE
 
