@@ -14,7 +14,7 @@ import aiohttp
 
 from clients import speech
 from clients.dial import Socket
-from clients.events import AUDIO_DELTAS, failure_of, field_of, parse, type_of
+from clients.events import AUDIO_DELTAS, failure_of, field_of, parse, part_of, type_of
 from clients.observations import Turn, TurnState, ms
 from clients.pace import between
 
@@ -82,7 +82,7 @@ class Conversation:
         elif kind == b"response.created":
             answer.begun = self.turn == "answering"
         elif kind == b"response.done" and answer.begun and self.turn == "answering":
-            response = parse(message).get("response") or {}
+            response = part_of(parse(message), "response")
             answer.detail = failure_of(response) or answer.detail
             # Here and now: a relay that drains closes right behind this event, between two turns.
             self._end_turn(str(response.get("status")))

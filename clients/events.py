@@ -28,11 +28,17 @@ def parse(message: bytes) -> dict[str, Any]:
     return event if isinstance(event, dict) else {}
 
 
+def part_of(event: dict[str, Any], name: str) -> dict[str, Any]:
+    """Empty where there is no such object, like `parse`."""
+    part = event.get(name)
+    return part if isinstance(part, dict) else {}
+
+
 def field_of(event: dict[str, Any], part: str, name: str) -> str | None:
-    value = (event.get(part) or {}).get(name)
+    value = part_of(event, part).get(name)
     return None if value is None else str(value)
 
 
 def failure_of(response: dict[str, Any]) -> str | None:
-    details = response.get("status_details") or {}
-    return field_of(details, "error", "message") or details.get("reason")
+    details = part_of(response, "status_details")
+    return field_of(details, "error", "message") or field_of(response, "status_details", "reason")
