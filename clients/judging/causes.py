@@ -48,14 +48,16 @@ def _the_replica(session: Session, end: End, evidence: Evidence) -> Iterator[str
 
 
 def _the_model(session: Session, end: End, logged: Logged | None) -> Iterator[str]:
+    """Its leg is 1006 too where the caller vanished inside a frame: a Close would have stood in it."""
     error = logged.upstream_error if logged else None
+    by_model = logged if logged and logged.ended_by == "upstream" else None
     if error == "session_expired" or (end.code == 1001 and "maximum duration" in end.reason):
         yield f"ended {end.code}: the model's session reached its 60 minutes"
-    elif end.reason == RELAY_SAYS_VANISHED or (logged and logged.upstream_code == VANISHED):
+    elif end.reason == RELAY_SAYS_VANISHED or (by_model and by_model.upstream_code == VANISHED):
         yield f"ended {end.code} on revision {session.revision}: the model vanished"
-    elif logged and logged.ended_by == "upstream":
+    elif by_model:
         why = f" ({error})" if error else _quoted(end)
-        yield f"ended {end.code} on revision {logged.revision}: the model closed with {logged.upstream_code}{why}"
+        yield f"ended {end.code} on revision {by_model.revision}: the model closed with {by_model.upstream_code}{why}"
 
 
 def _a_timeout(session: Session, end: End, evidence: Evidence) -> Iterator[str]:

@@ -66,6 +66,11 @@ CAUSES: list[tuple[dict[str, Any], str]] = [
         "2 calls ended 1006 without a Close: something between caller and relay cut the connection, "
         "the relay lost it too.",
     ),
+    (
+        {"code": 1006, "turn": "speaking", "relay": {"ended_by": "client", "client_code": 1006, "upstream_code": 1006}},
+        "2 calls ended 1006 without a Close: something between caller and relay cut the connection, "
+        "the relay lost it too.",
+    ),
 ]
 
 
