@@ -17,6 +17,7 @@ class Address(NamedTuple):
         parts = urlsplit(f"//{text}")
         if not parts.hostname or not parts.port or parts.netloc != text or "@" in text:
             raise ValueError(text)
+        may_be_looked_up(parts.hostname)
         return cls(parts.hostname, parts.port)
 
     def __str__(self) -> str:
@@ -43,6 +44,11 @@ def dialled(url: URL, connect_to: Address | None) -> Dialled:
     there = url.with_host(connect_to.host).with_port(connect_to.port)
     server_hostname = url.host if _is_ip(connect_to.host) else connect_to.host
     return Dialled(there, {"Host": url.host_port_subcomponent or ""}, server_hostname)
+
+
+def may_be_looked_up(host: str) -> None:
+    """Raises ValueError for a label that is empty or too long, as a resolver would in the middle of a dial."""
+    host.encode("idna")
 
 
 def _is_ip(host: str) -> bool:

@@ -13,9 +13,10 @@ def number(flag: str, kind: type[int | float], least: float, problems: list[str]
     def check(text: str) -> int | float:
         try:
             value = kind(text)
-        except ValueError:
-            value = math.nan
-        if math.isfinite(value) and value >= least:
+            good = math.isfinite(value) and value >= least
+        except (ValueError, OverflowError):  # a whole number may be too large for a float
+            good = False
+        if good:
             return value
         what = "a whole number" if kind is int else "a number"
         problems.append(f"{flag} wants {what} of at least {least:g}, not {text!r}")

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from yarl import URL
 
-from clients.address import Address
+from clients.address import Address, may_be_looked_up
 
 REALTIME_PATH = "/v1/realtime"
 SCHEMES = {"ws": "ws", "wss": "wss", "http": "ws", "https": "wss"}
@@ -60,6 +60,7 @@ def base_url(text: str, schemes: Mapping[str, str]) -> tuple[URL, list[str]]:
     try:
         url = URL(text)
         host = url.host
+        may_be_looked_up(url.raw_host or "")
     except ValueError:
         host = None
     if host is None or url.scheme not in schemes:

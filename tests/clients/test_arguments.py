@@ -58,6 +58,18 @@ def test_a_misplaced_key_is_refused_and_not_quoted(capsys: pytest.CaptureFixture
     assert KEY not in complaint(capsys, *argv)
 
 
+def test_a_whole_number_too_large_for_a_float_is_a_bad_one(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "--connections wants a whole number" in complaint(capsys, "ws://relay", "--connections", "1" * 400)
+
+
+@pytest.mark.parametrize("host", ["a" * 64, "a" * 64 + ".example", "a..example"])
+def test_a_host_that_no_resolver_takes_is_refused_before_anything_is_dialled(
+    capsys: pytest.CaptureFixture[str], host: str
+) -> None:
+    assert "URL wants the form ws://host:port" in complaint(capsys, f"ws://{host}")
+    assert "--connect-to wants the form HOST:PORT" in complaint(capsys, "ws://relay", "--connect-to", f"{host}:80")
+
+
 def test_insecure_and_ca_file_exclude_each_other(capsys: pytest.CaptureFixture[str]) -> None:
     assert "exclude each other" in complaint(capsys, "wss://relay", "--insecure", "--ca-file", "ca.pem")
 
@@ -86,6 +98,9 @@ async def test_a_bad_record_path_ends_with_2_before_anything_starts(tmp_path: Pa
         ("wss://relay/openai/realtime?deployment=d", "wss://relay/openai/realtime?deployment=d"),
         ("wss://relay?trace=1", "wss://relay/v1/realtime?trace=1&model=gpt-realtime"),
         ("wss://relay/ws", "wss://relay/ws"),
+        ("wss://relay.example.:1/ws", "wss://relay.example.:1/ws"),
+        ("wss://[fe80::1%25eth0]/ws", "wss://[fe80::1%25eth0]/ws"),
+        ("wss://stra\u00dfe.example/ws", "wss://xn--strae-oqa.example/ws"),
     ],
 )
 def test_a_url_gets_path_and_model_where_it_has_none(given: str, meant: str) -> None:
