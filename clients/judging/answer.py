@@ -1,11 +1,12 @@
 """A verdict as a whole: one sentence for whoever asks whether anybody noticed the rollout, numbers, the exit code."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import accumulate
 from typing import Any
 
 from clients.evidence import Evidence
-from clients.facts import utc
+from clients.facts import Session, utc
 from clients.judging.check import Check, listed, several
 from clients.judging.rollback import Rollout, rollout
 
@@ -56,16 +57,27 @@ def counts(evidence: Evidence) -> dict[str, int]:
     }
 
 
+def _calls(evidence: Evidence, chosen: Callable[[Session], bool]) -> int:
+    """How many calls had such a session. A place has one call after the other; what has no gap begins one."""
+    found = 0
+    for sessions in evidence.calls.values():
+        numbers = accumulate(session.gap_ms is None for session in sessions)
+        found += len({number for number, session in zip(numbers, sessions, strict=True) if chosen(session)})
+    return found
+
+
 def headline(evidence: Evidence, rollout: Rollout, checks: Sequence[Check]) -> str:
     number = counts(evidence)
     calls = several(number["calls"], "call")
+    hurt = _calls(evidence, lambda session: session.cut)
     failed = [check.name for check in checks if check.status == "fail" and check.name != "rollback.outcome"]
     if rollout.result == "rolled back":
-        return f"Rolled back{_in(rollout)}: {calls}, {number['cut']} cut, {_blue(evidence, rollout)}."
+        return f"Rolled back{_in(rollout)}: {calls}, {hurt} cut, {_blue(evidence, rollout)}."
     if not number["sessions"]:
         return f"No call got through: {number['refused']} refused."
     if number["cut"] or number["refused"]:
-        cut = f"{number['cut']} of {calls} {'was' if number['cut'] == 1 else 'were'} cut"
+        times = f" {number['cut']} times in all" if number["cut"] > hurt else ""
+        cut = f"{hurt} of {calls} {'was' if hurt == 1 else 'were'} cut{times}"
         refused = f"{number['refused']} refused" if number["refused"] else ""
         return f"Noticed: {' and '.join(each for each in (cut, refused) if each)}{_while(rollout)}."
     if failed:
@@ -78,9 +90,8 @@ def headline(evidence: Evidence, rollout: Rollout, checks: Sequence[Check]) -> s
 
 
 def _blue(evidence: Evidence, rollout: Rollout) -> str:
-    on_blue = [session for session in evidence.sessions if session.revision in rollout.blue]
-    calls = several(sum(session.gap_ms is None for session in on_blue), "call")
-    hurt = sum(session.cut for session in on_blue)
+    calls = several(_calls(evidence, lambda session: session.revision in rollout.blue), "call")
+    hurt = _calls(evidence, lambda session: session.revision in rollout.blue and session.cut)
     names = listed(rollout.blue)
     return f"{hurt} of {calls} on {names} cut" if hurt else f"the {calls} on {names} untouched"
 

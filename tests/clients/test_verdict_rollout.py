@@ -75,6 +75,28 @@ def test_cut_calls_are_what_the_headline_says_first(tmp_path: Path) -> None:
     assert found["exit_code"] == 1
 
 
+def test_a_call_that_is_cut_again_and_again_is_one_call(tmp_path: Path) -> None:
+    lines = Lines()
+    lines.hold()
+    for at, gap_ms in ((1, None), (11, 400.0), (21, 400.0)):
+        lines.opened(at, 1, gap_ms=gap_ms)
+        lines.closed(at + 9.6, 1, 1006)
+    lines.opened(1, 2)
+    lines.closed(40, 2)
+    evidence = read([lines.write(tmp_path)])
+
+    assert verdict(evidence, judge(evidence), {})["headline"] == "Noticed: 1 of 2 calls was cut 3 times in all."
+
+
+def test_a_call_that_came_back_to_blue_counts_there_too(tmp_path: Path) -> None:
+    lines = rolled_back()
+    lines.opened(18.4, 2, BLUE, gap_ms=400.0)
+    lines.closed(40, 2)
+    evidence = read([lines.write(tmp_path)])
+
+    assert verdict(evidence, judge(evidence), {})["headline"].endswith(f"1 cut, the 3 calls on {BLUE} untouched.")
+
+
 def rolled_back(weight: int = 50) -> Lines:
     lines = Lines()
     lines.hold()
