@@ -84,6 +84,9 @@ def headline(evidence: Evidence, rollout: Rollout, checks: Sequence[Check]) -> s
         return (
             f"Nobody was cut ({calls}), but {several(len(failed), 'check')} failed{_while(rollout)}: {listed(failed)}."
         )
+    if number["open_at_the_end"]:
+        unseen = number["open_at_the_end"]
+        return f"Nobody was seen cut: {calls}, but the record has no end of {unseen}{_while(rollout)}."
     if number["moved"]:
         return f"Nobody was cut: {calls}, {number['moved']} moved between two turns{_while(rollout)}."
     return f"Nobody noticed: {calls}, 0 cut{_while(rollout)}."
@@ -92,8 +95,13 @@ def headline(evidence: Evidence, rollout: Rollout, checks: Sequence[Check]) -> s
 def _blue(evidence: Evidence, rollout: Rollout) -> str:
     calls = several(_calls(evidence, lambda session: session.revision in rollout.blue), "call")
     hurt = _calls(evidence, lambda session: session.revision in rollout.blue and session.cut)
+    unseen = _calls(evidence, lambda session: session.revision in rollout.blue and session.end is None)
     names = listed(rollout.blue)
-    return f"{hurt} of {calls} on {names} cut" if hurt else f"the {calls} on {names} untouched"
+    if hurt:
+        return f"{hurt} of {calls} on {names} cut"
+    if unseen:
+        return f"none of {calls} on {names} was seen cut, but the record has no end of {unseen}"
+    return f"the {calls} on {names} untouched"
 
 
 def _while(rollout: Rollout) -> str:

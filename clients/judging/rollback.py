@@ -76,6 +76,10 @@ def blue_untouched(evidence: Evidence) -> Check:
         return BLUE_UNTOUCHED(
             False, str(len(cuts)), f"{several(len(cuts), 'call')} cut on {listed(found.blue)}: {listed(cuts)}."
         )
+    unseen = sum(session.end is None for session in mine)
+    if unseen:
+        said = f"None of {several(len(mine), 'session')} was seen cut, but the record has no end of {unseen}."
+        return BLUE_UNTOUCHED("inconclusive", "0", said)
     return BLUE_UNTOUCHED(True, "0", f"None of {several(len(mine), 'session')} on {listed(found.blue)} was cut.")
 
 

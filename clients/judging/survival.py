@@ -13,10 +13,18 @@ RETURN_S = 10.0
 
 
 def cut(evidence: Evidence) -> Check:
+    """A hold hangs up on every call before it ends; where it was killed, nobody saw what became of those it held."""
     sessions = evidence.sessions
     if not sessions:
         return CUT.unknown("No call ever had a session.")
     cuts = [session for session in sessions if session.cut]
+    unseen = sum(session.end is None for session in sessions)
+    if not cuts and unseen:
+        return CUT(
+            "inconclusive",
+            "0",
+            f"None of {several(len(sessions), 'session')} was seen cut, but the record has no end of {unseen}.",
+        )
     if not cuts:
         return CUT(True, "0", f"None of {several(len(sessions), 'session')} was cut.")
     causes = grouped(cause_of(session, evidence) for session in cuts)

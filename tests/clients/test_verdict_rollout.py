@@ -7,7 +7,7 @@ import pytest
 from clients.judging import judge
 from clients.judging.answer import verdict
 from clients.reading import read
-from tests.clients.lines import BLUE, GREEN, Lines, judged, rollout
+from tests.clients.lines import BLUE, GREEN, Lines, judged, rollout, ts
 
 
 def heard(before_ms: float, during_ms: float, count: int = 20) -> Lines:
@@ -97,7 +97,7 @@ def test_a_call_that_came_back_to_blue_counts_there_too(tmp_path: Path) -> None:
     assert verdict(evidence, judge(evidence), {})["headline"].endswith(f"1 cut, the 3 calls on {BLUE} untouched.")
 
 
-def rolled_back(weight: int = 50) -> Lines:
+def rolled_back(weight: int = 50, blue_code: int = 1000) -> Lines:
     lines = Lines()
     lines.hold()
     lines.weights(0, blue=100)
@@ -110,6 +110,8 @@ def rolled_back(weight: int = 50) -> Lines:
     lines.weights(19, blue=100, green=0)
     lines.revision(20, GREEN, "deactivated")
     lines.opened(30, 3, BLUE)
+    lines.closed(40, 1, blue_code)
+    lines.closed(40, 3)
     return lines
 
 
@@ -124,15 +126,28 @@ def test_weights_back_and_green_deactivated_is_rolled_back(tmp_path: Path) -> No
     assert found["headline"] == f"Rolled back in 9 s: 3 calls, 1 cut, the 2 calls on {BLUE} untouched."
 
 
+@pytest.mark.parametrize(("lines", "killed_at"), [(rollout(20), 80), (rolled_back(), 17)])
+def test_a_hold_that_was_killed_proves_of_nobody_that_nobody_noticed(
+    tmp_path: Path, lines: Lines, killed_at: float
+) -> None:
+    lines.harness = [line for line in lines.harness if line["ts"] < ts(killed_at)]
+    evidence = read([lines.write(tmp_path)])
+    checks = {check.name: check for check in judge(evidence)}
+
+    found = verdict(evidence, list(checks.values()), {"survival.cut": "pass", "rollback.outcome": "fail"})
+
+    assert checks["survival.cut"].status == checks["rollback.blue_untouched"].status == "inconclusive"
+    assert "seen cut" in found["headline"]
+    assert "but the record has no end of" in found["headline"]
+    assert found["exit_code"] == 1
+
+
 def test_a_green_that_never_got_weight_is_rolled_back_too(tmp_path: Path) -> None:
     assert judged(rolled_back(weight=0), tmp_path)["rollback.outcome"].measured == "rolled back"
 
 
 def test_a_cut_on_blue_is_not_untouched(tmp_path: Path) -> None:
-    lines = rolled_back()
-    lines.closed(40, 1, 1006)
-
-    checks = judged(lines, tmp_path)
+    checks = judged(rolled_back(blue_code=1006), tmp_path)
 
     assert (checks["rollback.blue_untouched"].status, checks["rollback.blue_untouched"].measured) == ("fail", "1")
 

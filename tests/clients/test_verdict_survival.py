@@ -22,11 +22,24 @@ def test_nobody_cut_passes(tmp_path: Path) -> None:
     lines.opened(1, 1)
     lines.closed(40, 1)
     lines.opened(41, 1)
+    lines.closed(60, 1)
 
     check = judged(lines, tmp_path)["survival.cut"]
 
     assert (check.status, check.measured, check.theme) == ("pass", "0", "survival")
     assert check.sentence == "None of 2 sessions was cut."
+
+
+def test_a_session_whose_end_nobody_saw_may_have_been_cut(tmp_path: Path) -> None:
+    lines = held()
+    lines.opened(1, 1)
+    lines.closed(40, 1)
+    lines.opened(41, 1)
+
+    check = judged(lines, tmp_path)["survival.cut"]
+
+    assert (check.status, check.measured) == ("inconclusive", "0")
+    assert check.sentence == "None of 2 sessions was seen cut, but the record has no end of 1."
 
 
 def test_without_any_session_survival_is_inconclusive(tmp_path: Path) -> None:
@@ -175,6 +188,7 @@ def test_moved_calls_that_came_back_pass_with_the_worst_gap(tmp_path: Path) -> N
         lines.opened(1, call)
         lines.closed(20, call, 1012)
         lines.opened(20 + gap_ms / 1000, call, GREEN, gap_ms=gap_ms)
+        lines.closed(60, call)
 
     checks = judged(lines, tmp_path)
 
