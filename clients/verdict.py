@@ -34,7 +34,7 @@ examples:
 
 checks:
   {checks}
-  routing.step-1, ... (one for each setting of the weights), quality.rtt, quality.first_audio
+  routing.step-1, ... (one for each setting of the weights), quality.rtt, quality.first_audio, quality.turns
 
 exit code:
   0 every check is as expected, 1 one is not, 2 bad arguments, 3 no line of a hold in the record
@@ -128,8 +128,8 @@ def _expectation(text: str) -> tuple[str, str]:
 
 
 def _name(text: str) -> str:
-    names = [name for name, _ in CHECKS]
-    if text in (*GROUPS, *names, "quality.rtt", "quality.first_audio") or text.startswith("routing.step-"):
+    names = [*(name for name, _ in CHECKS), "quality.rtt", "quality.first_audio", "quality.turns"]
+    if text in (*GROUPS, *names) or text.startswith("routing.step-"):
         return text
     raise argparse.ArgumentTypeError(f"{text!r} is no check; see --help for their names")
 

@@ -33,7 +33,7 @@ CHECKS: tuple[tuple[str, Callable[[Evidence], Check]], ...] = (
     ("rollback.outcome", rollback.outcome_check),
     ("rollback.blue_untouched", rollback.blue_untouched),
 )
-# Beside these: routing.step-1, -2, ... (one for each setting of the weights), quality.rtt and quality.first_audio.
+# Beside these: routing.step-1, -2, ... (one for each setting of the weights), quality.rtt, .first_audio and .turns.
 GROUPS = ("survival", "placement", "affinity", "routing", "cooldown", "termination", "quality", "rollback")
 
 
@@ -41,7 +41,7 @@ def judge(evidence: Evidence, shares: Mapping[str, int] | None = None, baseline:
     """Every check, in the order in which a reader asks. `shares` stands in for the weights of the timeline."""
     checks = [decide(evidence) for _, decide in CHECKS]
     checks += routing.steps(evidence, shares)
-    checks += quality.both(evidence, baseline)
+    checks += quality.all_three(evidence, baseline)
     order = {group: place for place, group in enumerate(GROUPS)}
     return sorted(checks, key=lambda check: order[check.name.partition(".")[0]])
 

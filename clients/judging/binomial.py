@@ -16,6 +16,11 @@ def likely(n: int, share: float, alpha: float) -> range:
     return range(fit[0], fit[-1] + 1)
 
 
+def at_least(k: int, n: int, share: float) -> float:
+    """How probable ``k`` or more of ``n`` are."""
+    return sum(_chance(each, n, share) for each in range(k, n + 1))
+
+
 def _chance(k: int, n: int, share: float) -> float:
     """By logarithms: the coefficients of some thousand calls do not fit a float."""
     if share in (0.0, 1.0):

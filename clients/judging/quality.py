@@ -1,9 +1,10 @@
-"""What a caller hears: round trips and the wait for the first audio, during the shift against before it."""
+"""What a caller hears, during the shift against before it: round trips, the wait for the first audio, any answer."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from clients.evidence import Evidence
-from clients.facts import STAGE_STOPPING
+from clients.facts import STAGE_STOPPING, Turn
+from clients.judging.binomial import at_least
 from clients.judging.check import Check, Named
 from clients.summary import spread
 
@@ -12,12 +13,17 @@ RTT_OVER_MS = 250.0
 """Above this a talker begins to hear the added delay and to talk into the answer."""
 FIRST_AUDIO_OVER_MS = 500.0
 """A pause longer by half a second is one that a listener takes for a missing answer."""
+TURNS_OVER = 0.05
+"""A model fails now and then; one turn in twenty more than before is what chance and the machine may add."""
+ALPHA = 0.001
+"""A revision no worse than that is called worse once in a thousand checks."""
 FEWEST = 5
+NOTHING_TO_COMPARE = "No weights changed in this record, and there is no --baseline to compare with."
 
 Values = Callable[[Evidence, float, float], Sequence[float]]
 
 
-def both(evidence: Evidence, baseline: Evidence | None = None) -> list[Check]:
+def all_three(evidence: Evidence, baseline: Evidence | None = None) -> list[Check]:
     """Against ``baseline`` where there is one, else against the time before the first change of weights."""
     rtt = Named("quality.rtt", THEME, f"p99 <= before + {RTT_OVER_MS:g} ms")
     audio = Named("quality.first_audio", THEME, f"p95 <= before + {FIRST_AUDIO_OVER_MS:g} ms")
@@ -26,6 +32,7 @@ def both(evidence: Evidence, baseline: Evidence | None = None) -> list[Check]:
         _compare(
             audio, "p95", "from the end of speech to the first audio", FIRST_AUDIO_OVER_MS, _audios, evidence, baseline
         ),
+        _turns(evidence, baseline),
     ]
 
 
@@ -49,7 +56,7 @@ def _compare(
 ) -> Check:
     shifting = shift(evidence)
     if shifting is None and baseline is None:
-        return check.unknown("No weights changed in this record, and there is no --baseline to compare with.")
+        return check.unknown(NOTHING_TO_COMPARE)
     when = " during the shift" if shifting else ""
     start, end = shifting or (float("-inf"), float("inf"))
     during = spread(values(evidence, start, end))
@@ -64,6 +71,23 @@ def _compare(
     return check(now <= then + over_ms, f"{now:.0f} ms, before {then:.0f} ms", sentence)
 
 
+def _turns(evidence: Evidence, baseline: Evidence | None) -> Check:
+    check = Named("quality.turns", THEME, f"not completed <= before + {100 * TURNS_OVER:g} %")
+    shifting = shift(evidence)
+    if shifting is None and baseline is None:
+        return check.unknown(NOTHING_TO_COMPARE)
+    when = " during the shift" if shifting else ""
+    start, end = shifting or (float("-inf"), float("inf"))
+    during = _answers(evidence, start, end)
+    before = _answers(baseline, float("-inf"), float("inf")) if baseline else _answers(evidence, float("-inf"), start)
+    if min(len(during), len(before)) < FEWEST:
+        return check.unknown(f"Too few turns to compare: {len(before)} before, {len(during)} during.")
+    failed, failed_before = during.count(False), before.count(False)
+    allowed = min(1.0, failed_before / len(before) + TURNS_OVER)
+    sentence = f"{failed} of {len(during)} turns{when} were not completed, {failed_before} of {len(before)} before."
+    return check(at_least(failed, len(during), allowed) > ALPHA, f"{failed} of {len(during)}", sentence)
+
+
 def _places(evidence: Evidence) -> set[tuple[str, int]]:
     return {session.place for session in evidence.to_app}
 
@@ -74,5 +98,15 @@ def _rtts(evidence: Evidence, start: float, end: float) -> list[float]:
 
 
 def _audios(evidence: Evidence, start: float, end: float) -> list[float]:
-    turns = (turn for place in _places(evidence) for turn in evidence.turns.get(place, ()) if start <= turn.at < end)
+    turns = _ended(evidence, start, end)
     return [turn.first_audio_ms for turn in turns if turn.first_audio_ms is not None]
+
+
+def _answers(evidence: Evidence, start: float, end: float) -> list[bool]:
+    """Of each turn whether it was completed. One that was cut with its socket is a matter of survival."""
+    return [turn.status == "completed" for turn in _ended(evidence, start, end) if turn.status != "cut"]
+
+
+def _ended(evidence: Evidence, start: float, end: float) -> Iterator[Turn]:
+    for place in _places(evidence):
+        yield from (turn for turn in evidence.turns.get(place, ()) if start <= turn.at < end)

@@ -39,6 +39,45 @@ def test_too_few_values_tell_nothing_about_quality(tmp_path: Path) -> None:
     assert judged(heard(100, 900, count=4), tmp_path)["quality.rtt"].status == "inconclusive"
 
 
+def answered(before: int, during: int, status: str, count: int = 30) -> Lines:
+    """``before`` and ``during`` of ``count`` turns each end with ``status``, the others completed."""
+    lines = heard(100, 100, count=0)
+    for index in range(count):
+        for at, failed in ((1, before), (21, during)):
+            lines.turn(at + index / 10, 1, status if index < failed else "completed")
+    lines.closed(60, 1)
+    return lines
+
+
+@pytest.mark.parametrize(
+    ("before", "during", "status", "found"),
+    [
+        (0, 30, "timeout", "fail"),
+        (1, 15, "failed", "fail"),
+        (0, 3, "timeout", "pass"),
+        (30, 30, "failed", "pass"),
+        (0, 30, "cut", "inconclusive"),
+    ],
+)
+def test_turns_that_get_no_answer_are_held_against_before(
+    tmp_path: Path, before: int, during: int, status: str, found: str
+) -> None:
+    assert judged(answered(before, during, status), tmp_path)["quality.turns"].status == found
+
+
+def test_a_green_that_answers_nobody_is_noticed_although_it_cuts_nobody(tmp_path: Path) -> None:
+    evidence = read([answered(1, 30, "timeout").write(tmp_path)])
+
+    found = verdict(evidence, judge(evidence), {})
+
+    assert (found["headline"], found["exit_code"]) == (
+        "Nobody was cut (1 call), but 1 check failed: quality.turns.",
+        1,
+    )
+    (turns,) = (row for row in found["checks"] if row["name"] == "quality.turns")
+    assert turns["sentence"] == "30 of 30 turns during the shift were not completed, 1 of 30 before."
+
+
 def test_without_a_shift_quality_needs_a_baseline(tmp_path: Path) -> None:
     now, before = heard(900, 900), heard(100, 100)
     now.platform = before.platform = []
