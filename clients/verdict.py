@@ -57,7 +57,7 @@ def show(found: dict[str, Any]) -> None:
         table.add_row(f"  {row['name']}", Text(status, style=STYLES[row["status"]]), *numbers, row["sentence"])
     console.print(table)
     for name in found["expected_but_missing"]:
-        console.print(f"--expect {name}: no such check came up", style="bold red")
+        console.print(f"{name}: no such check came up", style="bold red")
 
 
 def main() -> int:
@@ -71,7 +71,8 @@ def main() -> int:
         where = ", ".join(map(str, args.paths))
         return complain(f"no line of a hold in {where}: record one with clients.hold --record FILE", NO_EVIDENCE)
     everything = judge(evidence, dict(args.share) or None, baseline)
-    found = verdict(evidence, selected(everything, args.check), dict(args.expect), everything)
+    absent = [name for name in args.check if not selected(everything, [name])]
+    found = verdict(evidence, selected(everything, args.check), dict(args.expect), everything, absent)
     show(found)
     if args.json:
         try:

@@ -14,12 +14,19 @@ AS_EXPECTED, OTHERWISE = 0, 1
 
 
 def verdict(
-    evidence: Evidence, checks: Sequence[Check], expected: Mapping[str, str], everything: Sequence[Check] | None = None
+    evidence: Evidence,
+    checks: Sequence[Check],
+    expected: Mapping[str, str],
+    everything: Sequence[Check] | None = None,
+    absent: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """What --json writes. A check without an expectation may pass or be inconclusive; one that is missing fails."""
+    """What --json writes. A check without an expectation may pass or be inconclusive; one that is missing fails.
+
+    `absent` were asked for and did not come up.
+    """
     found = rollout(evidence)
     statuses = {check.name: check.status for check in checks}
-    missing = [name for name in expected if name not in statuses]
+    missing = list(dict.fromkeys([*absent, *(name for name in expected if name not in statuses)]))
     rows = [dataclasses.asdict(check) | {"as_expected": _as_expected(check, expected)} for check in checks]
     as_expected = not missing and all(row["as_expected"] for row in rows)
     return {

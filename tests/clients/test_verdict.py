@@ -54,12 +54,23 @@ def test_an_expected_check_that_never_came_up_ends_with_1(good: Path) -> None:
     result = judge(good, "--expect", "routing.step-9=pass")
 
     assert result.returncode == 1
-    assert "--expect routing.step-9: no such check came up" in result.stdout
+    assert "routing.step-9: no such check came up" in result.stdout
 
 
 def test_only_the_checks_asked_for_are_judged(bad: Path) -> None:
     assert judge(bad, "--check", "routing", "--check", "rollback.outcome").returncode == 0
     assert judge(bad, "--check", "survival").returncode == 1
+
+
+def test_asking_only_for_a_check_that_never_came_up_ends_with_1(good: Path, tmp_path: Path) -> None:
+    written = tmp_path / "verdict.json"
+
+    result = judge(good, "--check", "routing.step-9", "--json", written)
+
+    assert result.returncode == 1
+    assert "\nrouting.step-9: no such check came up" in result.stdout
+    found = orjson.loads(written.read_bytes())
+    assert (found["exit_code"], found["expected_but_missing"]) == (1, ["routing.step-9"])
 
 
 def test_a_steps_hold_is_judged_by_its_share(tmp_path: Path) -> None:
