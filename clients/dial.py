@@ -64,18 +64,17 @@ class Line:
             raise refusal.Refusal(None, "timeout", f"no answer in {CONNECT_DEADLINE_S} s") from None
         except (aiohttp.ClientError, OSError) as error:
             raise refusal.from_exception(error) from error
-        assert self._answer is not None
-        headers = self._answer.headers
-        return Connection(
-            socket,
-            ms(time.monotonic() - began),
-            headers.get("x-rtproxy-revision"),
-            headers.get("x-rtproxy-replica"),
-            headers.get("x-rtproxy-session"),
-        )
+        connect_ms = ms(time.monotonic() - began)
+        revision, replica, session = (self._said(f"x-rtproxy-{name}") for name in ("revision", "replica", "session"))
+        return Connection(socket, connect_ms, revision, replica, session)
 
     async def close(self) -> None:
         await self._http.close()
+
+    def _said(self, name: str) -> str | None:
+        assert self._answer is not None
+        value = self._answer.headers.get(name)
+        return None if value is None else refusal.printable(value)
 
     async def _look_at_answer(self, request: ClientRequest, send: ClientHandlerType) -> ClientResponse:
         """A middleware, as ws_connect itself shows neither the headers of a 101 nor the body of a refusal."""

@@ -4,6 +4,11 @@ import aiohttp
 import orjson
 
 
+def printable(sent: str) -> str:
+    """One line, whatever was sent: it is shown on terminals, and a header that is no UTF-8 fits no record."""
+    return "".join(letter if letter.isprintable() else " " for letter in sent)
+
+
 class Refusal(Exception):
     """`status` is None when no HTTP answer came. `code` is the envelope's, or one of CODES when there is no status."""
 
@@ -11,8 +16,7 @@ class Refusal(Exception):
         super().__init__(message)
         self.status = status
         self.code = code
-        # One printable line, whatever was sent: it is shown on terminals.
-        self.message = "".join(letter if letter.isprintable() else " " for letter in message)
+        self.message = printable(message)
         self.retry_after_s = retry_after_s
 
 

@@ -118,7 +118,7 @@ class RawPeer:
         body: bytes = b"",
         then: bytes = b"",
     ) -> None:
-        """A server's answer to the request; ``then`` goes out in the same segment."""
+        """A server's answer to the request; ``then`` goes out in the same segment. "\\udcfc" in a header is byte fc."""
         fields = dict(headers or {})
         if status.startswith("101"):
             key = self.headers["sec-websocket-key"].encode()
@@ -127,7 +127,7 @@ class RawPeer:
         else:
             fields["Content-Length"] = str(len(body))
         head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
-        await self.write(f"HTTP/1.1 {status}\r\n{head}\r\n".encode() + body + then)
+        await self.write(f"HTTP/1.1 {status}\r\n{head}\r\n".encode(errors="surrogateescape") + body + then)
 
     def half_close(self) -> None:
         """FIN, and goes on reading."""

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import orjson
 
+from stage.rawpeer import CLOSE, RawServer, close_payload
 from tests.clients.conftest import KEY, HoldFactory, Model, ModelFactory
 from tests.conftest import KEY as RELAY_KEY
 from tests.conftest import RelayFactory
@@ -76,6 +77,20 @@ async def test_the_relays_revision_is_observed_and_its_pings_are_answered(
     served = {event["session"] for event in relay.events if event["event"] == "client.connected"}
     assert {opened["session"] for opened in result.all("opened")} == served
     assert "2 on app--blue" in result.stdout
+
+
+async def test_a_revision_that_no_record_can_hold_ends_no_hold(hold: HoldFactory) -> None:
+    async with RawServer() as relay:
+        holding = await hold(f"ws://127.0.0.1:{relay.port}", "--connections", "1", "--duration", "0.3")
+        peer = await relay.request()
+        await peer.answer(headers={"x-rtproxy-revision": "bl\udcfcu"})
+        await peer.read_until(CLOSE)
+        await peer.send(CLOSE, close_payload(1000))
+
+        result = await holding.result()
+
+    assert (result.code, result.stderr) == (0, "")
+    assert result.only("opened")["revision"] == result.only("closed")["revision"] == "bl u"
 
 
 async def test_first_audio_is_measured_by_its_beta_name_too(model: Model, hold: HoldFactory) -> None:
