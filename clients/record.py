@@ -11,8 +11,8 @@ import orjson
 
 from clients.observations import Observation
 
-# The only fields whose words come from the other end, which may quote our key back at us.
-FREE_TEXT = ("message", "reason", "detail")
+# The fields whose words come from the other end, which may quote our key back at us.
+FREE_TEXT = ("message", "reason", "detail", "code", "status")
 
 
 class Record:

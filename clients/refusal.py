@@ -15,7 +15,7 @@ class Refusal(Exception):
     def __init__(self, status: int | None, code: str | None, message: str, retry_after_s: float | None = None) -> None:
         super().__init__(message)
         self.status = status
-        self.code = code
+        self.code = None if code is None else printable(code)
         self.message = printable(message)
         self.retry_after_s = retry_after_s
 

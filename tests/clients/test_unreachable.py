@@ -6,11 +6,13 @@ import socket
 import ssl
 from pathlib import Path
 
+import orjson
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from stage.rawpeer import RawServer
 from tests.clients.conftest import KEY, HoldFactory, Model, ModelFactory
 
 
@@ -53,6 +55,18 @@ async def test_a_wrong_key_ends_with_3_and_names_where_the_key_goes(model: Model
     assert "--key or RTPROXY_KEY" in result.stderr
     assert result.summary["refusals"][0]["status"] == 401
     assert KEY not in result.stdout + result.stderr + str(result.observations)
+
+
+async def test_the_code_of_a_refusal_quotes_no_key_and_moves_no_terminal(hold: HoldFactory) -> None:
+    said = {"error": {"type": "gateway", "code": f"\x1b[31mno {KEY}", "message": "no"}}
+    async with RawServer() as relay:
+        holding = await hold(f"ws://127.0.0.1:{relay.port}", "--connections", "1")
+        await (await relay.request()).answer("403 Forbidden", body=orjson.dumps(said))
+
+        result = await holding.result()
+
+    assert result.code == 3
+    assert result.only("refused")["code"] == " [31mno [key]"
 
 
 async def test_an_answer_that_does_not_come_in_time_ends_with_3(model: Model, hold: HoldFactory) -> None:
