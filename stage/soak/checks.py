@@ -14,11 +14,19 @@ SLACK_DESCRIPTORS, SLACK_TASKS = 2, 2
 
 
 def judge(
-    plan: Plan, books: Books, before: Sample, under_load: Sequence[Sample], after: Sample, *, whole: bool = True
+    plan: Plan,
+    books: Books,
+    before: Sample,
+    under_load: Sequence[Sample],
+    after: Sample,
+    *,
+    whole: bool = True,
+    answered: bool = True,
 ) -> list[Check]:
     """Judges a run by its books, and by its samples: at the start, under load, and when all calls had ended.
 
-    One that is not ``whole`` was interrupted, and is not asked for what it had no time to show.
+    One that is not ``whole`` was interrupted, and is not asked for what it had no time to show. ``answered``: the relay
+    gave every sample that it was asked for; a run ends at the first that it does not give.
     """
     return [
         ended.summaries(books),
@@ -30,6 +38,7 @@ def judge(
         ended.refusals(books),
         *((ended.every_kind(plan, books),) if whole else ()),
         *_growth(under_load, plan.tls and plan.jemalloc is None, whole),
+        _answers(under_load, answered),
         _empty(before, after),
         _exit(books),
     ]
@@ -47,6 +56,12 @@ def _growth(samples: Sequence[Sample], holes: bool, whole: bool) -> list[Check]:
         )
         for each in found
     ]
+
+
+def _answers(samples: Sequence[Sample], answered: bool) -> Check:
+    slowest_ms = max((each.answer_ms for each in samples), default=0.0)
+    problems = () if answered else ("it did not answer /metrics any more, and the run ended there",)
+    return Check("the relay answers all the time", f"the slowest of {len(samples)} in {slowest_ms:.0f} ms", problems)
 
 
 def _empty(before: Sample, after: Sample) -> Check:

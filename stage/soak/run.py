@@ -3,6 +3,7 @@
 import asyncio
 import secrets
 import signal
+from asyncio.subprocess import Process
 from collections.abc import Awaitable
 from contextlib import AsyncExitStack
 from dataclasses import asdict
@@ -61,24 +62,40 @@ async def run(plan: Plan, seconds: float, every_s: float, out: Path, interrupted
         samples.taken.append(before)
         view.say(f"{plan.calls} calls, seed {plan.seed}: model {model.process.pid}, relay {relay.process.pid}")
         load = await enter(load_of(plan, relay.port, key, out))
-        await samples.until((interrupted.wait(), load.wait()), every_s, seconds)
+        await samples.until((interrupted.wait(), load.wait(), model.process.wait()), every_s, seconds)
+        _check_model(model.process)
         under_load, seconds = list(samples.taken), samples.taken[-1].at
         view.say("calling everybody home")
         if load.returncode is None:
             load.terminate()
         await samples.until((load.wait(),), every_s, HOME_S)
-        async with asyncio.timeout(HOME_S):
-            if code := await load.wait():
-                raise RuntimeError(f"the load broke off with {code}")
+        await _at_home(load)
         after = await samples.settled(before)
         view.say("ending the relay")
         code = await _ended(relay)
+        _check_model(model.process)
         model.process.terminate()
         await model.process.wait()
     view.say("reading the books")
     books = read(out, gauge.series, relay.stderr.decode(errors="replace"), code)
-    checks = judge(plan, books, before, under_load, after, whole=not interrupted.is_set())
+    whole = not interrupted.is_set()
+    checks = judge(plan, books, before, under_load, after, whole=whole, answered=samples.answered)
     return Found(checks, by_kind(books), samples.taken, under_load, seconds, interrupted.is_set())
+
+
+def _check_model(model: Process) -> None:
+    if model.returncode is not None:
+        raise RuntimeError(f"the model broke off with {model.returncode}")
+
+
+async def _at_home(load: Process) -> None:
+    try:
+        async with asyncio.timeout(HOME_S):
+            code = await load.wait()
+    except TimeoutError:
+        raise RuntimeError(f"the load did not end within {HOME_S:g} s") from None
+    if code:
+        raise RuntimeError(f"the load broke off with {code}")
 
 
 async def _ended(relay: Replica) -> int:
@@ -96,6 +113,7 @@ class _Samples:
 
     def __init__(self, gauge: Gauge, relay: Replica, file: BinaryIO, view: View) -> None:
         self.taken: list[Sample] = []
+        self.answered = True
         self._gauge, self._relay, self._file, self._view = gauge, relay, file, view
 
     async def until(self, ends: tuple[Awaitable[object], ...], every_s: float, seconds: float) -> None:
@@ -123,10 +141,11 @@ class _Samples:
         return self.taken[-1]
 
     async def _take(self) -> bool:
-        """False when the relay does not answer: how it ended will say why."""
+        """False when the relay does not answer; how it ended may say why."""
         try:
             sample = await self._gauge.read()
         except (aiohttp.ClientError, OSError):
+            self.answered = False
             return False
         self.taken.append(sample)
         self._file.write(orjson.dumps(asdict(sample), option=orjson.OPT_APPEND_NEWLINE))

@@ -34,8 +34,8 @@ SHORT = ("--calls", "50", "--minutes", "0.1", "--faults", "0.7", "--every", "0.5
 MODELS = {"a plaintext model": (), "a model under TLS": ("--tls",)}
 
 
-def soak(out: Path, *options: str) -> Popen[str]:
-    command = (executable, "-m", "stage.soak", "--out", str(out), *options)
+def soak(out: Path, *options: str, started: tuple[str, ...] = ("-m", "stage.soak")) -> Popen[str]:
+    command = (executable, *started, "--out", str(out), *options)
     return Popen(command, stdout=PIPE, stderr=STDOUT, text=True)
 
 
@@ -75,10 +75,19 @@ def test_a_browser_draws_the_curves(short: dict[str, tuple[Popen[str], Path]], t
     picture(page, "soak", tmp_path)
 
 
+IMPATIENT = "import sys; from stage.soak import __main__, run; run.ANSWER_S = 1.0; sys.exit(__main__.main())"
+
+
 @pytest.fixture
-def under_way(tmp_path: Path) -> Iterator[Popen[str]]:
+def started(request: pytest.FixtureRequest) -> tuple[str, ...]:
+    """How Python is told to start a soak."""
+    return getattr(request, "param", ("-m", "stage.soak"))
+
+
+@pytest.fixture
+def under_way(started: tuple[str, ...], tmp_path: Path) -> Iterator[Popen[str]]:
     """Half an hour with ten calls, which are all up."""
-    with soak(tmp_path / "run", "--calls", "10", "--every", "0.1", "--seed", "1") as process:
+    with soak(tmp_path / "run", "--calls", "10", "--every", "0.1", "--seed", "1", started=started) as process:
         seen = tmp_path / "run" / "samples.jsonl"
         assert process.stdout is not None
         while not (seen.exists() and '"sessions":10,' in seen.read_text()):
@@ -119,6 +128,33 @@ def test_a_relay_that_dies_fails_the_soak(under_way: Popen[str], tmp_path: Path)
     failed = {check["name"]: check["problems"] for check in verdict["checks"] if not check["held"]}
     assert "exit code -9" in failed["the relay ends with 0 and complained of nothing"]
     assert "one summary a call" in failed
+
+
+@pytest.mark.parametrize("started", [("-c", IMPATIENT)], ids=["impatient"], indirect=True)
+def test_a_relay_that_does_not_answer_for_long_fails_the_soak(under_way: Popen[str], tmp_path: Path) -> None:
+    assert under_way.stdout is not None
+    (pid,) = re.findall(r"relay (\d+)", under_way.stdout.readline())
+    os.kill(int(pid), signal.SIGSTOP)
+    while "calling everybody home" not in under_way.stdout.readline():
+        assert under_way.poll() is None
+    os.kill(int(pid), signal.SIGCONT)
+    said, _ = under_way.communicate()
+    assert under_way.returncode == 1, said
+    verdict = json.loads((tmp_path / "run" / "verdict.json").read_text())
+    problems = {check["name"]: check["problems"] for check in verdict["checks"]}
+    assert problems["the relay answers all the time"] == [
+        "it did not answer /metrics any more, and the run ended there"
+    ]
+    assert problems["the relay ends with 0 and complained of nothing"] == []
+
+
+def test_a_model_that_dies_ends_the_soak_and_is_named(under_way: Popen[str]) -> None:
+    assert under_way.stdout is not None
+    (pid,) = re.findall(r"model (\d+)", under_way.stdout.readline())
+    os.kill(int(pid), signal.SIGKILL)
+    said, _ = under_way.communicate()
+    assert under_way.returncode == 3, said
+    assert "soak: no run: the model broke off with -9\n" in said
 
 
 @pytest.mark.parametrize(
