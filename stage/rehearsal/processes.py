@@ -34,14 +34,16 @@ async def running(command: Sequence[str], environ: Mapping[str, str], log: Path)
 
 
 async def _finish(process: Process) -> None:
-    """SIGINT to the process and its children, SIGKILL when that took too long."""
-    if process.returncode is None:
-        _signal(process, signal.SIGINT)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(GOODBYE_S):
-                await process.wait()
-    _signal(process, signal.SIGKILL)
-    await process.wait()
+    """SIGINT to the process and its children, SIGKILL when that took too long, or when nobody waits for it any more."""
+    try:
+        if process.returncode is None:
+            _signal(process, signal.SIGINT)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(GOODBYE_S):
+                    await process.wait()
+    finally:
+        _signal(process, signal.SIGKILL)
+        await process.wait()
 
 
 async def lines(command: Sequence[str], environ: Mapping[str, str], log: Path, each: Callable[[str], None]) -> int:

@@ -3,12 +3,15 @@
 import asyncio
 import os
 import select
+import signal
 import sys
 from asyncio.subprocess import PIPE
+from contextlib import suppress
 
 import pytest
 
 from tests.conftest import DEADLINE_S
+from tests.standstill import within
 
 STARTER = """
 import asyncio, sys
@@ -22,6 +25,47 @@ async def hold():
 
 asyncio.run(hold())
 """
+
+
+STUBBORN = """
+import os, signal
+signal.signal(signal.SIGINT, lambda *_: print("heard", flush=True))
+print(os.getpid(), flush=True)
+while True:
+    signal.pause()
+"""
+PLAY = f"""
+import signal, subprocess, sys
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+subprocess.run((sys.executable, "-c", {STUBBORN!r}))
+"""
+REHEARSAL = f"""
+import asyncio, os, sys
+from stage.commandline import until_interrupted
+from stage.rehearsal.processes import started
+
+async def rehearse():
+    async with started((sys.executable, "-c", {PLAY!r}), os.environ):
+        await asyncio.Event().wait()
+
+asyncio.run(until_interrupted(rehearse()))
+"""
+
+
+async def test_what_a_command_started_is_gone_when_the_second_interrupt_does_not_wait_for_it() -> None:
+    rehearsal = await asyncio.create_subprocess_exec(sys.executable, "-c", REHEARSAL, stdout=PIPE)
+    assert rehearsal.stdout is not None
+    child = int(await rehearsal.stdout.readline())
+    try:
+        rehearsal.send_signal(signal.SIGINT)
+        assert await rehearsal.stdout.readline() == b"heard\n"
+        rehearsal.send_signal(signal.SIGINT)
+        async with within(DEADLINE_S):
+            await rehearsal.wait()
+            await rehearsal.stdout.read()  # the child has the other end
+    finally:
+        with suppress(ProcessLookupError):
+            os.kill(child, signal.SIGKILL)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel has no such leash")
