@@ -1,8 +1,10 @@
 """``nox -s bench``: every peer and our relay in turn, in the same run, and what that says about ours."""
 
+import asyncio
 import os
 import platform
 import resource
+import signal
 import ssl
 import sys
 import tempfile
@@ -56,9 +58,11 @@ def main() -> int:
         shapes=tuple(found),
     )
     _write(result, asked.out)
-    if asked.keep:
+    if asked.keep and not problems:
         check.keep(result, BASELINE)
         _say(f"kept as the baseline: {BASELINE}")
+    elif asked.keep:
+        _say("not kept as the baseline, because of:")
     for problem in problems:
         _say(problem)
     return 1 if problems else _checked(result) if asked.check else 0
@@ -66,6 +70,8 @@ def main() -> int:
 
 async def _measure(asked: Asked, peers: list[Peer], most: int, problems: list[str]) -> list[Found]:
     """The shapes that could be measured; what could not goes to ``problems``, and loses nothing else."""
+    # Else it would leave the peers behind, on the core that the next run measures on.
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, signal.raise_signal, signal.SIGINT)
     cores = Cores()
     found = []
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
@@ -79,7 +85,8 @@ async def _measure(asked: Asked, peers: list[Peer], most: int, problems: list[st
             load = Load()
             trust, tls = (authority_file, identity) if shape.tls else (None, None)
             await load.listen(tls)
-            bench = Bench(load, asked.rounds, asked.seconds, most, partial(_tell, shape.name))
+            failed = partial(_failed, problems, shape.name)
+            bench = Bench(load, asked.rounds, asked.seconds, most, partial(_tell, shape.name), failed)
             chosen = [peer for peer in peers if shape.only in (None, peer.name)]
             place = folder / shape.name
             sessions = min(shape.sessions, most) + SLACK
@@ -91,8 +98,7 @@ async def _measure(asked: Asked, peers: list[Peer], most: int, problems: list[st
                     with breakdown(asked.breakdown, ours, asked.out, shape.name):
                         rounds = await shape.run(bench, stand) if stand else []
             except (RuntimeError, OSError) as problem:
-                problems.append(f"{shape.name}: {type(problem).__name__}: {problem}")
-                _say(problems[-1])
+                failed(f"{type(problem).__name__}: {problem}")
             load.stop()
             found.append(Found(shape.name, shape.title, tuple(rounds), shape.baseline))
             _say(f"{shape.name}: done in {time.monotonic() - began:.0f} s")
@@ -142,6 +148,11 @@ def _machine() -> Machine:
 
 def _tell(shape: str, what: str) -> None:
     _say(f"{shape}: {what}")
+
+
+def _failed(problems: list[str], shape: str, what: str) -> None:
+    problems.append(f"{shape}: {what}")
+    _say(problems[-1])
 
 
 def _say(what: str) -> None:

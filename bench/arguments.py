@@ -1,6 +1,7 @@
 """The command line of the bench."""
 
 import argparse
+import math
 from pathlib import Path
 
 from bench.breakdown import TOOLS
@@ -34,10 +35,12 @@ def arguments() -> Asked:
     parser.add_argument("--peers", type=_peers, help=f"some of {', '.join(each.name for each in PEERS)}")
     parser.add_argument("--rounds", type=int, default=5, help="how often each peer has its turn (5; quick: 3)")
     parser.add_argument("--seconds", type=float, default=3.0, help="how long each turn is (3; quick: 1)")
-    parser.add_argument(
+    # Both would hold a run against itself.
+    either = parser.add_mutually_exclusive_group()
+    either.add_argument(
         "--check", action="store_true", help="end with 1 when a ratio is worse than the baseline's by 15 %%"
     )
-    parser.add_argument("--keep", action="store_true", help="make this run the baseline, bench/baseline.json")
+    either.add_argument("--keep", action="store_true", help="make this run the baseline, bench/baseline.json")
     parser.add_argument(
         "--breakdown", choices=TOOLS, help="where our relay spends its time, as a file beside the others"
     )
@@ -49,8 +52,10 @@ def arguments() -> Asked:
     asked = parser.parse_args(namespace=Asked())
     asked.shapes = asked.shapes or [shape for shape in SHAPES if shape.quick or not asked.quick]
     asked.peers = asked.peers or [peer.name for peer in PEERS]
-    if asked.rounds < 1 or asked.seconds < 0.1:
-        parser.error("at least one round of a tenth of a second")
+    if asked.rounds < 1 or not 0.1 <= asked.seconds < math.inf:
+        parser.error("at least one round of a tenth of a second, and an end to it")
+    if asked.out.exists() and not asked.out.is_dir():
+        parser.error(f"--out {asked.out} is no folder")
     return asked
 
 

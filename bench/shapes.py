@@ -7,7 +7,6 @@ figures of one round are neighbours in time. A peer that is not asked anything c
 import asyncio
 import contextlib
 import time
-from collections import ChainMap
 from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -28,13 +27,17 @@ Round = dict[str, Figures]
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """What a shape runs with: ``rounds`` of ``seconds`` for each peer, ``most`` calls; `tell` is for people."""
+    """What a shape runs with: ``rounds`` of ``seconds`` for each peer, ``most`` calls; `tell` is for people.
+
+    `failed` hears of a peer that did not do what was asked of it, which costs the run its success.
+    """
 
     load: Load
     rounds: int
     seconds: float
     most: int
     tell: Callable[[str], None]
+    failed: Callable[[str], None]
 
 
 Beside = Callable[[Bench, int], contextlib.AbstractAsyncContextManager[None]]
@@ -101,7 +104,11 @@ async def speech(
     """``held`` calls through each peer, of which ``talking`` carry 50 frames a second each way."""
     if len(peers) > 1 and held * len(peers) > bench.most:
         one_by_one = [await speech(bench, [peer], held, talking, beside) for peer in peers]
-        return [dict(ChainMap(*same)) for same in zip(*one_by_one, strict=True)]
+        # The baseline of one was measured minutes from the others: no round here has one for all of them.
+        return [
+            {name: figures for each in same for name, figures in each.items() if name != DIRECT}
+            for same in zip(*one_by_one, strict=True)
+        ]
     port = bench.load.direct_port
     stand = {DIRECT: Standing(await bench.load.call(port, talking), port)}
     for peer in peers:
@@ -125,6 +132,9 @@ async def _turn(bench: Bench, standing: Standing, talking: int, beside: Beside |
     async with beside(bench, standing.port) if beside else contextlib.nullcontext():
         found = await bench.load.window(ends, PER_S, asyncio.sleep(bench.seconds), standing.peer)
         found = replace(found, rss_load_kb=standing.per_call_kb())
+    if ended := sum(end.closed.done() for end in standing.calls.callers):
+        found = replace(found, void=f"{ended} of {len(standing.calls.callers)} calls ended meanwhile")
+        bench.failed(f"{standing.peer.name if standing.peer else DIRECT}: {found.void}")
     # What the call beside them costs is spent on frames that nobody counts.
     return replace(found, cpu_us_per_frame=None) if beside else found
 
@@ -140,7 +150,9 @@ async def held(bench: Bench, peers: list[Running], wanted: int) -> list[Round]:
         try:
             calls = await bench.load.call(peer.port, count)
         except OSError as problem:
-            found[peer.name] = Figures(void=f"the calls did not come to stand ({type(problem).__name__}: {problem})")
+            void = f"the calls did not come to stand ({type(problem).__name__}: {problem})"
+            bench.failed(f"{peer.name}: {void}")
+            found[peer.name] = Figures(void=void)
             continue
         cost_ns, began = peer.cpu_ns(), time.monotonic()
         await asyncio.sleep(bench.seconds)

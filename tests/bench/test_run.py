@@ -76,6 +76,10 @@ async def test_a_run_measures_our_relay_and_writes_a_table_a_page_and_a_picture(
         (("--peers", "nginx,apache"), "no apache; there are nginx"),
         (("--shapes", "round"), "no round; there are steady"),
         (("--rounds", "0"), "at least one round"),
+        (("--seconds", "nan"), "at least one round"),
+        (("--seconds", "inf"), "an end to it"),
+        (("--out", __file__), "is no folder"),
+        (("--check", "--keep"), "not allowed with"),
         (("--breakdown", "gdb"), "invalid choice"),
     ],
 )
@@ -85,7 +89,10 @@ async def test_arguments_that_make_no_sense_end_with_2(start: Start, arguments: 
     assert said in err
 
 
-async def test_an_interrupted_run_ends_its_peers_and_writes_nothing(start: Start, tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda each: each.name)
+async def test_an_interrupted_run_ends_its_peers_and_writes_nothing(
+    start: Start, tmp_path: Path, number: signal.Signals
+) -> None:
     asked = ("--shapes", "steady-tls", "--peers", "rtproxy", "--rounds", "99", "--seconds", "1")
     process = await start(*asked, "--out", str(tmp_path / "out"))
     assert process.stderr is not None
@@ -93,7 +100,7 @@ async def test_an_interrupted_run_ends_its_peers_and_writes_nothing(start: Start
         while b"round 1 of 99: rtproxy" not in await process.stderr.readline():
             pass
     (relay,) = children(process.pid)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     code, _, err = await ran(process)
     assert code == 130
     assert "interrupted" in err
