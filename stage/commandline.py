@@ -5,6 +5,7 @@ import asyncio
 import signal
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 INTERRUPTED = 130
@@ -31,6 +32,16 @@ def calls(most: int) -> Callable[[str], int]:
         return int(text)
 
     return read
+
+
+def new_folder(text: str) -> Path:
+    """A folder that is empty or still to be made, for what a verdict reads. Raises ArgumentTypeError."""
+    folder = Path(text)
+    if folder.exists() and not folder.is_dir():
+        raise argparse.ArgumentTypeError(f"{text} is no folder")
+    if folder.exists() and any(folder.iterdir()):
+        raise argparse.ArgumentTypeError(f"{text} is not empty: a verdict reads all that is in it")
+    return folder
 
 
 def on_stop(then: Callable[[], object]) -> None:

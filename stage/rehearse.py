@@ -9,7 +9,7 @@ from pathlib import Path
 
 from stage.__main__ import how_to_use
 from stage.azure import Stage
-from stage.commandline import calls, until_interrupted
+from stage.commandline import calls, new_folder, until_interrupted
 from stage.rehearsal.rehearsal import Rehearsal, Unexpected
 from stage.rehearsal.scenarios import SCENARIOS, Scenario
 from stage.rehearsal.steps import Steps
@@ -64,12 +64,10 @@ def main() -> int:
     add = parser.add_argument
     add("--scenario", choices=SCENARIOS, default="rollout", metavar="NAME", help="one of those below (%(default)s)")
     add("--connections", type=calls(1000), default=20, metavar="N", help="calls held (%(default)s)")
-    add("--out", type=Path, metavar="DIR", help="what it writes (rehearsals/SCENARIO-TIME)")
+    add("--out", type=new_folder, metavar="DIR", help="what it writes (rehearsals/SCENARIO-TIME)")
     add("--keep", action="store_true", help="leave the stage up after the verdict, until Ctrl-C")
     given = parser.parse_args()
     out = given.out or Path("rehearsals", f"{given.scenario}-{time.strftime('%Y%m%d-%H%M%S')}")
-    if out.exists() and any(out.iterdir()):
-        parser.error(f"--out {out} is not empty: a verdict reads all that is in it")
     try:
         return asyncio.run(until_interrupted(rehearse(given.scenario, out.absolute(), given.connections, given.keep)))
     except (OSError, RuntimeError) as error:

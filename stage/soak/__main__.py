@@ -15,7 +15,7 @@ from pathlib import Path
 
 import orjson
 
-from stage.commandline import INTERRUPTED, calls, on_stop, positive
+from stage.commandline import INTERRUPTED, calls, new_folder, on_stop, positive
 from stage.soak import page
 from stage.soak.plan import Plan
 from stage.soak.run import Found, run
@@ -71,8 +71,8 @@ def main() -> int:
         )
     out: Path = given.out or Path("artifacts", f"soak-{time.strftime('%Y%m%d-%H%M%S')}")
     began = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    out.mkdir(parents=True, exist_ok=True)
     try:
+        out.mkdir(parents=True, exist_ok=True)
         found = asyncio.run(soak(plan, seconds, given.every, out))
     except (OSError, RuntimeError) as error:
         sys.stderr.write(f"soak: no run: {error}\n")
@@ -136,11 +136,8 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     add("--faults", type=_share, default=0.2, metavar="X", help="share of calls that have a fault (%(default)g)")
     add("--tls", action="store_true", help="the model speaks TLS, as Azure's does")
     add("--every", type=positive, default=2.0, metavar="S", help="seconds between two samples (%(default)g)")
-    add("--out", type=Path, metavar="DIR", help="what it writes (artifacts/soak-TIME)")
-    given = parser.parse_args(argv)
-    if given.out and given.out.exists() and any(given.out.iterdir()):
-        parser.error(f"--out {given.out} is not empty: a verdict reads all that is in it")
-    return given
+    add("--out", type=new_folder, metavar="DIR", help="what it writes (artifacts/soak-TIME)")
+    return parser.parse_args(argv)
 
 
 def _share(text: str) -> float:

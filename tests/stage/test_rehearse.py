@@ -148,6 +148,7 @@ def test_a_rehearsal_that_is_killed_leaves_nothing_running(tmp_path: Path) -> No
         (("--scenario", "rolout"), "rolout"),
         (("--connections", "0"), "not a number of calls"),
         (("--out", "."), "is not empty"),
+        (("--out", __file__), "is no folder"),
     ],
 )
 def test_bad_arguments_are_named_and_end_it_with_2(options: tuple[str, ...], words: str) -> None:

@@ -159,8 +159,8 @@ def test_a_model_that_dies_ends_the_soak_and_is_named(under_way: Popen[str]) -> 
 
 @pytest.mark.parametrize(
     "wrong",
-    [("--calls", "0"), ("--minutes", "-1"), ("--faults", "1.5"), ("--out", "tests")],
-    ids=lambda wrong: wrong[0],
+    [("--calls", "0"), ("--minutes", "-1"), ("--faults", "1.5"), ("--out", "tests"), ("--out", __file__)],
+    ids=["calls", "minutes", "faults", "out-not-empty", "out-a-file"],
 )
 def test_a_wrong_argument_is_named(wrong: tuple[str, str]) -> None:
     done = run((executable, "-m", "stage.soak", *wrong), capture_output=True, text=True, check=False)
