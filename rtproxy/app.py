@@ -16,7 +16,7 @@ from rtproxy.live import Live
 from rtproxy.metrics import Metrics
 from rtproxy.poller import Poller
 from rtproxy.session import ADMISSION, LIVE, LOG, POLLER, SETTINGS, TRACING, UPSTREAM, WHEEL, carry
-from rtproxy.settings import Settings
+from rtproxy.settings import Settings, not_taken
 from rtproxy.trace import untraced
 from rtproxy.upstream import Upstream
 from rtproxy.wheel import Wheel
@@ -125,6 +125,8 @@ def _telemetry(settings: Settings, metrics: Metrics) -> Callable[[web.Applicatio
                 except ModuleNotFoundError:
                     # The platform hands its agent's endpoint to every app: no reason to refuse to carry calls.
                     app[TELEMETRY] = "missing"
+                except ValueError as problem:  # some of its variables it reads when it is imported
+                    raise not_taken(problem) from problem
                 else:
                     app[TRACING] = await stack.enter_async_context(exporting(settings, metrics))
             yield

@@ -68,6 +68,14 @@ class Reader:
             self.problems.append(f"AZURE_OPENAI_ENDPOINT is not an endpoint; accepted: {accepted}")
         return url
 
+    def host(self, name: str, default: str) -> str:
+        value = self._environ.get(name) or default
+        try:
+            value.encode("idna")
+        except UnicodeError:
+            self.problems.append(f"{name} is {value[:40]!r}; accepted: an address of this machine, or a name of one")
+        return value
+
     def number(self, name: str, default: float, low: float, high: float, *, whole: bool = False) -> float:
         value = self._environ.get(name, "").strip()
         if not value:

@@ -48,6 +48,12 @@ class SettingsError(ValueError):
         self.problems = problems
 
 
+def not_taken(problem: Exception) -> SettingsError:
+    """What only the OpenTelemetry SDK knows of its variables."""
+    said = f"OTEL_*: the OpenTelemetry SDK says {problem!s:.200}; accepted: the forms of its documentation"
+    return SettingsError([said])
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """Everything the rooms need to know; secrets stay out of its repr."""
@@ -89,7 +95,7 @@ def load(environ: Mapping[str, str]) -> Settings:
         api_key=read.header("AZURE_OPENAI_API_KEY"),
         api_version=environ.get("AZURE_OPENAI_API_VERSION") or None,
         token_scope=environ.get("AZURE_OPENAI_TOKEN_SCOPE") or ENTRA_SCOPE,
-        host=environ.get("RTPROXY_HOST") or "0.0.0.0",  # noqa: S104 - a container's port is its front door
+        host=read.host("RTPROXY_HOST", "0.0.0.0"),  # noqa: S104 - a container's port is its front door
         port=int(read.number("PORT", 8080, 0, 65535, whole=True)),
         allow_anonymous=read.flag("RTPROXY_ALLOW_ANONYMOUS"),
         client_keys=keys,

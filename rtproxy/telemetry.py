@@ -28,7 +28,7 @@ from prometheus_client.core import Metric
 from rtproxy import __version__
 from rtproxy.callspan import SpanOf
 from rtproxy.metrics import Metrics
-from rtproxy.settings import Settings, SettingsError
+from rtproxy.settings import Settings, not_taken
 from rtproxy.trace import Trace, untraced
 
 FLUSH_S = 2.0
@@ -52,8 +52,7 @@ async def exporting(settings: Settings, metrics: Metrics) -> AsyncIterator[Calla
         tracers = _tracers(resource) if "traces" in settings.telemetry else None
         meters = _meters(resource) if "metrics" in settings.telemetry else None
     except Exception as problem:  # each of its variables fails in its own way
-        said = f"OTEL_*: the OpenTelemetry SDK says {problem!s:.200}; accepted: the forms of its documentation"
-        raise SettingsError([said]) from problem
+        raise not_taken(problem) from problem
     if meters is not None:
         _Figures(metrics).report(meters.get_meter("rtproxy", __version__))
     try:

@@ -146,6 +146,16 @@ def test_a_file_of_keys_is_refused_when_it_is_not_one(tmp_path: Path, text: byte
     assert told in problem("RTPROXY_CLIENT_KEYS_FILE", str(file))
 
 
+@pytest.mark.parametrize("value", ["a..b", f"{'n' * 64}.local"])
+def test_a_host_is_refused_that_is_no_name(value: str) -> None:
+    assert "accepted: an address of this machine" in problem("RTPROXY_HOST", value)
+
+
+@pytest.mark.parametrize("value", ["::", "::1", "fe80::1%eth0", "localhost"])
+def test_an_address_or_a_name_is_a_host(value: str) -> None:
+    assert load(LEAST | {"RTPROXY_HOST": value}).host == value
+
+
 @pytest.mark.parametrize("value", ["login.example.com", "http://login.example.com", "https://u:p@x", "https://x/?a=b"])
 def test_an_issuer_is_refused_that_somebody_on_the_way_could_pose_as(value: str) -> None:
     with pytest.raises(SettingsError, match="RTPROXY_OIDC_ISSUER is not an issuer; accepted: https://"):

@@ -148,7 +148,9 @@ def test_an_endpoint_of_one_signal_turns_that_signal_on() -> None:
         assert load(environ).telemetry == {signal_}
 
 
-@pytest.mark.parametrize("name", ["OTEL_EXPORTER_OTLP_TIMEOUT", "OTEL_EXPORTER_OTLP_TRACES_COMPRESSION"])
+@pytest.mark.parametrize(
+    "name", ["OTEL_EXPORTER_OTLP_TIMEOUT", "OTEL_EXPORTER_OTLP_TRACES_COMPRESSION", "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT"]
+)
 async def test_a_variable_that_the_sdk_does_not_take_stops_the_start(replica_for: ReplicaFactory, name: str) -> None:
     with pytest.raises(ReplicaError, match=r"1 setting to mend:\n  OTEL_.*soon.*accepted: "):
         await replica_for(1, OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:1", **{name: "soon"})
