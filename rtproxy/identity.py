@@ -14,7 +14,9 @@ from azure.identity.aio import DefaultAzureCredential
 REFRESH_MIN_S = 5.0
 """The token endpoint is asked no more often than this, whatever it answers."""
 FETCH_TIMEOUT_S = 15.0
-"""One attempt. The client's own limit is minutes, for which a start would not listen; `az` takes seconds."""
+"""One attempt. The client's own limit is minutes; `az` takes seconds."""
+START_S = 2.0
+"""What a start waits for the first token: the template's startup probe gives it 10 s, the issuer's keys included."""
 DOUBTFUL_S = 300.0
 """What a token is good for that was expired when it was given out: then it is the wall clock that is wrong."""
 
@@ -38,6 +40,7 @@ class Identity:
         self._token = ""
         self._expires = 0.0
         self._wanted = asyncio.Event()
+        self._tried = asyncio.Event()
 
     def header(self) -> dict[str, str]:
         """The header of a dial. Raises NoToken; never waits."""
@@ -56,23 +59,26 @@ class Identity:
 
     @contextlib.asynccontextmanager
     async def kept_fresh(self) -> AsyncIterator[None]:
-        """Has tried once when it yields; then renews at half of the remaining life, until it is left."""
+        """Has tried once when it yields, or for START_S; then renews at half of the remaining life until it is left."""
         async with DefaultAzureCredential() as credential:
-            await self._fetch(credential)
             refreshing = asyncio.create_task(self._refresh(credential))
             try:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(START_S):
+                        await self._tried.wait()
                 yield
             finally:
                 refreshing.cancel()
 
     async def _refresh(self, credential: DefaultAzureCredential) -> None:
         while True:
+            await self._fetch(credential)
+            self._tried.set()
             await asyncio.sleep(REFRESH_MIN_S)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(max(0.0, (self._expires - _now()) / 2 - REFRESH_MIN_S)):
                     await self._wanted.wait()
             self._wanted.clear()
-            await self._fetch(credential)
 
     async def _fetch(self, credential: DefaultAzureCredential) -> None:
         try:

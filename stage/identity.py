@@ -30,7 +30,7 @@ class Directory:
     refusal: tuple[int, str] | None = None
     """Status and body of every answer, instead of a token."""
     silent: bool = False
-    """Answers nothing at all."""
+    """Answers nothing, until `speak`."""
     asked: list[str] = field(default_factory=list)
     """The resource of each request."""
     tokens: list[str] = field(default_factory=list)
@@ -41,6 +41,11 @@ class Directory:
         """Waits for a condition on what was asked and given out."""
         async with self._news:
             await self._news.wait_for(condition)
+
+    async def speak(self) -> None:
+        """Answers those that wait, and all others."""
+        self.silent = False
+        await self._tell()
 
     async def ask(self, resource: str) -> None:
         """Takes note of a request."""
@@ -70,7 +75,7 @@ def make_app(directory: Directory) -> web.Application:
     async def token(request: web.Request) -> web.Response:
         await directory.ask(request.query.get("resource", ""))
         if directory.silent:
-            await asyncio.Event().wait()
+            await directory.until(lambda: not directory.silent)
         if directory.refusal is not None:
             status, body = directory.refusal
             return web.Response(status=status, text=body, content_type="application/json")

@@ -12,7 +12,10 @@ from stage.identity import Directory, beside, make_app
 from stage.rawpeer import RawServer
 from stage.replica import Replica
 from tests.conftest import DEADLINE_S, Caller, Relay, RelayFactory, ReplicaFactory, error
+from tests.standstill import within
 
+STARTUP_PROBE_S = 10.0
+"""Ten attempts a second apart (`bicep/modules/app.bicep`)."""
 NO_KEY = {"AZURE_OPENAI_API_KEY": ""}
 
 
@@ -182,6 +185,21 @@ async def test_the_token_is_renewed_again_when_the_endpoint_comes_to_its_senses(
     async with asyncio.timeout(DEADLINE_S):
         while (await readyz(relay))[0] == 503 or await authorization(relay.port) == "Bearer entra-token-1":
             pass
+
+
+async def test_a_slow_endpoint_does_not_keep_a_relay_from_its_startup_probe(
+    relay_for: RelayFactory, upstream: RawServer, directory: Directory, authorization: Authorization, here: None
+) -> None:
+    directory.silent = True
+    async with within(STARTUP_PROBE_S / 2):
+        relay = await relay_for(upstream.port, **NO_KEY)
+        assert await readyz(relay) == (503, "no token for the model")
+    await directory.speak()
+    async with within(DEADLINE_S):
+        while (await readyz(relay))[0] == 503:
+            pass
+    assert await authorization(relay.port) == "Bearer entra-token-1"
+    assert len(directory.asked) == 1, "the first attempt went on"
 
 
 async def test_a_silent_endpoint_does_not_keep_a_relay_from_starting(
