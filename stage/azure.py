@@ -78,6 +78,8 @@ class Stage:
                     seed.APP, seed.properties(self._seed, image, model_url, self._model_key, self._client_key)
                 )
                 await app.settled()
+                if app.latest_ready is None:
+                    raise RuntimeError(f"the app did not become ready: {app.latest.provisioning_error}")
             self.environ = {
                 **arm.environ,
                 "PATH": os.pathsep.join((*_programs(self.out), os.environ.get("PATH", os.defpath))),

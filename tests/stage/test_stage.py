@@ -8,6 +8,9 @@ from subprocess import PIPE, STDOUT, Popen
 
 import pytest
 
+from stage.azure import Stage
+from stage.seed import Seed
+
 COMMAND = (sys.executable, "-m", "stage")
 REVISIONS = "az containerapp revision list -n rtproxy -g rehearsal --query [].name -o tsv"
 
@@ -54,6 +57,13 @@ def test_an_empty_stage_has_no_group_and_a_bicep_for_az(tmp_path: Path) -> None:
     stage.send_signal(signal.SIGINT)
     rest, _ = stage.communicate(timeout=30)
     assert (stage.returncode, rest) == (0, "")
+
+
+@pytest.mark.timeout(60)
+async def test_a_stage_whose_app_does_not_become_ready_does_not_stand_and_says_why(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match=r"did not become ready: ContainerCrashing.*RTPROXY_DRAIN_SECONDS is '9999'"):
+        async with Stage(tmp_path, Seed(drain_s=9999)):
+            pass
 
 
 @pytest.mark.timeout(60)
