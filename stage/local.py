@@ -56,7 +56,7 @@ async def _run(command: Sequence[str], url: str, key: str) -> int:
 
 
 def main() -> int:
-    """1: one of the servers did not start."""
+    """1: one of the servers, or the command, did not start."""
     assert __doc__ is not None
     parser = argparse.ArgumentParser(prog="python -m stage.local", description=__doc__.splitlines()[0])
     parser.add_argument("command", nargs="+", help="what to run, after --; the relay's URL is appended")
@@ -64,7 +64,7 @@ def main() -> int:
     try:
         with RELAY_LOG.open("wb") as log:
             return asyncio.run(run(arguments.command, log))
-    except (ModelError, ReplicaError) as error:
+    except (ModelError, ReplicaError, OSError) as error:
         print(f"stage.local: {error}", file=sys.stderr)  # noqa: T201
         return 1
 

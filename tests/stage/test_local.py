@@ -70,3 +70,12 @@ async def test_a_termination_ends_the_command_and_both_servers(local: Local) -> 
     _, stderr = await process.communicate()
     assert process.returncode not in (0, None)
     assert gone(stderr)
+
+
+async def test_a_command_that_is_not_there_is_named(tmp_path: Path) -> None:
+    command = (sys.executable, "-m", "stage.local", "--", "no-such-command")
+    process = await asyncio.create_subprocess_exec(*command, cwd=tmp_path, stdout=PIPE, stderr=PIPE)
+    _, stderr = await process.communicate()
+    assert process.returncode == 1
+    assert stderr.decode().splitlines()[2:] == ["stage.local: [Errno 2] No such file or directory: 'no-such-command'"]
+    assert gone(stderr)
