@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -36,6 +36,16 @@ def calls(stage: Stage, record: Path, *flags: str) -> Iterator[None]:
         finally:
             hold.send_signal(signal.SIGINT)
             hold.wait(DEADLINE_S)
+
+
+@contextmanager
+def rollout(stage: Stage, **variables: object) -> Iterator[subprocess.Popen[str]]:
+    """One that goes on beside the test."""
+    words = command("bluegreen.yml", **variables)
+    with subprocess.Popen(
+        words, env=stage.environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as ansible:
+        yield ansible
 
 
 def until(happened: Callable[[], bool]) -> None:
@@ -160,3 +170,23 @@ def test_rollback_does_not_guess(stage: Stage, play: Play) -> None:
     assert done.code != 0
     assert "There is no revision rtproxy--nobody to roll back; name the release with -e release=NAME" in done.output
     assert stage.weights() == before
+
+
+def test_a_rollout_leaves_blue_alone_that_was_given_its_calls_back_during_the_drain(
+    stage: Stage, play: Play, tmp_path: Path
+) -> None:
+    (blue,) = stage.weights()
+    variables = {"release": "withdrawn", "image": IMAGE, "run_dir": str(tmp_path / "run"), "traffic_steps": "[100]"}
+    drain = tmp_path / "run" / "drain.jsonl"
+    with ExitStack() as held:
+        held.enter_context(calls(stage, tmp_path / "hold.jsonl"))
+        with rollout(stage, **variables) as ansible:
+            until(lambda: drain.exists() and '"probed"' in drain.read_text())
+            back = play("rollback.yml", release="withdrawn")
+            assert back.code == 0, back.output
+            held.close()
+            said, _ = ansible.communicate(timeout=DEADLINE_S)
+    assert ansible.returncode != 0
+    assert f"{blue} carries calls now, not rtproxy--withdrawn alone" in said
+    assert stage.weights() == {blue: 100}
+    assert stage.active() == {blue}
