@@ -190,3 +190,23 @@ def test_a_rollout_leaves_blue_alone_that_was_given_its_calls_back_during_the_dr
     assert f"{blue} carries calls now, not rtproxy--withdrawn alone" in said
     assert stage.weights() == {blue: 100}
     assert stage.active() == {blue}
+
+
+def test_no_call_goes_back_to_a_blue_that_somebody_stopped_until_it_runs_again(stage: Stage, play: Play) -> None:
+    (blue,) = stage.weights()
+    # Another rollout, which ends while this one tries its green.
+    named = "--name rtproxy --resource-group rehearsal"
+    other = f"""
+    az containerapp update {named} --revision-suffix other --image {IMAGE}
+    az containerapp ingress traffic set {named} --revision-weight {blue}=0 rtproxy--other=100
+    az containerapp revision deactivate {named} --revision {blue}
+    exit 9
+    """
+    done = play("bluegreen.yml", release="late", image=IMAGE, caller=["sh", "-c", other, "sh"])
+    try:
+        assert done.code != 0
+        assert f"Rolled back, {blue} carries every call: smoke:" in done.output
+        assert stage.weights() == {blue: 100}
+        assert stage.active() == {blue, "rtproxy--other"}
+    finally:
+        stage.az("containerapp", "revision", "deactivate", "--revision", "rtproxy--other")
