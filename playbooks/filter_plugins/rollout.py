@@ -34,21 +34,23 @@ def standing(app, revisions, green):
         "carrying": [name for name, weight in shared.items() if name in active and weight],
         "blue": blue,
         "oldest": min(blue, key=lambda name: known[name]["created"], default=None),
-        "stopped_last": stopped_last(revisions, green),
+        "before": before(revisions, green),
         "green": {"name": green, "active": False, **known.get(green, {}), "exists": green in known},
         "green_weight": shared.get(green, 0) if green in active else 0,
         "revisions": known,
     }
 
 
-def stopped_last(revisions, green):
-    """The revision that was active last, of those that are not any more; null without any.
+def before(revisions, green):
+    """What ``green`` may have taken over from: of the revisions that are off, the one that was active last.
 
-    Not the newest: a green that failed may be newer than the blue it failed to replace.
+    Where that one is newer than green it may have failed to replace it, and the last of the older ones comes first.
     """
-    stopped = [each for each in revisions if each["name"] != green and not each["active"]]
-    last = max(stopped, key=lambda each: (each["last_active"] or "", each["created"]), default=None)
-    return last and last["name"]
+    off = [each for each in revisions if each["name"] != green and not each["active"]]
+    off.sort(key=lambda each: (each["last_active"] or "", each["created"]))
+    born = next((each["created"] for each in revisions if each["name"] == green), "")
+    older = [each for each in off if each["created"] < born]
+    return list(dict.fromkeys(each["name"] for each in older[-1:] + off[-1:]))
 
 
 def weights(now, share):

@@ -164,6 +164,33 @@ def test_a_release_that_cannot_name_a_revision_is_refused(stage: Stage, play: Pl
     assert stage.weights() == before
 
 
+def test_rollback_asks_when_a_release_that_failed_since_was_active_last(stage: Stage, play: Play) -> None:
+    (blue,) = stage.weights()
+    over = play("bluegreen.yml", release="good", image=IMAGE, traffic_steps="100")
+    assert over.code == 0, over.output
+    failed = play("bluegreen.yml", release="failed", image=IMAGE, caller=["false"])
+    assert "Rolled back, rtproxy--good carries every call" in failed.output
+
+    unsure = play("rollback.yml", release="good")
+    assert unsure.code != 0
+    assert f"Before rtproxy--good there was {blue}, or rtproxy--failed, which is newer" in unsure.output
+    assert "with -e back_to=NAME: rtproxy--good carries the calls, nothing was changed." in unsure.output
+    nobody = play("rollback.yml", release="good", back_to="nobody")
+    assert "rtproxy--good cannot be rolled back to rtproxy--nobody; name another release" in nobody.output
+    assert stage.weights() == {"rtproxy--good": 100}
+
+    check = play("rollback.yml", "--check", "--diff", release="good", back_to=blue.removeprefix("rtproxy--"))
+    assert check.code == 0, check.output
+    assert (
+        f"az containerapp revision activate --name rtproxy --resource-group rehearsal --revision {blue}" in check.output
+    )
+    assert stage.active() == {"rtproxy--good"}
+    done = play("rollback.yml", release="good", back_to=blue.removeprefix("rtproxy--"))
+    assert done.code == 0, done.output
+    assert stage.weights() == {blue: 100}
+    assert stage.active() == {blue}
+
+
 def test_rollback_does_not_guess(stage: Stage, play: Play) -> None:
     before = stage.weights()
     done = play("rollback.yml", release="nobody")

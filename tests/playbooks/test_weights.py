@@ -74,8 +74,18 @@ def test_all_of_blues_share_goes_to_the_oldest_when_green_had_it_all(rollout: Mo
 def test_the_way_back_leads_to_what_was_active_last_and_not_to_what_is_newest(rollout: ModuleType) -> None:
     stopped = [
         revision("one", "2026-01-01", active=False, last_active="2026-01-09"),
-        revision("failed", "2026-01-04", active=False, last_active="2026-01-05"),
+        revision("failed", "2026-01-02", active=False, last_active="2026-01-05"),
     ]
     now: Now = rollout.standing(app(at("green", 100)), [*stopped, GREEN], "app--green")
-    assert now["stopped_last"] == "app--one"
+    assert now["before"] == ["app--one"]
     assert now["blue"] == {}
+
+
+def test_a_newer_revision_that_was_active_last_may_be_the_way_back_and_may_have_failed(rollout: ModuleType) -> None:
+    stopped = [
+        revision("zero", "2025-12-31", active=False, last_active="2026-01-01"),
+        revision("one", "2026-01-01", active=False, last_active="2026-01-04"),
+        revision("failed", "2026-01-05", active=False, last_active="2026-01-06"),
+    ]
+    now: Now = rollout.standing(app(at("green", 100)), [*stopped, GREEN], "app--green")
+    assert now["before"] == ["app--one", "app--failed"]
