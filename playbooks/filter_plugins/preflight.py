@@ -12,6 +12,7 @@ class FilterModule:
             "elsewhere": elsewhere,
             "misnamed": misnamed,
             "defaults": defaults,
+            "miscounted": miscounted,
         }
 
 
@@ -67,6 +68,19 @@ def misnamed(release, app):
     )
 
 
+def miscounted(numbers):
+    """The problem of those of ``numbers``, {name: value}, that are none above 0, or nothing; -e gives texts."""
+    wrong = [f"{name} is {value}" for name, value in numbers.items() if not positive(value)]
+    return f"{', '.join(wrong)}: it takes a number above 0, of seconds or of calls, without a unit." if wrong else ""
+
+
+def positive(value):
+    try:
+        return 0 < float(value) < float("inf")
+    except (TypeError, ValueError):
+        return False
+
+
 def problems(seen):
     """Every problem. ``seen``: inputs, and the results of the az tasks; one that was skipped is not judged."""
     return [sentence for check in CHECKS for sentence in check(seen)]
@@ -83,6 +97,8 @@ def inputs(seen):
             "no dash last."
         )
     if problem := misnamed(seen["release"], prefix):
+        yield problem
+    if problem := miscounted(seen["numbers"]):
         yield problem
     if wrong := malformed(given.get("RTPROXY_CLIENT_KEYS") or ""):
         yield (

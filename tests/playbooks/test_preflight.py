@@ -34,6 +34,7 @@ def seen(**other: Any) -> dict[str, Any]:
         "needs": ["RESOURCE_GROUP", "LOCATION", "PREFIX", "RTPROXY_CLIENT_KEYS"],
         "environment": DEPLOYING | KEYS,
         "release": "one",
+        "numbers": {"ready_timeout": 300},
         "elsewhere": "",
         "account": {"value": "mine", "rc": 0},
         "bicep": {"value": None, "rc": 0},
@@ -52,6 +53,12 @@ def given(**other: str) -> dict[str, Any]:
 
 def test_nothing_is_said_when_nothing_is_wrong(preflight: ModuleType) -> None:
     assert preflight.problems(seen()) == []
+
+
+@pytest.mark.parametrize("number", ["1h", "", 0, "-1", None, "nan", "inf"])
+def test_what_is_no_number_above_0_is_refused(preflight: ModuleType, number: object) -> None:
+    (problem,) = preflight.problems(seen(numbers={"drain_timeout": number, "poll_seconds": "0.5"}))
+    assert problem == f"drain_timeout is {number}: it takes a number above 0, of seconds or of calls, without a unit."
 
 
 @pytest.mark.parametrize("prefix", ["ab", "Relay", "9relay", "relay-", "re--lay", "relay_1", "a" * 21])
