@@ -180,6 +180,10 @@ def test_an_interrupted_deployment_of_new_keys_is_run_again(empty: Stage, deploy
         assert ansible.returncode != 0
         assert empty.weights() == carrying
         assert empty.anywhere(*RUNNING) == "Running"
+        impatient = player(empty, tmp_path)("deploy.yml", **variables, deploy_timeout="1")
+        assert (
+            "deploy-relay is still Running after 1 s, from an earlier run: wait for its end, or az" in impatient.output
+        )
 
     done = deploy(release="keyed")
     assert (done.code, done.changed) == (0, 1), done.output
