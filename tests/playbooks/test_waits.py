@@ -76,3 +76,12 @@ def test_only_a_revision_that_may_have_no_replica_is_ready_without_one(
     done = play(tmp_path, "ready.yml", 0, answers, ready_timeout=1)
     assert (done.code == 0) is ready, done.output
     assert ("relay--one has no replica after 1 s" in done.output) is not ready
+
+
+def test_calls_may_be_held_longer_than_another_task_may_take(tmp_path: Path) -> None:
+    held = ["sh", "-c", "sleep 3; echo held to the end >&2; exit 9", "sh"]
+    judge = {"record": "step-50", "evidence": str(tmp_path / "e"), "finding": str(tmp_path / "f"), "url": "ws://a"}
+    judge |= {"connections": 1, "seconds": "60", "dial": "", "shares": {}, "baseline": "", "caller": held}
+    judge |= {"python": "python", "source": str(tmp_path)}
+    done = play(tmp_path, "judge.yml", 0, {}, **judge, task_timeout=1)
+    assert "step-50: held to the end" in done.output
