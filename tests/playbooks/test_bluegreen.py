@@ -98,6 +98,15 @@ def test_check_mode_tells_every_step_and_changes_nothing(stage: Stage, play: Pla
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("steps", ["[]", "50,100", "[100, 50]", "[0, 100]", "[50]"])
+def test_steps_that_do_not_rise_to_100_are_refused(stage: Stage, play: Play, steps: str) -> None:
+    before = stage.acts()
+    refused = play("bluegreen.yml", release="steps", traffic_steps=steps)
+    assert refused.code != 0
+    assert f"traffic_steps must rise to 100, not be {steps}" in refused.output
+    assert stage.acts() == before
+
+
 def test_an_interrupted_rollout_goes_on_where_it_was(stage: Stage, play: Play, tmp_path: Path) -> None:
     (blue,) = stage.weights()
     variables = {"release": "resumed", "image": IMAGE, "run_dir": str(tmp_path / "run")}
