@@ -39,17 +39,24 @@ class Leg(Wire):
     def close(self, code: int, reason: str) -> None:
         """Sends our own Close at the next frame boundary, and nothing of the other leg after it.
 
-        Hangs up without one where no boundary will come: the other leg is gone in the middle of a frame.
+        Without one where no boundary will come: the other leg is gone in the middle of a frame.
         """
         if self.sent or self.lost:
             return
         if self.peer.gone and self.peer.skip:
-            self.hang_up()
+            self.break_off()
             return
         self.sent = True
         self.mark(code)
         if self._inject(close_frame(code, reason, masked=self.name == "upstream")):
             self.nothing_more()
+
+    def break_off(self) -> None:
+        """Writes nothing further, and hangs up when its side has taken what was said before; `Splice` waits for it."""
+        self.sent = True
+        self.nothing_more()
+        if not sum(self.untaken()):
+            self.hang_up()
 
     def nothing_more(self) -> None:
         """The Close was written: what the other leg still says is read, for its own Close, and dropped."""

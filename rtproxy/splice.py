@@ -156,7 +156,7 @@ class Splice:
         self.told(leg)
         peer = leg.peer
         if peer.pending:
-            peer.hang_up()
+            peer.break_off()
         elif peer.halt == "close":
             # It said goodbye and the one to answer is gone.
             peer.close(peer.code, "")

@@ -175,6 +175,38 @@ async def test_a_models_close_reaches_a_slow_client_that_talks_all_the_while(cal
     hearing.cancel()
 
 
+async def test_every_whole_delta_reaches_a_slow_client_that_talks_when_its_model_goes_in_the_middle_of_one(
+    call: CallFactory,
+) -> None:
+    client, model, relay = await call(receive_buffer=32 * 1024)
+    (session,) = relay.app[LIVE].sessions
+    session._splice.client._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 512 * 1024)
+    said = frame(BINARY, b"a" * 4000, masked=False) * 50 + announced(BINARY, 4000, masked=False) + b"a" * 100
+
+    async def talk() -> None:
+        with contextlib.suppress(OSError):  # the end of it
+            while True:
+                await client.send(BINARY, b"b" * 160)
+                await asyncio.sleep(0.01)
+
+    client.writer.transport.pause_reading()  # its own buffer would take all of it at once
+    talking, hearing = asyncio.create_task(talk()), asyncio.create_task(model.ended())
+    await model.write(said)
+    model.half_close()
+    received = b""
+    with socket.socket(fileno=os.dup(client.writer.get_extra_info("socket").fileno())) as slow:
+        slow.setblocking(False)
+        while chunk := await asyncio.get_running_loop().sock_recv(slow, 4096):
+            received += chunk
+            await asyncio.sleep(0.03)  # what makes it slow
+            if len(received) == len(said):
+                talking.cancel()
+    assert received == said
+    hearing.cancel()
+    closed = await relay.event("connection.closed")
+    assert (closed["ended_by"], closed["client_code"], closed["upstream_code"]) == ("upstream", 1006, 1006)
+
+
 async def test_a_client_that_was_held_back_is_heard_again_when_its_model_vanishes(
     call: CallFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
