@@ -69,7 +69,7 @@ class Leg(Wire):
             self.closed_with = code
 
     def finish_frame(self) -> None:
-        """Lets the other leg finish the frame it is in although this one is full, where that is little."""
+        """Lets the other leg finish the frame our Close waits for although this one is full, where that is little."""
         if self.peer.skip <= FINISH_LIMIT:
             self.peer.release()
 

@@ -165,8 +165,9 @@ class Splice:
 
     def stalled(self, leg: Leg) -> None:
         """``leg`` took no byte for `wheel.STALL_S`."""
-        leg.finish_frame()
         self.end(f"{leg.name}.stalled")
+        if leg.sent and leg.pending:
+            leg.finish_frame()
 
     def beat(self) -> None:
         """One heartbeat on both legs."""

@@ -299,6 +299,28 @@ async def test_a_model_is_held_back_while_a_drain_waits_for_a_slow_reader(call: 
     assert held < MIB
 
 
+async def test_a_client_is_held_back_while_its_model_stands_still_and_both_wait_for_the_end_of_a_frame(
+    call: CallFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rtproxy.wheel.STALL_S", 0.5)
+    client, model, relay = await call(RTPROXY_HEARTBEAT_SECONDS="2")
+    (session,) = relay.app[LIVE].sessions
+    model.reader._transport.pause_reading()
+    await model.write(announced(BINARY, 100, masked=False) + bytes(50))
+    splice = session._splice
+    assert splice is not None
+    flooding = asyncio.create_task(pour(client, frame(BINARY, bytes(64 * KIB), masked=True) * 300))
+    held = 0
+    async with within(DEADLINE_S):
+        while not splice.ended_by or splice.last:
+            await asyncio.sleep(0.01)
+            held = max(held, len(splice.upstream._unsent))
+    assert splice.ended_by == "limit"
+    assert held < MIB
+    client.writer.transport.abort()
+    await asyncio.gather(flooding, return_exceptions=True)
+
+
 @pytest.mark.parametrize("side", SIDES)
 async def test_a_reader_that_stands_still_is_given_up_though_it_goes_on_talking(
     call: CallFactory, monkeypatch: pytest.MonkeyPatch, side: str
