@@ -136,6 +136,8 @@ class Leg(Wire):
 
     def closed(self) -> None:
         self.lost = True
+        if self.pending and self.halt != "close":
+            self.closed_with = VANISHED  # the boundary that our Close waited for never came
         self.peer.release()
         self.splice.vanished(self)
         self.splice.lost(self)

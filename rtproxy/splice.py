@@ -190,10 +190,14 @@ class Splice:
 
     def cut(self) -> None:
         """Ends the call without waiting for answers; a second time, without waiting for readers either."""
-        self.end("drain")
-        for leg in (self.client, self.upstream):
+        legs = self.client, self.upstream
+        for leg in legs:
             if leg.closing:
                 leg.abort()
+        self.end("drain")
+        if self.last is not None:
+            self.told(self.last[0].peer)
+        for leg in legs:
             leg.hang_up()
 
     def _wait(self, seconds: float) -> None:

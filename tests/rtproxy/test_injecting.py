@@ -70,6 +70,20 @@ async def test_the_model_is_told_of_a_drain_only_after_the_client(call: CallFact
     assert (await model.read()).code == 1001
 
 
+async def test_a_call_that_is_cut_in_the_middle_of_a_frame_tells_the_model_and_logs_what_was_said(
+    call: CallFactory,
+) -> None:
+    client, model, relay = await call()
+    await model.write(announced(BINARY, 100, masked=False) + b"a" * 50)
+    await client.reader.readexactly(52)
+    (session,) = relay.app[LIVE].sessions
+    session.cut()
+    assert (await model.read()).code == 1001
+    assert await client.reader.read() == b""
+    closed = await relay.event("connection.closed")
+    assert (closed["ended_by"], closed["client_code"], closed["upstream_code"]) == ("drain", 1006, 1001)
+
+
 async def test_a_call_that_has_lasted_as_long_as_one_may_ends_behind_a_trickling_frame_and_not_in_it(
     call: CallFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
