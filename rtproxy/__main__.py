@@ -63,7 +63,7 @@ async def serve(settings: Settings, log: Log) -> int:
             code = 128 + again.result()
             log("signal.received", signal=again.result().name)
             draining.cancel()
-            await cut(app[LIVE], CUT_S)
+            await cut(app[LIVE], app[ADMISSION], CUT_S)
         again.cancel()
     finally:
         await runner.cleanup()

@@ -56,14 +56,15 @@ async def drain(live: Live, admission: Admission, log: Log, window_s: float) -> 
             session.close()
         await live.emptied(started + cut_s - time.monotonic())
         # 4. Who does not answer.
-        left = not await cut(live, started + window_s - time.monotonic())
+        left = not await cut(live, admission, started + window_s - time.monotonic())
     finally:
         reporting.cancel()
     log("drain.completed", sessions=len(live) if left else 0, duration_s=round(time.monotonic() - started, 3))
 
 
-async def cut(live: Live, within_s: float) -> bool:
+async def cut(live: Live, admission: Admission, within_s: float) -> bool:
     """Ends what is left without waiting for answers, then without waiting for readers; says whether all ended."""
+    admission.door = Door.SHUT
     for _ in range(2):
         for session in tuple(live.sessions):
             session.cut()

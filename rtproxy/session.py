@@ -228,7 +228,8 @@ class Session:
         self.close()
 
     def cut(self) -> None:
-        """Ends the call at once; see `Splice.cut`."""
+        """Ends the call at once, see `Splice.cut`; one that does not stand yet is not to."""
+        self.leaving = True
         if self._splice is not None:
             self._splice.cut()
 

@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 import aiohttp
 import pytest
 
-from rtproxy.drain import drain
+from rtproxy.drain import cut, drain
 from rtproxy.session import ADMISSION, LIVE, LOG
 from stage.rawpeer import CLOSE, TEXT, RawPeer, RawServer, frame
 from stage.replica import Replica
-from tests.conftest import KEY, Caller, CallFactory, ReplicaFactory
+from tests.conftest import KEY, Caller, CallFactory, RelayFactory, ReplicaFactory
 from tests.standstill import Standstill, standstill, within
 
 CREATED = b'{"type":"response.created","response":{"id":"resp_1"}}'
@@ -301,6 +301,20 @@ async def test_calls_of_peers_that_answer_no_close_are_ended_in_the_window_with_
     assert (closed["ended_by"], closed["client_code"], closed["upstream_code"]) == ("drain", 1012, 1001)
     completed = await replica.event("drain.completed")
     assert (completed["sessions"], completed["duration_s"] < 2) == (0, True)
+
+
+async def test_calls_that_do_not_stand_when_the_others_are_cut_never_do(
+    relay_for: RelayFactory, upstream: RawServer, dial: Caller
+) -> None:
+    relay = await relay_for(upstream.port)
+    connecting = asyncio.create_task(dial(relay.port))
+    model = await upstream.request()
+    assert not await cut(relay.app[LIVE], relay.app[ADMISSION], 0)
+    await model.answer()
+    client = await connecting
+    assert (client.status, client.headers.get("retry-after")) == (503, "1")
+    assert (await model.read()).code == 1001
+    assert (await dial(relay.port)).status == 503
 
 
 async def test_a_killed_relay_leaves_no_half_open_leg(
