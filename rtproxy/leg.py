@@ -136,8 +136,8 @@ class Leg(Wire):
 
     def closed(self) -> None:
         self.lost = True
-        if self.pending and self.halt != "close":
-            self.closed_with = VANISHED  # the boundary that our Close waited for never came
+        if self.pending:  # the boundary that our Close waited for never came
+            self.closed_with = self.code if self.halt == "close" else VANISHED
         self.peer.release()
         self.splice.vanished(self)
         self.splice.lost(self)

@@ -119,6 +119,7 @@ class Splice:
         if self.last is not None and self.last[0] is leg.peer:
             _tell(*self.last)
             self.last = None
+        self._hang_up_answered()
 
     def halted(self, leg: Leg) -> None:
         """``leg`` has nothing further to say: a Close of its own went through, or it broke the framing."""
@@ -144,7 +145,7 @@ class Splice:
 
     def _hang_up_answered(self) -> None:
         for leg in (self.client, self.upstream):
-            if leg.halt == "close" and leg.sent:
+            if leg.halt == "close" and leg.sent and not leg.pending:
                 leg.hang_up()
 
     def vanished(self, leg: Leg) -> None:

@@ -70,6 +70,24 @@ async def test_the_model_is_told_of_a_drain_only_after_the_client(call: CallFact
     assert (await model.read()).code == 1001
 
 
+async def test_a_client_that_says_close_while_its_own_waits_for_a_boundary_gets_the_frame_and_the_close(
+    call: CallFactory,
+) -> None:
+    client, model, relay = await call()
+    await model.write(announced(BINARY, 100, masked=False) + b"a" * 50)
+    await client.reader.readexactly(52)
+    (session,) = relay.app[LIVE].sessions
+    session.close()
+    await client.send(CLOSE, close_payload(1000))
+    assert (await model.read()).code == 1000
+    await model.write(b"a" * 50 + frame(CLOSE, close_payload(1000), masked=False))
+    assert await client.reader.readexactly(50) == b"a" * 50
+    assert (await client.read()).code == 1012
+    assert (await client.reader.read(), await model.reader.read()) == (b"", b"")
+    closed = await relay.event("connection.closed")
+    assert (closed["ended_by"], closed["client_code"], closed["upstream_code"]) == ("drain", 1012, 1000)
+
+
 async def test_a_call_that_is_cut_in_the_middle_of_a_frame_tells_the_model_and_logs_what_was_said(
     call: CallFactory,
 ) -> None:
@@ -82,6 +100,22 @@ async def test_a_call_that_is_cut_in_the_middle_of_a_frame_tells_the_model_and_l
     assert await client.reader.read() == b""
     closed = await relay.event("connection.closed")
     assert (closed["ended_by"], closed["client_code"], closed["upstream_code"]) == ("drain", 1006, 1001)
+
+
+async def test_what_a_client_said_is_logged_where_the_boundary_that_its_own_close_waited_for_never_came(
+    call: CallFactory,
+) -> None:
+    client, model, relay = await call()
+    await model.write(announced(BINARY, 100, masked=False) + b"a" * 50)
+    await client.reader.readexactly(52)
+    (session,) = relay.app[LIVE].sessions
+    session.close()
+    await client.send(CLOSE, close_payload(4000))
+    assert (await model.read()).code == 4000
+    model.reset()
+    assert await client.reader.read() == b""
+    closed = await relay.event("connection.closed")
+    assert (closed["ended_by"], closed["client_code"], closed["upstream_code"]) == ("drain", 4000, 4000)
 
 
 async def test_a_call_that_has_lasted_as_long_as_one_may_ends_behind_a_trickling_frame_and_not_in_it(
