@@ -652,13 +652,15 @@ async def test_a_client_is_not_read_while_it_does_not_take_its_refusals(call: Ca
     leg._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 64 * 1024)
     many = 2000
     sending = asyncio.create_task(client.write(sent(TEXT, b"{}".ljust(10_000)) * many + sent(TEXT, CREATE)))
+    refused = 0
     async with asyncio.timeout(DEADLINE_S):
-        while not leg.full:  # noqa: ASYNC110 - it is this test's own loop
-            await asyncio.sleep(0.01)
-    refused = session.counts()["events_refused"]
-    _, stuck = await asyncio.wait((sending,), timeout=0.3)
-    assert stuck
-    assert session.counts()["events_refused"] == refused < many
+        # Its leg is full by then; or the kernel is, and drops what arrives, acknowledgements included.
+        while refused != session.counts()["events_refused"] or not refused:
+            refused = session.counts()["events_refused"]
+            for _ in range(3):
+                await asyncio.sleep(0.1)
+    assert not sending.done()
+    assert refused < many
     assert len(leg._unsent) < 1024, "a part of one refusal"
     client.reader._transport.resume_reading()
     for _ in range(many):
