@@ -50,13 +50,16 @@ async def settled(replica: Replica, count: int) -> None:
 @asynccontextmanager
 async def idler(replica: Replica, count: int) -> AsyncIterator[None]:
     """Somebody who asks nothing has the last of ``count`` descriptors."""
-    writers = []
+    writers, stays = [], False
     async with asyncio.timeout(DEADLINE_S):
-        while len(taken(replica)) != count:
+        while not stays:
             # It may be hung up on, as long as others who knocked are still being dealt with.
-            _, writer = await asyncio.open_connection("127.0.0.1", replica.port)
+            reader, writer = await asyncio.open_connection("127.0.0.1", replica.port)
             writers.append(writer)
-            await asyncio.sleep(0.05)
+            ending = asyncio.create_task(reader.read())
+            ended, _ = await asyncio.wait((ending,), timeout=0.2)
+            stays = not ended and len(taken(replica)) == count
+            ending.cancel()
     yield
     for writer in writers:
         writer.transport.abort()
