@@ -150,18 +150,20 @@ async def test_a_models_close_behind_a_large_frame_reaches_a_slow_client_whole(c
     assert bytes(received) == frame(BINARY, b"a" * 5 * MIB, masked=False) + close
 
 
+async def talk(client: RawPeer, size: int) -> None:
+    """A frame of ``size`` bytes every 10 ms, until nobody takes them."""
+    with contextlib.suppress(OSError):  # the end of it
+        while True:
+            await client.send(BINARY, b"b" * size)
+            await asyncio.sleep(0.01)
+
+
 async def test_a_models_close_reaches_a_slow_client_that_talks_all_the_while(call: CallFactory) -> None:
     client, model, _ = await call(receive_buffer=32 * 1024)
     said = frame(BINARY, b"a" * 400_000, masked=False) + frame(CLOSE, close_payload(1001, "expired"), masked=False)
 
-    async def talk() -> None:
-        with contextlib.suppress(OSError):  # the end of it
-            while True:
-                await client.send(BINARY, b"b" * 2000)
-                await asyncio.sleep(0.01)
-
     client.writer.transport.pause_reading()  # its own buffer would take all of it at once
-    talking, hearing = asyncio.create_task(talk()), asyncio.create_task(model.ended())
+    talking, hearing = asyncio.create_task(talk(client, 2000)), asyncio.create_task(model.ended())
     await model.write(said)
     model.half_close()
     received = b""
@@ -183,14 +185,8 @@ async def test_every_whole_delta_reaches_a_slow_client_that_talks_when_its_model
     session._splice.client._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 512 * 1024)
     said = frame(BINARY, b"a" * 4000, masked=False) * 50 + announced(BINARY, 4000, masked=False) + b"a" * 100
 
-    async def talk() -> None:
-        with contextlib.suppress(OSError):  # the end of it
-            while True:
-                await client.send(BINARY, b"b" * 160)
-                await asyncio.sleep(0.01)
-
     client.writer.transport.pause_reading()  # its own buffer would take all of it at once
-    talking, hearing = asyncio.create_task(talk()), asyncio.create_task(model.ended())
+    talking, hearing = asyncio.create_task(talk(client, 160)), asyncio.create_task(model.ended())
     await model.write(said)
     model.half_close()
     received = b""

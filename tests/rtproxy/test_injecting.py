@@ -4,12 +4,20 @@ import asyncio
 
 import pytest
 
-from rtproxy.session import LIVE
-from stage.rawpeer import BINARY, CLOSE, PING, TEXT, announced, close_payload, frame
-from tests.conftest import CallFactory
+from rtproxy.session import LIVE, Session
+from stage.rawpeer import BINARY, CLOSE, PING, TEXT, RawPeer, announced, close_payload, frame
+from tests.conftest import CallFactory, Relay
 
 MIB = 1024 * 1024
 CHUNK = 64 * 1024
+
+
+async def half_a_frame_down(client: RawPeer, model: RawPeer, relay: Relay) -> Session:
+    """The only call of ``relay``, whose client has 50 of the 100 bytes of a frame."""
+    await model.write(announced(BINARY, 100, masked=False) + b"a" * 50)
+    await client.reader.readexactly(52)
+    (session,) = relay.app[LIVE].sessions
+    return session
 
 
 async def test_a_ping_and_a_drain_close_wait_for_the_end_of_a_trickling_frame(call: CallFactory) -> None:
@@ -58,9 +66,7 @@ async def test_a_ping_to_the_model_waits_for_the_end_of_a_clients_frame(call: Ca
 
 async def test_the_model_is_told_of_a_drain_only_after_the_client(call: CallFactory) -> None:
     client, model, relay = await call()
-    await model.write(announced(BINARY, 100, masked=False) + b"a" * 50)
-    await client.reader.readexactly(52)
-    (session,) = relay.app[LIVE].sessions
+    session = await half_a_frame_down(client, model, relay)
     session.close()
     await client.send(TEXT, b"still talking")
     assert (await model.read()).payload == b"still talking", "not a Close"
@@ -74,9 +80,7 @@ async def test_a_client_that_says_close_while_its_own_waits_for_a_boundary_gets_
     call: CallFactory,
 ) -> None:
     client, model, relay = await call()
-    await model.write(announced(BINARY, 100, masked=False) + b"a" * 50)
-    await client.reader.readexactly(52)
-    (session,) = relay.app[LIVE].sessions
+    session = await half_a_frame_down(client, model, relay)
     session.close()
     await client.send(CLOSE, close_payload(1000))
     assert (await model.read()).code == 1000
@@ -92,9 +96,7 @@ async def test_a_call_that_is_cut_in_the_middle_of_a_frame_tells_the_model_and_l
     call: CallFactory,
 ) -> None:
     client, model, relay = await call()
-    await model.write(announced(BINARY, 100, masked=False) + b"a" * 50)
-    await client.reader.readexactly(52)
-    (session,) = relay.app[LIVE].sessions
+    session = await half_a_frame_down(client, model, relay)
     session.cut()
     assert (await model.read()).code == 1001
     assert await client.reader.read() == b""
@@ -106,9 +108,7 @@ async def test_what_a_client_said_is_logged_where_the_boundary_that_its_own_clos
     call: CallFactory,
 ) -> None:
     client, model, relay = await call()
-    await model.write(announced(BINARY, 100, masked=False) + b"a" * 50)
-    await client.reader.readexactly(52)
-    (session,) = relay.app[LIVE].sessions
+    session = await half_a_frame_down(client, model, relay)
     session.close()
     await client.send(CLOSE, close_payload(4000))
     assert (await model.read()).code == 4000
@@ -123,9 +123,7 @@ async def test_a_call_that_has_lasted_as_long_as_one_may_ends_behind_a_trickling
 ) -> None:
     monkeypatch.setattr("rtproxy.splice.LINGER_S", 0.01)
     client, model, relay = await call(RTPROXY_MAX_CALL_SECONDS="40")
-    await model.write(announced(BINARY, 100, masked=False) + b"a" * 50)
-    await client.reader.readexactly(52)
-    (session,) = relay.app[LIVE].sessions
+    session = await half_a_frame_down(client, model, relay)
     session._nearly_over(0)
     for _ in range(50):
         await asyncio.sleep(0.01)  # what makes it trickle
