@@ -49,6 +49,7 @@ class Line:
     async def dial(self) -> Connection:
         """Raises Refusal. The socket does not answer pings or closes by itself: its reader sees them all."""
         began = time.monotonic()
+        self._answer = None
         try:
             async with asyncio.timeout(CONNECT_DEADLINE_S):
                 socket = await self._http.ws_connect(
@@ -67,6 +68,11 @@ class Line:
         connect_ms = ms(time.monotonic() - began)
         revision, replica, session = (self._said(f"x-rtproxy-{name}") for name in ("revision", "replica", "session"))
         return Connection(socket, connect_ms, revision, replica, session)
+
+    @property
+    def revision(self) -> str | None:
+        """Whose answer the last dial got, a session or a refusal; None: no relay's, or no answer."""
+        return None if self._answer is None else self._said("x-rtproxy-revision")
 
     async def close(self) -> None:
         await self._http.close()

@@ -136,9 +136,10 @@ class Reconnecting(Observation):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Probed(Observation):
-    """One round of questions to the relays at `url`. `replicas`: sessions of each that answered.
+    """One round of questions to the relays at `url`. Of each that answered `replicas` has its number of sessions.
 
-    `missing` were to answer and did not; then the round is not `complete`, and its sums are too low.
+    `draining` says of the same ones whether they were asked to stop. `missing` were to answer and did not; then the
+    round is not `complete`, and its sums are too low.
     """
 
     name = "probed"
@@ -148,5 +149,21 @@ class Probed(Observation):
     quiet: int
     oldest_s: float
     replicas: dict[str, int]
+    draining: dict[str, bool]
     missing: list[str]
     complete: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Knocked(Observation):
+    """The answer to a dial without a key (`none`) or with one that nobody has (`wrong`); `status` 101: it was let in.
+
+    `status` is null when no HTTP answer came; `code` is the envelope's, or then one of ours: see refusal.py.
+    """
+
+    name = "knocked"
+    url: str
+    revision: str | None
+    credential: Literal["none", "wrong"]
+    status: int | None
+    code: str | None

@@ -1,4 +1,4 @@
-"""Ask the relays of a revision how many calls they carry, once or until none is left.
+"""Ask the relays of a revision how many calls they carry, once or until none is left; or whether strangers get in.
 
 python -m clients.probe https://app--blue.example.com --replicas app--blue-1 app--blue-2 --until-zero
 """
@@ -13,13 +13,15 @@ import orjson
 import uvloop
 
 from clients.checks import INTERRUPTED
+from clients.knock import Knock, knock
 from clients.observations import Probed
 from clients.probe_arguments import Plan, parse
 from clients.refusal import Refusal, cause_and_cure
 from clients.replicas import NotListed, listed
 from clients.status import ROUND_DEADLINE_S, Relays, WrongAddress
+from clients.target import Target
 
-DONE, CALLS_LEFT, UNREACHED = 0, 1, 3
+DONE, CALLS_LEFT, LET_IN, UNREACHED = 0, 1, 1, 3
 LINE_EVERY_S = 10.0
 # What the last round is given when the time is all but over.
 LEAST_ROUND_S = 1.0
@@ -86,8 +88,7 @@ class Probe:
             sys.stdout.write(orjson.dumps(dataclasses.asdict(probed) | facts).decode() + "\n")
         else:
             sys.stdout.write(sentence + "\n")
-        if self._plan.record.failure:
-            complain(f"the record is incomplete: {self._plan.record.failure}")
+        _complain_of_holes(self._plan)
         return exit_code
 
 
@@ -101,6 +102,41 @@ def in_words(probed: Probed, left: str = "") -> str:
     return words
 
 
+async def _knock(plan: Plan, target: Target) -> int:
+    """Prints what the strangers got and returns the exit code. Raises Unreached when none got an answer."""
+    knocks = await knock(target)
+    if all(each.knocked.status is None for each in knocks):
+        first = knocks[0]
+        raise Unreached(f"{target.url} gave no answer: {cause_and_cure(None, first.knocked.code, first.message)}")
+    for each in knocks:
+        plan.record.write(each.knocked)
+    wrong = [each for each in knocks if not (each.turned_away or (plan.anybody and each.let_in))]
+    exit_code = LET_IN if wrong else DONE
+    sentence = _of_strangers(knocks, wrong, str(target.url))
+    if plan.json:
+        facts = {"knocks": [dataclasses.asdict(each.knocked) for each in knocks]}
+        sys.stdout.write(orjson.dumps(facts | {"sentence": sentence, "exit_code": exit_code}).decode() + "\n")
+    else:
+        sys.stdout.write(sentence + "\n")
+    _complain_of_holes(plan)
+    return exit_code
+
+
+def _of_strangers(knocks: list[Knock], wrong: list[Knock], url: str) -> str:
+    who = next((each.knocked.revision for each in knocks if each.knocked.revision), url)
+    if not wrong:
+        inside = sum(each.let_in for each in knocks)
+        anybody = f", {inside} let in, as anybody may call" if inside else ""
+        return f"{who}: {len(knocks) - inside} of {len(knocks)} strangers turned away with 401{anybody}"
+    answers = "; ".join(f"with {each.shown}: {each.answer}" for each in wrong)
+    return f"{who} did not turn strangers away with 401: {answers}"
+
+
+def _complain_of_holes(plan: Plan) -> None:
+    if plan.record.failure:
+        complain(f"the record is incomplete: {plan.record.failure}")
+
+
 def _count(number: int, thing: str) -> str:
     return f"{number or 'no'} {thing}{'s' if number > 1 else ''}"
 
@@ -110,6 +146,8 @@ def complain(text: str) -> None:
 
 
 async def probe(plan: Plan) -> int:
+    if plan.knock is not None:
+        return await _knock(plan, plan.knock)
     async with Relays(plan.url, plan.connect_to, plan.trust) as relays:
         return await Probe(plan, relays).run()
 

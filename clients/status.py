@@ -34,6 +34,7 @@ class Status(NamedTuple):
     sessions: int
     quiet: int
     oldest_s: float
+    draining: bool
 
 
 class Relays:
@@ -78,6 +79,7 @@ class Relays:
             quiet=sum(answer.quiet for answer in answers.values()),
             oldest_s=max((answer.oldest_s for answer in answers.values()), default=0.0),
             replicas={answer.replica: answer.sessions for answer in answers.values()},
+            draining={answer.replica: answer.draining for answer in answers.values()},
             missing=missing,
             complete=not missing and (bool(answers) or names is not None),
         )
@@ -105,6 +107,6 @@ def _read(status: int, body: bytes) -> Status:
     try:
         said = orjson.loads(body) if status == 200 else {}
         counts = int(said["sessions"]), int(said["quiet"]), float(said["oldest_s"])
-        return Status(str(said["revision"]), str(said["replica"]), *counts)
+        return Status(str(said["revision"]), str(said["replica"]), *counts, said["draining"] is True)
     except (ValueError, KeyError, TypeError):
         raise Refusal(None, "not_a_relay", f"HTTP {status} with no relay's status in it") from None

@@ -1,4 +1,4 @@
-"""A simulated model in this process, and holds as processes whose observations arrive as they are made."""
+"""A simulated model in this process, and holds and probes as processes whose observations arrive as they are made."""
 
 import asyncio
 import os
@@ -6,6 +6,7 @@ import signal
 import ssl
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import aiohttp
@@ -164,6 +165,61 @@ async def hold() -> AsyncIterator[HoldFactory]:
     yield start
     for process, transport in running:
         transport.close()
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
+
+
+class Result(NamedTuple):
+    code: int
+    stdout: str
+    stderr: str
+    rounds: list[dict[str, Any]]
+
+
+class Probing:
+    def __init__(self, process: asyncio.subprocess.Process, record: Path) -> None:
+        self.process = process
+        self._record = record
+        self._said = ""
+
+    async def said(self, words: str) -> None:
+        """Until they are on stderr."""
+        assert self.process.stderr
+        async with asyncio.timeout(DEADLINE_S):
+            while words not in self._said:
+                line = await self.process.stderr.readline()
+                assert line, f"it ended and said only: {self._said}"
+                self._said += line.decode()
+
+    async def result(self) -> Result:
+        async with asyncio.timeout(DEADLINE_S):
+            stdout, stderr = await self.process.communicate()
+        assert self.process.returncode is not None
+        rounds = [orjson.loads(line) for line in self._record.read_bytes().splitlines()]
+        return Result(self.process.returncode, stdout.decode(), self._said + stderr.decode(), rounds)
+
+
+ProbeFactory = Callable[..., Awaitable[Probing]]
+
+
+@pytest.fixture
+async def probe(tmp_path: Path) -> AsyncIterator[ProbeFactory]:
+    running: list[asyncio.subprocess.Process] = []
+
+    async def start(url: str, *options: str) -> Probing:
+        record = tmp_path / f"probe-{len(running)}.jsonl"
+        brisk = ("--interval", "0.1", "--record", str(record))
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "clients.probe", url, *brisk, *options),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        running.append(process)
+        return Probing(process, record)
+
+    yield start
+    for process in running:
         if process.returncode is None:
             process.kill()
         await process.communicate()

@@ -4,12 +4,11 @@ import asyncio
 import os
 import signal
 import ssl
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from itertools import cycle
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import orjson
 import pytest
@@ -18,65 +17,10 @@ import trustme
 from clients.probe_arguments import parse
 from stage.rawpeer import RawPeer, RawServer
 from stage.replica import Replica
-from tests.clients.conftest import DEADLINE_S
+from tests.clients.conftest import DEADLINE_S, ProbeFactory, Result
 from tests.conftest import Caller, ReplicaFactory
 
 NAMES = ("app--blue-1", "app--blue-2")
-
-
-class Result(NamedTuple):
-    code: int
-    stdout: str
-    stderr: str
-    rounds: list[dict[str, Any]]
-
-
-class Probing:
-    def __init__(self, process: asyncio.subprocess.Process, record: Path) -> None:
-        self.process = process
-        self._record = record
-        self._said = ""
-
-    async def said(self, words: str) -> None:
-        """Until they are on stderr."""
-        assert self.process.stderr
-        async with asyncio.timeout(DEADLINE_S):
-            while words not in self._said:
-                line = await self.process.stderr.readline()
-                assert line, f"it ended and said only: {self._said}"
-                self._said += line.decode()
-
-    async def result(self) -> Result:
-        async with asyncio.timeout(DEADLINE_S):
-            stdout, stderr = await self.process.communicate()
-        assert self.process.returncode is not None
-        rounds = [orjson.loads(line) for line in self._record.read_bytes().splitlines()]
-        return Result(self.process.returncode, stdout.decode(), self._said + stderr.decode(), rounds)
-
-
-ProbeFactory = Callable[..., Awaitable[Probing]]
-
-
-@pytest.fixture
-async def probe(tmp_path: Path) -> AsyncIterator[ProbeFactory]:
-    running: list[asyncio.subprocess.Process] = []
-
-    async def start(url: str, *options: str) -> Probing:
-        record = tmp_path / f"probe-{len(running)}.jsonl"
-        brisk = ("--interval", "0.1", "--record", str(record))
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "clients.probe", url, *brisk, *options),
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        running.append(process)
-        return Probing(process, record)
-
-    yield start
-    for process in running:
-        if process.returncode is None:
-            process.kill()
-        await process.communicate()
 
 
 class Blue(NamedTuple):
@@ -111,7 +55,14 @@ async def blue(replica_for: ReplicaFactory, upstream: RawServer, dial: Caller) -
 
 def status(sessions: int = 0, replica: str = "app--blue-1", revision: str = "app--blue") -> bytes:
     return orjson.dumps(
-        {"revision": revision, "replica": replica, "sessions": sessions, "quiet": sessions, "oldest_s": 61.4}
+        {
+            "revision": revision,
+            "replica": replica,
+            "draining": False,
+            "sessions": sessions,
+            "quiet": sessions,
+            "oldest_s": 61.4,
+        }
     )
 
 
@@ -133,6 +84,16 @@ async def test_a_round_adds_up_what_every_replica_says_of_itself(blue: Blue, pro
     said = orjson.loads(result.stdout)
     assert all(said[name] == line[name] for name in line.keys() - {"hold", "observation"})
     assert (said["exit_code"], said["sentence"].partition(",")[0]) == (0, "app--blue: 3 calls (2 replicas)")
+
+
+async def test_a_round_says_of_each_replica_whether_it_was_asked_to_stop(blue: Blue, probe: ProbeFactory) -> None:
+    await blue.call(1)
+    blue.replicas[1].signal(signal.SIGTERM)
+    await blue.replicas[1].event("drain.started")
+
+    result = await (await probe(blue.url, "--replicas", *NAMES)).result()
+
+    assert (result.code, result.rounds[-1]["draining"]) == (0, {NAMES[0]: False, NAMES[1]: True})
 
 
 async def test_until_zero_tells_each_new_number_and_ends_when_no_call_is_left(blue: Blue, probe: ProbeFactory) -> None:
