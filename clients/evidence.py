@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from clients.facts import Act, Hold, Logged, Pong, Refused, Session, Stop, Turn, Window
+from clients.facts import Act, Hold, Logged, Pong, Probed, Refused, Session, Stop, Turn, Window
 from clients.stops import stops_of
 
 
@@ -13,6 +13,7 @@ from clients.stops import stops_of
 class Evidence:
     """Everything in order of time: `sessions` by opening, `turns` and `pongs` by place.
 
+    `log_ends` is the time of the last line of each replica's log.
     `began` and `ended` are the first and the last thing that a hold observed, `observations` how many there were.
     """
 
@@ -26,6 +27,8 @@ class Evidence:
     refusals: list[Refused] = field(default_factory=list)
     logged: dict[str, Logged] = field(default_factory=dict)
     logged_stops: list[Act] = field(default_factory=list)
+    log_ends: dict[str, float] = field(default_factory=dict)
+    probed: list[Probed] = field(default_factory=list)
     acts: list[Act] = field(default_factory=list)
     began: float = float("inf")
     ended: float = float("-inf")

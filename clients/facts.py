@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 MOVED_CODE = 1012
@@ -11,6 +11,10 @@ MOVED_CODE = 1012
 STAGE_STOPPING = "stage stopping"
 UNHEARD_S = 0.5
 """The model's voice activity detection hears some speech before it says so, and that is all a relay goes by."""
+
+
+Asked = Literal["asked", "unasked", "again", "away", "unknown"]
+"""Of a 1012 between two turns, whether its replica had been asked to stop: see `moves`. Only `asked` is a move."""
 
 
 def utc(at: float) -> str:
@@ -70,6 +74,7 @@ class Session:
     upstream_session: str | None
     to_revision: bool
     end: End | None
+    asked: Asked = "unknown"
 
     @property
     def begun(self) -> float:
@@ -85,13 +90,23 @@ class Session:
         return self.id or self.upstream_session or "without an id"
 
     @property
-    def moved(self) -> bool:
+    def sent_away(self) -> bool:
+        """The other side asked the caller to come back, between two turns."""
         end = self.end
         return bool(end and end.early and end.code == MOVED_CODE and end.closed_by == "remote" and not end.in_a_turn)
 
     @property
+    def moved(self) -> bool:
+        return self.sent_away and self.asked == "asked"
+
+    @property
+    def unproven(self) -> bool:
+        """A move or a cut: nothing in the record says whether its replica had to go."""
+        return self.sent_away and self.asked == "unknown"
+
+    @property
     def cut(self) -> bool:
-        return bool(self.end and self.end.early and not self.moved)
+        return bool(self.end and self.end.early and not self.moved and not self.unproven)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,6 +158,19 @@ class Logged:
     upstream_code: int | None = None
     turn: str | None = None
     upstream_error: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probed:
+    """One round of questions to the relays at `url`. `replicas` answered; `draining` has what those said of it."""
+
+    at: float
+    url: str
+    revision: str | None
+    replicas: frozenset[str]
+    missing: frozenset[str]
+    complete: bool
+    draining: Mapping[str, bool]
 
 
 @dataclass(frozen=True, slots=True)

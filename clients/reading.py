@@ -13,7 +13,8 @@ from typing import Any
 import orjson
 
 from clients.evidence import Evidence
-from clients.facts import Act, End, Hold, Logged, Pong, Refused, Session, Turn
+from clients.facts import Act, End, Hold, Logged, Pong, Probed, Refused, Session, Turn
+from clients.moves import settled
 
 Line = dict[str, Any]
 
@@ -70,6 +71,8 @@ class _Reader:
         found.refusals.sort(key=lambda refused: refused.at)
         for acts in (found.acts, found.logged_stops):
             acts.sort(key=lambda act: act.at)
+        found.probed.sort(key=lambda probed: probed.at)
+        found.sessions = settled(found)
         return found
 
     def _observe(self, line: Line, at: float) -> None:
@@ -92,6 +95,7 @@ class _Reader:
             case "refused":
                 found.refusals.append(Refused(at=at, **_only(line, "hold", "call", "status", "code", "message")))
             case "probed":  # a question asked of relays, no call
+                self._probe(line, at)
                 return
         found.observations += 1
         found.began = min(found.began, at)
@@ -107,8 +111,23 @@ class _Reader:
         session = replace(opened, end=end) if opened else _session(line, at - line["age_s"], end)
         self.evidence.sessions.append(session)
 
+    def _probe(self, line: Line, at: float) -> None:
+        """Records of older probes do not say who drains."""
+        probed = Probed(
+            at=at,
+            url=line["url"],
+            revision=line.get("revision"),
+            replicas=frozenset(line.get("replicas", ())),
+            missing=frozenset(line.get("missing", ())),
+            complete=bool(line.get("complete")),
+            draining=line.get("draining") or {},
+        )
+        self.evidence.probed.append(probed)
+
     def _log(self, line: Line, at: float) -> None:
         logged = self.evidence.logged
+        if (replica := line.get("replica")) is not None:
+            self.evidence.log_ends[replica] = max(self.evidence.log_ends.get(replica, at), at)
         match line["event"]:
             case "client.connected":
                 known = logged.get(line["session"]) or Logged(id=line["session"], **_only(line, "revision", "replica"))

@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from clients.checks import BAD_ARGUMENTS
-from clients.judging import CHECKS, GROUPS, judge, selected
+from clients.judging import CHECKS, judge, known, selected
 from clients.judging.answer import verdict
 from clients.judging.check import STATUSES
 from clients.reading import read
@@ -31,13 +31,14 @@ examples:
   python -m clients.verdict run/
   python -m clients.verdict run/step-50.jsonl --share app--blue=50 --share app--green=50 --baseline run/before.jsonl
   python -m clients.verdict run/ --expect rollback.outcome=fail --check survival --check rollback
+  python -m clients.verdict run/ --require survival --require quality.turns
 
-checks:
-  {checks}
-  routing.step-1, ... (one for each setting of the weights), quality.rtt, quality.first_audio, quality.turns
+checks, each of them a pass, a fail or inconclusive:
+{checks}
 
 exit code:
-  0 every check is as expected, 1 one is not, 2 bad arguments, 3 no line of a hold in the record
+  0 every check is as expected: none failed, or as --expect says, and each that is required was decided
+  1 one is not, 2 bad arguments, 3 no line of a hold in the record
 """
 
 
@@ -56,6 +57,8 @@ def show(found: dict[str, Any]) -> None:
         numbers = (row["measured"], row["expected"]) if wide else ()
         table.add_row(f"  {row['name']}", Text(status, style=STYLES[row["status"]]), *numbers, row["sentence"])
     console.print(table)
+    for name in found["undecided"]:
+        console.print(f"{name}: required, and the record does not decide it", style="bold red")
     for name in found["expected_but_missing"]:
         console.print(f"{name}: no such check came up", style="bold red")
 
@@ -72,7 +75,8 @@ def main() -> int:
         return complain(f"no line of a hold in {where}: record one with clients.hold --record FILE", NO_EVIDENCE)
     everything = judge(evidence, dict(args.share) or None, baseline)
     absent = [name for name in args.check if not selected(everything, [name])]
-    found = verdict(evidence, selected(everything, args.check), dict(args.expect), everything, absent)
+    chosen = selected(everything, args.check)
+    found = verdict(evidence, chosen, dict(args.expect), everything, absent, args.require or None)
     show(found)
     if args.json:
         try:
@@ -93,7 +97,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         prog="python -m clients.verdict",
         usage="%(prog)s PATH... [options], see --help",
         description="Judge a rollout from the JSON lines of holds, relays and the platform.",
-        epilog=EPILOG.format(checks=", ".join(name for name, _ in CHECKS)),
+        epilog=EPILOG.format(checks="\n".join(f"  {name:24} {about}" for name, about, _ in CHECKS)),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -110,6 +114,14 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     add("--baseline", type=Path, metavar="PATH", help="the hold to compare the calls' quality with")
     add("--expect", action="append", default=[], type=_expectation, metavar="CHECK=STATUS", help=", ".join(STATUSES))
     add("--check", action="append", default=[], type=_name, metavar="NAME", help="judge this check or group only")
+    add(
+        "--require",
+        action="append",
+        default=[],
+        type=_name,
+        metavar="NAME",
+        help="this check or group must be decided: inconclusive or missing, it makes the exit code 1",
+    )
     add("--json", type=Path, metavar="FILE", help="write the verdict")
     return parser.parse_args(argv)
 
@@ -129,8 +141,7 @@ def _expectation(text: str) -> tuple[str, str]:
 
 
 def _name(text: str) -> str:
-    names = [*(name for name, _ in CHECKS), "quality.rtt", "quality.first_audio", "quality.turns"]
-    if text in (*GROUPS, *names) or text.startswith("routing.step-"):
+    if known(text):
         return text
     raise argparse.ArgumentTypeError(f"{text!r} is no check; see --help for their names")
 

@@ -75,6 +75,7 @@ def traces(evidence: Evidence, lanes: Lanes, colour: Mapping[str, str], zero: fl
     sessions = evidence.sessions
     cuts = [_ended(s, zero, lanes, f"<b>{html.escape(cause_of(s, evidence))}</b><br>") for s in sessions if s.cut]
     moves = [_ended(s, zero, lanes, "<b>moved</b>, between two turns<br>") for s in sessions if s.moved]
+    unproven = [_ended(s, zero, lanes, "<b>moved or cut</b>: 1012, cause unknown<br>") for s in sessions if s.unproven]
     refusals = [
         (
             each.at - zero,
@@ -99,6 +100,7 @@ def traces(evidence: Evidence, lanes: Lanes, colour: Mapping[str, str], zero: fl
         _marks("turn completed", (_turn(each, lanes, zero) for each in completed), tick),
         _marks("turn not completed", (_turn(each, lanes, zero) for each in failed), down),
         _marks("moved (1012)", moves, right),
+        _marks("moved or cut (1012)", unproven, down | {"symbol": "triangle-right-open", "color": CUT}),
         _marks("refused", refusals, square),
         _marks("cut", cuts, cross),
     ]

@@ -50,7 +50,8 @@ def _header(verdict: Mapping[str, Any]) -> str:
     number = Counter(check["status"] for check in verdict["checks"])
     surprises = [check["name"] for check in verdict["checks"] if not check["as_expected"]]
     surprises += verdict["expected_but_missing"]
-    tone = "bad" if number["fail"] else "good" if number["pass"] else "other"
+    undecided = verdict.get("undecided") or verdict["expected_but_missing"]
+    tone = "bad" if number["fail"] else "good" if number["pass"] and not undecided else "other"
     word = {"bad": "✗ failed", "good": "✓ passed", "other": "? inconclusive"}[tone]
     tally = f"{number['pass']} checks passed, {number['fail']} failed, {number['inconclusive']} inconclusive"
     if number["fail"] and not surprises:

@@ -16,13 +16,13 @@ MOST_ROWS = 300
 
 
 def themes(decided: Sequence[Mapping[str, Any]]) -> str:
-    """Each theme by its worst check; one that decided nothing is inconclusive."""
+    """Each theme by its worst check; one that decided nothing, or not all it had to, is inconclusive."""
     found: dict[str, set[str]] = {}
     for check in decided:
-        found.setdefault(check["theme"], set()).add(check["status"])
-    worst = {
-        name: next(each for each in ("fail", "pass", "inconclusive") if each in has) for name, has in found.items()
-    }
+        undecided = check.get("required") and check["status"] == "inconclusive"
+        found.setdefault(check["theme"], set()).add("undecided" if undecided else check["status"])
+    order = {"fail": "fail", "undecided": "inconclusive", "pass": "pass", "inconclusive": "inconclusive"}
+    worst = {name: next(order[each] for each in order if each in has) for name, has in found.items()}
     items = (f'<li class="{each}">{MARKS[each]} {text(name)}</li>' for name, each in worst.items())
     return f'<ul class="themes">{"".join(items)}</ul>'
 
@@ -35,7 +35,8 @@ def checks(decided: Sequence[Mapping[str, Any]]) -> str:
             theme = check["theme"]
             rows.append(f'<tr class="theme"><td colspan="5">{text(theme)}</td></tr>')
         status = check["status"]
-        surprise = "" if check["as_expected"] else " (not expected)"
+        unmet = " (required)" if check.get("required") and status == "inconclusive" else " (not expected)"
+        surprise = "" if check["as_expected"] else unmet
         cells = (
             f'<span class="mono name">{text(check["name"])}</span>',
             f'<span class="status {status}">{MARKS[status]} {status}{surprise}</span>',

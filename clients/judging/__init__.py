@@ -17,33 +17,55 @@ from clients.evidence import Evidence
 from clients.judging import cooldown, placement, quality, rollback, routing, survival, termination
 from clients.judging.check import Check
 
-CHECKS: tuple[tuple[str, Callable[[Evidence], Check]], ...] = (
-    ("survival.cut", survival.cut),
-    ("survival.moved", survival.moved),
-    ("survival.refused", survival.refused),
-    ("placement.one_place", placement.one_place),
-    ("affinity.reconnects", placement.reconnects),
-    ("cooldown.no_new_calls", cooldown.no_new_calls),
-    ("cooldown.zero", cooldown.zero),
-    ("cooldown.no_effect", cooldown.no_effect),
-    ("termination.grace", termination.grace),
-    ("termination.no_sigkill", termination.no_sigkill),
-    ("termination.codes", termination.codes),
-    ("termination.turns", termination.turns),
-    ("rollback.outcome", rollback.outcome_check),
-    ("rollback.blue_untouched", rollback.blue_untouched),
+Decide = Callable[[Evidence, Evidence | None], Check]
+
+
+def _alone(decide: Callable[[Evidence], Check]) -> Decide:
+    """A check that compares with nothing."""
+    return lambda evidence, baseline: decide(evidence)
+
+
+ROUTING = "routing.step-"
+CHECKS: tuple[tuple[str, str, Decide | None], ...] = (
+    ("survival.cut", "no call was cut: not dropped, not closed in a turn, not sent away unasked", _alone(survival.cut)),
+    (
+        "survival.moved",
+        "each 1012 came from a replica that was asked to stop, and the call came back",
+        _alone(survival.moved),
+    ),
+    ("survival.refused", "each dial got a session", _alone(survival.refused)),
+    ("placement.one_place", "the 101 and the relay's log name the same replica", _alone(placement.one_place)),
+    ("affinity.reconnects", "a call comes back to its replica (Single revision mode)", _alone(placement.reconnects)),
+    (f"{ROUTING}1, -2, ...", "new calls landed as each setting of the weights says", None),
+    ("cooldown.no_new_calls", "no new call came to a revision at weight 0", _alone(cooldown.no_new_calls)),
+    ("cooldown.zero", "the last replica went after cooldownPeriod, not before", _alone(cooldown.zero)),
+    ("cooldown.no_effect", "with minReplicas nothing scaled to zero", _alone(cooldown.no_effect)),
+    ("termination.grace", "each replica left within its grace period", _alone(termination.grace)),
+    ("termination.no_sigkill", "no replica had to be killed", _alone(termination.no_sigkill)),
+    ("termination.codes", "no call on a stopping replica lost its socket", _alone(termination.codes)),
+    ("termination.turns", "no call on a stopping replica was closed in a turn", _alone(termination.turns)),
+    ("quality.rtt", "pings come back as fast as before", quality.rtt),
+    ("quality.first_audio", "answers begin as soon as before", quality.first_audio),
+    ("quality.turns", "turns are completed as often as before", quality.turns),
+    ("rollback.outcome", "the rollout was completed", _alone(rollback.outcome_check)),
+    ("rollback.blue_untouched", "no call on blue was cut", _alone(rollback.blue_untouched)),
 )
-# Beside these: routing.step-1, -2, ... (one for each setting of the weights), quality.rtt, .first_audio and .turns.
-GROUPS = ("survival", "placement", "affinity", "routing", "cooldown", "termination", "quality", "rollback")
+"""Name, what it asks, and who decides it; the routing checks are as many as there were settings of the weights."""
+NAMES = tuple(name for name, _, decide in CHECKS if decide)
+GROUPS = tuple(dict.fromkeys(name.partition(".")[0] for name, _, _ in CHECKS))
 
 
 def judge(evidence: Evidence, shares: Mapping[str, int] | None = None, baseline: Evidence | None = None) -> list[Check]:
     """Every check, in the order in which a reader asks. `shares` stands in for the weights of the timeline."""
-    checks = [decide(evidence) for _, decide in CHECKS]
-    checks += routing.steps(evidence, shares)
-    checks += quality.all_three(evidence, baseline)
-    order = {group: place for place, group in enumerate(GROUPS)}
-    return sorted(checks, key=lambda check: order[check.name.partition(".")[0]])
+    found: list[Check] = []
+    for _, _, decide in CHECKS:
+        found += [decide(evidence, baseline)] if decide else routing.steps(evidence, shares)
+    return found
+
+
+def known(name: str) -> bool:
+    """Whether a check or a group of them has that name."""
+    return name in (*GROUPS, *NAMES) or name.startswith(ROUTING)
 
 
 def selected(checks: Sequence[Check], names: Sequence[str]) -> list[Check]:

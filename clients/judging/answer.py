@@ -11,6 +11,8 @@ from clients.judging.check import Check, listed, several
 from clients.judging.rollback import Rollout, rollout
 
 AS_EXPECTED, OTHERWISE = 0, 1
+LIVED_THROUGH = ("survival.cut", "survival.refused", "quality.turns")
+"""What must have passed before a headline says that nobody noticed, where nothing else is required."""
 
 
 def verdict(
@@ -19,21 +21,34 @@ def verdict(
     expected: Mapping[str, str],
     everything: Sequence[Check] | None = None,
     absent: Sequence[str] = (),
+    required: Sequence[str] | None = None,
 ) -> dict[str, Any]:
     """What --json writes. A check without an expectation may pass or be inconclusive; one that is missing fails.
 
-    `absent` were asked for and did not come up.
+    `absent` were asked for and did not come up. `required`, checks or groups of them, must be decided: one that is
+    inconclusive or missing is not as expected, and without a pass of each the headline does not say that nobody
+    noticed. None: nothing is required but what the headline needs.
     """
+    everything = everything or checks
     found = rollout(evidence)
+    wanted = {name: [check for check in everything if _named(check, name)] for name in required or ()}
+    needed = {check.name for each in wanted.values() for check in each}
+    checks = [check for check in everything if check in checks or check.name in needed]
     statuses = {check.name: check.status for check in checks}
-    missing = list(dict.fromkeys([*absent, *(name for name in expected if name not in statuses)]))
-    rows = [dataclasses.asdict(check) | {"as_expected": _as_expected(check, expected)} for check in checks]
+    unmet = [*absent, *(name for name in expected if name not in statuses)]
+    missing = list(dict.fromkeys([*unmet, *(name for name, each in wanted.items() if not each)]))
+    rows = [
+        dataclasses.asdict(check)
+        | {"required": check.name in needed, "as_expected": _as_expected(check, expected, check.name in needed)}
+        for check in checks
+    ]
     as_expected = not missing and all(row["as_expected"] for row in rows)
     return {
-        "headline": headline(evidence, found, everything or checks),
+        "headline": headline(evidence, found, everything, None if required is None else [*wanted]),
         "exit_code": AS_EXPECTED if as_expected else OTHERWISE,
         "outcome": found.result,
         "checks": rows,
+        "undecided": [row["name"] for row in rows if row["required"] and row["status"] == "inconclusive"],
         "expected_but_missing": missing,
         "counts": counts(evidence),
         "blue": list(found.blue),
@@ -43,7 +58,13 @@ def verdict(
     }
 
 
-def _as_expected(check: Check, expected: Mapping[str, str]) -> bool:
+def _named(check: Check, name: str) -> bool:
+    return name in (check.name, check.name.partition(".")[0])
+
+
+def _as_expected(check: Check, expected: Mapping[str, str], required: bool) -> bool:
+    if required and check.status == "inconclusive":
+        return False
     return check.status == expected[check.name] if check.name in expected else check.status != "fail"
 
 
@@ -56,6 +77,7 @@ def counts(evidence: Evidence) -> dict[str, int]:
         "sessions": len(sessions),
         "cut": sum(session.cut for session in sessions),
         "moved": sum(session.moved for session in sessions),
+        "moved_or_cut": sum(session.unproven for session in sessions),
         "refused": len(evidence.refusals),
         "open_at_the_end": sum(session.end is None for session in sessions),
         "turns": len(turns),
@@ -73,7 +95,10 @@ def _calls(evidence: Evidence, chosen: Callable[[Session], bool]) -> int:
     return found
 
 
-def headline(evidence: Evidence, rollout: Rollout, checks: Sequence[Check]) -> str:
+def headline(
+    evidence: Evidence, rollout: Rollout, checks: Sequence[Check], required: Sequence[str] | None = None
+) -> str:
+    """`checks` are all of them. `required`: see `verdict`."""
     number = counts(evidence)
     calls = several(number["calls"], "call")
     hurt = _calls(evidence, lambda session: session.cut)
@@ -94,9 +119,25 @@ def headline(evidence: Evidence, rollout: Rollout, checks: Sequence[Check]) -> s
     if number["open_at_the_end"]:
         unseen = number["open_at_the_end"]
         return f"Nobody was seen cut: {calls}, but the record has no end of {unseen}{_while(rollout)}."
+    unseen_checks = _not_seen(checks, LIVED_THROUGH if required is None else required)
+    rest = (
+        f", but not everything was seen, so somebody may have noticed: {listed(unseen_checks)}" if unseen_checks else ""
+    )
+    if number["moved_or_cut"]:
+        undecided = f"the record does not say whether {number['moved_or_cut']} of them were moved or cut"
+        return f"Nobody was seen cut: {calls}, but {undecided}{_while(rollout)}{rest}."
     if number["moved"]:
-        return f"Nobody was cut: {calls}, {number['moved']} moved between two turns{_while(rollout)}."
+        return f"Nobody was cut: {calls}, {number['moved']} moved between two turns{_while(rollout)}{rest}."
+    if unseen_checks:
+        return f"Nobody was cut: {calls}{_while(rollout)}{rest}."
     return f"Nobody noticed: {calls}, 0 cut{_while(rollout)}."
+
+
+def _not_seen(checks: Sequence[Check], required: Sequence[str]) -> list[str]:
+    """Of what is required the checks that did not decide, and what did not come up at all."""
+    undecided = [check.name for check in checks if check.status != "pass" and any(_named(check, n) for n in required)]
+    absent = [name for name in required if not any(_named(check, name) for check in checks)]
+    return [*undecided, *absent]
 
 
 def _blue(evidence: Evidence, rollout: Rollout) -> str:

@@ -9,6 +9,7 @@ from itertools import chain
 
 from clients.evidence import Evidence
 from clients.facts import End, Logged, Session
+from clients.moves import RETURN_S, away_s
 
 VANISHED = 1006
 RELAY_SAYS_VANISHED = "upstream went away"
@@ -26,6 +27,7 @@ def cause_of(session: Session, evidence: Evidence) -> str:
     assert end is not None
     logged = evidence.logged.get(session.id or "")
     found = chain(
+        _a_move_that_is_none(session, end, evidence),
         _the_replica(session, end, evidence),
         _the_model(session, end, logged),
         _a_timeout(session, end, evidence),
@@ -33,6 +35,22 @@ def cause_of(session: Session, evidence: Evidence) -> str:
         _the_way(session, end, logged, evidence),
     )
     return next(found, f"ended {end.code}{_quoted(end)}, {_turn(end)}")
+
+
+def _a_move_that_is_none(session: Session, end: End, evidence: Evidence) -> Iterator[str]:
+    """1012 between two turns which the caller has to count as a cut."""
+    if not session.sent_away:
+        return
+    match session.asked:
+        case "unasked":
+            yield f"ended {end.code} between turns on replica {session.replica}, which nobody had asked to stop"
+        case "again":
+            yield f"ended {end.code} between turns for a second time on replica {session.replica}, at one SIGTERM"
+        case "away":
+            later = (each for each in evidence.calls[session.place] if each.opened > session.opened)
+            waited_s = away_s(session, next(later, None))
+            after = "did not come back" if waited_s is None else f"came back only after {waited_s:.0f} s"
+            yield f"ended {end.code} between turns on replica {session.replica} and {after} (at most {RETURN_S:g} s)"
 
 
 def _the_replica(session: Session, end: End, evidence: Evidence) -> Iterator[str]:

@@ -1,15 +1,14 @@
 """Who was cut, who was moved, who was not let in."""
 
 from clients.evidence import Evidence
-from clients.facts import Session, utc
+from clients.facts import MOVED_CODE, Session, utc
 from clients.judging.causes import cause_of
-from clients.judging.check import Check, Named, grouped, several
+from clients.judging.check import Check, Named, grouped, listed, several
+from clients.moves import away_s
 
 CUT = Named("survival.cut", "survival", "0")
 MOVED = Named("survival.moved", "survival", "each back")
 REFUSED = Named("survival.refused", "survival", "0")
-RETURN_S = 10.0
-"""A call that is not back by then stays away: its pauses between attempts grow to 5 s at most."""
 
 
 def cut(evidence: Evidence) -> Check:
@@ -19,12 +18,16 @@ def cut(evidence: Evidence) -> Check:
         return CUT.unknown("No call ever had a session.")
     cuts = [session for session in sessions if session.cut]
     unseen = sum(session.end is None for session in sessions)
-    if not cuts and unseen:
-        return CUT(
-            "inconclusive",
-            "0",
-            f"None of {several(len(sessions), 'session')} was seen cut, but the record has no end of {unseen}.",
+    unproven = sum(session.unproven for session in sessions)
+    if not cuts and (unseen or unproven):
+        open_still = f"the record has no end of {unseen}" if unseen else ""
+        undecided = (
+            f"{unproven} got {MOVED_CODE} from a replica of which the record does not say whether it was asked to stop"
+            if unproven
+            else ""
         )
+        why = " and ".join(each for each in (open_still, undecided) if each)
+        return CUT("inconclusive", "0", f"None of {several(len(sessions), 'session')} was seen cut, but {why}.")
     if not cuts:
         return CUT(True, "0", f"None of {several(len(sessions), 'session')} was cut.")
     causes = grouped(cause_of(session, evidence) for session in cuts)
@@ -32,35 +35,35 @@ def cut(evidence: Evidence) -> Check:
 
 
 def moved(evidence: Evidence) -> Check:
-    sessions = [session for session in evidence.sessions if session.moved]
+    """Each by a replica that had to go, once for each time that it had to, and back soon."""
+    sessions = [session for session in evidence.sessions if session.sent_away]
     if not sessions:
         return MOVED.unknown("No relay asked a caller to come back.")
-    gaps: list[float] = []
-    lost: list[Session] = []
-    unjudged = 0
-    for session in sessions:
-        back = _next_of(session, evidence)
-        if back is not None:
-            gaps.append(1000 * (back.opened - _end_of(session)) if back.gap_ms is None else back.gap_ms)
-        elif _had_time_to_return(session, evidence):
-            lost.append(session)
-        else:
-            unjudged += 1
+    gaps = [1000 * away for each in sessions if (away := away_s(each, _next_of(each, evidence))) is not None]
     measured = f"{len(gaps)} of {len(sessions)} back" + (f", worst gap {max(gaps):.0f} ms" if gaps else "")
-    if lost:
-        first = lost[0]
-        sentence = (
-            f"{several(len(lost), 'call')} did not come back, the first of them call {first.call}, "
-            f"which {first.replica} closed at {utc(_end_of(first))}."
-        )
+    wrong = [session for session in sessions if session.cut]
+    if wrong:
+        first = wrong[0]
+        causes = grouped(cause_of(session, evidence) for session in wrong)
+        sentence = f"{causes[0].upper()}{causes[1:]}; the first of them call {first.call} at {utc(_end_of(first))}."
         return MOVED(False, measured, sentence)
+    unproven = [session for session in sessions if session.unproven]
+    if unproven:
+        names = listed(sorted({str(session.replica) for session in unproven}))
+        sentence = (
+            f"{several(len(unproven), 'call')} got {MOVED_CODE} from {names}, and the record does not say whether that "
+            f"had been asked to stop: it has no log, no act of the platform and no answer of the replica afterwards."
+        )
+        return MOVED("inconclusive", measured, sentence)
+    unjudged = len(sessions) - len(gaps)
     if not gaps:
         return MOVED("inconclusive", measured, f"{several(unjudged, 'call')} asked to come back had no chance to.")
     rest = f" The hold ended before {unjudged} could." if unjudged else ""
     return MOVED(
         True,
         measured,
-        f"{several(len(gaps), 'call')} moved between two turns; each came back within {max(gaps):.0f} ms.{rest}",
+        f"{several(len(gaps), 'call')} moved between two turns, each by a replica that was asked to stop; "
+        f"each came back within {max(gaps):.0f} ms.{rest}",
     )
 
 
@@ -77,12 +80,6 @@ def refused(evidence: Evidence) -> Check:
 def _next_of(session: Session, evidence: Evidence) -> Session | None:
     later = (each for each in evidence.calls[session.place] if each.opened > session.opened)
     return next(later, None)
-
-
-def _had_time_to_return(session: Session, evidence: Evidence) -> bool:
-    hold = evidence.holds.get(session.hold)
-    until = (hold.ended if hold else None) or evidence.ended
-    return bool(hold and hold.reconnects) and until - _end_of(session) > RETURN_S
 
 
 def _end_of(session: Session) -> float:

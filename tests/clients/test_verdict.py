@@ -7,6 +7,7 @@ from pathlib import Path
 import orjson
 import pytest
 
+from clients.judging import CHECKS
 from tests.clients.lines import BLUE, GREEN, Lines, rollout
 
 DEADLINE_S = 30
@@ -73,6 +74,52 @@ def test_asking_only_for_a_check_that_never_came_up_ends_with_1(good: Path, tmp_
     assert (found["exit_code"], found["expected_but_missing"]) == (1, ["routing.step-9"])
 
 
+def test_a_required_check_that_is_inconclusive_or_missing_ends_with_1(good: Path, tmp_path: Path) -> None:
+    written = tmp_path / "verdict.json"
+
+    assert judge(good, "--require", "survival.cut", "--require", "routing", "--json", written).returncode == 0
+    assert orjson.loads(written.read_bytes())["undecided"] == []
+
+    undecided = judge(good, "--check", "survival", "--require", "cooldown.zero", "--json", written)
+    assert undecided.returncode == 1
+    assert "\ncooldown.zero: required, and the record does not decide it" in undecided.stdout
+    assert orjson.loads(written.read_bytes())["undecided"] == ["cooldown.zero"]
+
+    missing = judge(good, "--require", "routing.step-9")
+    assert (missing.returncode, "routing.step-9: no such check came up" in missing.stdout) == (1, True)
+
+
+def test_a_required_group_wants_all_of_its_checks_decided(good: Path) -> None:
+    assert judge(good, "--require", "rollback").returncode == 0
+    assert judge(good, "--require", "cooldown").returncode == 1
+
+
+def test_a_required_check_may_fail_where_that_is_expected(bad: Path) -> None:
+    assert judge(bad, "--require", "survival.cut", "--expect", "survival.cut=fail").returncode == 0
+    assert judge(bad, "--require", "survival.cut").returncode == 1
+
+
+def test_nobody_noticed_only_where_every_required_check_passed(tmp_path: Path) -> None:
+    lines = Lines()
+    lines.hold()
+    lines.opened(1, 1)
+    lines.closed(30, 1)
+    run = lines.write(tmp_path)
+
+    assert "Nobody noticed: 1 call, 0 cut." in judge(run, "--require", "survival.cut").stdout
+    unseen = "Nobody was cut: 1 call, but not everything was seen, so somebody may have noticed: "
+    assert f"{unseen}cooldown.zero." in judge(run, "--require", "survival.cut", "--require", "cooldown.zero").stdout
+    assert f"{unseen}routing.step-7." in judge(run, "--require", "routing.step-7").stdout
+    assert f"{unseen}quality.turns" in judge(run).stdout, "nobody has seen a turn"
+
+
+def test_the_help_has_a_line_for_every_check() -> None:
+    said = judge("--help").stdout
+
+    for name, about, _ in CHECKS:
+        assert f"  {name:24} {about}\n" in said
+
+
 def test_a_steps_hold_is_judged_by_its_share(tmp_path: Path) -> None:
     lines = Lines()
     lines.hold()
@@ -92,10 +139,12 @@ def test_the_verdict_is_written_with_stable_keys(bad: Path, tmp_path: Path) -> N
 
     found = orjson.loads(written.read_bytes())
     assert set(found) == {
-        *("headline", "exit_code", "outcome", "checks", "expected_but_missing", "counts", "blue", "green", "from", "to")
+        *("headline", "exit_code", "outcome", "checks", "undecided", "expected_but_missing", "counts", "blue", "green"),
+        *("from", "to"),
     }
     assert (found["exit_code"], found["outcome"], found["counts"]["cut"]) == (1, "completed", 3)
-    assert set(found["checks"][0]) == {*("name", "theme", "status", "measured", "expected", "sentence", "as_expected")}
+    row = ("name", "theme", "status", "measured", "expected", "sentence", "required", "as_expected")
+    assert set(found["checks"][0]) == set(row)
     assert (found["from"], found["to"][:19]) == ("2026-09-01T12:00:00.000Z", "2026-09-01T12:01:50")
 
 
@@ -107,6 +156,7 @@ def test_the_verdict_is_written_with_stable_keys(bad: Path, tmp_path: Path) -> N
         (("--share", "blue"), "wants REVISION=WEIGHT with a whole number, not 'blue'"),
         (("--expect", "survival.cut=maybe"), "wants CHECK=STATUS with one of pass, fail, inconclusive"),
         (("--check", "survivall"), "'survivall' is no check"),
+        (("--require", "quality.turn"), "'quality.turn' is no check"),
         (("--baseline", "/nowhere.jsonl"), "cannot read /nowhere.jsonl"),
         (("--json", "/nowhere/verdict.json"), "--json cannot be written"),
     ],

@@ -5,6 +5,9 @@ from typing import Any
 
 import pytest
 
+from clients.judging import judge
+from clients.judging.answer import verdict
+from clients.reading import read
 from tests.clients.lines import BLUE, GREEN, Lines, judged, replica
 
 
@@ -184,6 +187,7 @@ def test_a_replica_that_logged_no_end_was_killed_or_lost(tmp_path: Path) -> None
 
 def test_moved_calls_that_came_back_pass_with_the_worst_gap(tmp_path: Path) -> None:
     lines = held()
+    lines.stop(19, BLUE)
     for call, gap_ms in ((1, 180.0), (2, 420.0)):
         lines.opened(1, call)
         lines.closed(20, call, 1012)
@@ -199,15 +203,143 @@ def test_moved_calls_that_came_back_pass_with_the_worst_gap(tmp_path: Path) -> N
 
 def test_a_moved_call_that_stayed_away_fails(tmp_path: Path) -> None:
     lines = held()
+    lines.stop(19, BLUE)
     lines.opened(1, 1)
     lines.closed(20, 1, 1012)
     lines.opened(1, 2)
     lines.closed(60, 2)
 
-    moved = judged(lines, tmp_path)["survival.moved"]
+    checks = judged(lines, tmp_path)
 
-    assert (moved.status, moved.measured) == ("fail", "0 of 1 back")
-    assert "did not come back, the first of them call 1" in moved.sentence
+    moved = checks["survival.moved"]
+    assert (moved.status, moved.measured, checks["survival.cut"].status) == ("fail", "0 of 1 back", "fail")
+    assert "and did not come back (at most 6 s); the first of them call 1" in moved.sentence
+
+
+@pytest.mark.parametrize(("away", "status"), [(5.5, "pass"), (6.5, "fail"), (55, "fail")])
+def test_a_caller_who_was_away_for_long_was_cut(tmp_path: Path, away: float, status: str) -> None:
+    lines = held()
+    lines.stop(19, BLUE)
+    lines.opened(1, 1)
+    lines.closed(20, 1, 1012)
+    lines.opened(20 + away, 1, GREEN, gap_ms=1000 * away)
+    lines.closed(90, 1)
+
+    checks = judged(lines, tmp_path)
+
+    assert (checks["survival.moved"].status, checks["survival.cut"].status) == (status, status)
+
+
+def sent_away(lines: Lines, at: float, *, logged: bool = True) -> None:
+    """Call 1 gets 1012 between two turns and is back on the same replica 0.2 s later."""
+    if (lines.harness[-1]["observation"]) != "opened":
+        lines.opened(1, 1, logged=logged)
+    lines.closed(at, 1, 1012)
+    lines.opened(at + 0.2, 1, gap_ms=200.0, logged=logged)
+
+
+def test_a_1012_from_a_replica_that_nobody_asked_to_stop_is_a_cut(tmp_path: Path) -> None:
+    lines = held()
+    sent_away(lines, 20)
+    lines.closed(60, 1)
+    lines.stop(70, BLUE)
+
+    checks = judged(lines, tmp_path)
+
+    assert (checks["survival.cut"].status, checks["survival.moved"].status) == ("fail", "fail")
+    cause = f"1 call ended 1012 between turns on replica {replica(BLUE)}, which nobody had asked to stop"
+    assert checks["survival.cut"].sentence == f"{cause}."
+
+
+def test_a_1012_after_the_replica_was_gone_is_nobody_s_move(tmp_path: Path) -> None:
+    lines = held()
+    lines.stop(5, BLUE, after_s=3)
+    sent_away(lines, 20)
+    lines.closed(60, 1)
+
+    assert judged(lines, tmp_path)["survival.cut"].status == "fail"
+
+
+def test_one_stop_moves_a_call_once(tmp_path: Path) -> None:
+    lines = held()
+    lines.stop(19, BLUE, after_s=20)
+    sent_away(lines, 20)
+    sent_away(lines, 25)
+    lines.closed(60, 1)
+
+    checks = judged(lines, tmp_path)
+
+    assert checks["survival.cut"].measured == "1"
+    assert "for a second time on replica" in checks["survival.cut"].sentence
+
+
+def test_each_stop_of_a_replica_that_is_started_again_may_move_a_call(tmp_path: Path) -> None:
+    lines = held()
+    lines.stop(19, BLUE)
+    lines.stop(39, BLUE)
+    sent_away(lines, 20)
+    sent_away(lines, 40)
+    lines.closed(60, 1)
+
+    assert judged(lines, tmp_path)["survival.moved"].status == "pass"
+
+
+@pytest.mark.parametrize(("signalled", "status"), [(True, "pass"), (False, "fail")])
+def test_without_a_timeline_the_relays_log_says_whether_it_was_asked_to_stop(
+    tmp_path: Path, signalled: bool, status: str
+) -> None:
+    lines = Lines()
+    lines.hold()
+    if signalled:
+        lines.log(19, "signal.received", BLUE, replica(BLUE), signal="SIGTERM")
+    sent_away(lines, 20)
+    lines.closed(60, 1)
+
+    assert judged(lines, tmp_path)["survival.moved"].status == status
+
+
+PROBES: list[tuple[dict[str, Any], str]] = [
+    ({"replicas": {replica(BLUE): 0}, "draining": {replica(BLUE): True}}, "pass"),
+    ({"replicas": {replica(BLUE): 0}, "draining": {replica(BLUE): False}}, "fail"),
+    ({"replicas": {replica(BLUE): 0}}, "inconclusive"),
+    ({"replicas": {}, "missing": [replica(BLUE)], "complete": False}, "inconclusive"),
+    ({"replicas": {replica(BLUE, 2): 0}}, "pass"),
+    ({"replicas": {}, "revision": None}, "pass"),
+    ({"replicas": {}, "revision": GREEN, "url": f"http://{GREEN}.example/status"}, "inconclusive"),
+]
+
+
+@pytest.mark.parametrize(("answer", "status"), PROBES, ids=[f"{status}-{n}" for n, (_, status) in enumerate(PROBES)])
+def test_without_a_log_a_later_probe_says_whether_the_replica_had_to_go(
+    tmp_path: Path, answer: dict[str, Any], status: str
+) -> None:
+    lines = Lines()
+    lines.hold()
+    sent_away(lines, 20, logged=False)
+    lines.closed(60, 1)
+    about = {"url": f"http://{BLUE}.example/status", "revision": BLUE, "missing": [], "complete": True}
+    before = {"replicas": {replica(BLUE): 1}, "draining": {replica(BLUE): status != "fail"}}
+    lines.observe(18, "probed", **about | before)
+    lines.observe(21, "probed", **about | answer)
+
+    checks = judged(lines, tmp_path)
+
+    assert (checks["survival.moved"].status, checks["survival.cut"].status) == (status, status)
+
+
+def test_without_log_act_or_probe_nobody_knows_whether_a_1012_was_a_move(tmp_path: Path) -> None:
+    lines = Lines()
+    lines.hold()
+    sent_away(lines, 20, logged=False)
+    lines.closed(60, 1)
+    evidence = read([lines.write(tmp_path)])
+    checks = judge(evidence)
+
+    found = verdict(evidence, checks, {})
+
+    assert {check.status for check in checks if check.name in ("survival.cut", "survival.moved")} == {"inconclusive"}
+    assert "the record does not say whether 1 of them were moved or cut" in found["headline"]
+    assert found["counts"]["moved_or_cut"] == 1
 
 
 @pytest.mark.parametrize(("reconnect", "end"), [(False, 60), (True, 22)])
@@ -215,6 +347,7 @@ def test_a_moved_call_that_had_no_chance_to_come_back_proves_nothing(
     tmp_path: Path, reconnect: bool, end: float
 ) -> None:
     lines = held(reconnect=reconnect)
+    lines.stop(19, BLUE)
     lines.opened(1, 1)
     lines.closed(20, 1, 1012)
     lines.observe(end, "hold.completed", summary={})
