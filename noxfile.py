@@ -151,6 +151,13 @@ def rehearse(session: nox.Session) -> None:
 
 
 @nox.session
+def sabotage(session: nox.Session) -> None:
+    """Bad releases, each rolled out on the stage: is each one found, and by whom? nox -s sabotage -- --list"""
+    install(session, "rehearsal")
+    become(session, "python", "-m", "stage.sabotage", *session.posargs)
+
+
+@nox.session
 def deploy(session: nox.Session) -> None:
     """Azure, from an empty group to a call through the gateway; a second run changes nothing. -- --check --diff"""
     play(session, "deploy.yml")

@@ -13,6 +13,7 @@ from stage.arm import Arm, Registry
 from stage.identity import Assigned, beside, make_apps_endpoint
 from stage.model import Model
 from stage.platform import Environment, Gateway
+from stage.platform.container import Program, relay
 from stage.seed import Seed
 from stage.timeline import Timeline
 
@@ -36,11 +37,13 @@ class Stage:
         *,
         gateway: Gateway | None = None,
         model_options: tuple[str, ...] = (),
+        program: Program = relay,
     ) -> None:
         self.out = out
         self._seed = app_seed
         self._gateway = gateway or (Gateway() if app_seed else None)
         self._model_options = model_options
+        self._program = program
         self._model_key = secrets.token_urlsafe(24)
         self._identities = Assigned(model_token=secrets.token_urlsafe(24))
         self._client_key = secrets.token_urlsafe(24)
@@ -66,6 +69,7 @@ class Stage:
                     gateway=self._gateway,
                     pull=registry.has,
                     injected=await _identity(stack, self._identities),
+                    program=self._program,
                 )
             )
             arm = await stack.enter_async_context(

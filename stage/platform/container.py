@@ -13,7 +13,13 @@ from stage.replica import inherited
 
 Say = Callable[..., None]
 """A timeline that knows which replica it speaks of."""
-_COMMAND = (sys.executable, "-m", "rtproxy")
+Program = Callable[[Mapping[str, str]], tuple[str, ...]]
+"""The command that a container runs, by its environment."""
+
+
+def relay(environ: Mapping[str, str]) -> tuple[str, ...]:
+    """The relay of this checkout, whatever the environment says."""
+    return sys.executable, "-m", "rtproxy"
 
 
 class Container:
@@ -27,11 +33,11 @@ class Container:
         self.pid = process.pid
 
     @classmethod
-    async def start(cls, environ: Mapping[str, str], log: Path, errors: Path, say: Say) -> Self:
-        """Runs the relay with ``environ`` alone, its output appended to the two files."""
+    async def start(cls, program: Program, environ: Mapping[str, str], log: Path, errors: Path, say: Say) -> Self:
+        """Runs ``program`` with ``environ`` alone, its output appended to the two files."""
         # Files, not pipes: what it says is not lost when we are late, or gone.
         with log.open("ab") as out, errors.open("ab") as err:
-            process = await leashed(*_COMMAND, env=inherited() | dict(environ), stdout=out, stderr=err)
+            process = await leashed(*program(environ), env=inherited() | dict(environ), stdout=out, stderr=err)
         say("replica.started", pid=process.pid, port=int(environ["PORT"]))
         return cls(process, say)
 

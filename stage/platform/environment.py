@@ -11,6 +11,7 @@ import aiohttp
 from stage.ingress import Gateway, Ingress
 from stage.platform import desired
 from stage.platform.app import App
+from stage.platform.container import Program, relay
 from stage.platform.host import Host
 from stage.platform.rejected import Rejected
 from stage.platform.unverified import Timing, Unverified
@@ -24,7 +25,8 @@ class Environment:
     """From ``async with`` to its end; after that no replica, no Envoy and no port of it is left, whatever happened.
 
     ``root`` is the run directory, ``gateway`` the one that stands from the start, if any, ``pull`` says whether the
-    registry has an image, ``injected`` are variables that every container gets.
+    registry has an image, ``injected`` are variables that every container gets, ``program`` is what each one runs,
+    ``ingress`` makes the Envoy between callers and replicas.
     """
 
     def __init__(
@@ -37,6 +39,8 @@ class Environment:
         timing: Timing = Timing(),  # noqa: B008
         pull: Callable[[str], bool] = lambda image: True,
         injected: Mapping[str, str] | None = None,
+        program: Program = relay,
+        ingress: Callable[..., Ingress] = Ingress,
     ) -> None:
         self.name = NAME
         self.domain = DOMAIN
@@ -48,6 +52,7 @@ class Environment:
         self._timing = timing
         self._pull = pull
         self._injected = dict(injected or {})
+        self._program, self._make_ingress = program, ingress
         self._stack = AsyncExitStack()
         self._host: Host
 
@@ -62,7 +67,7 @@ class Environment:
     async def __aenter__(self) -> Self:
         (self._root / "replicas").mkdir(parents=True, exist_ok=True)
         async with AsyncExitStack() as stack:
-            ingress = Ingress(
+            ingress = self._make_ingress(
                 self._root / "ingress",
                 self.domain,
                 self._gateway,
@@ -82,6 +87,7 @@ class Environment:
                 unverified=self._unverified,
                 timing=self._timing,
                 injected=self._injected,
+                program=self._program,
             )
             stack.push_async_callback(self._end)
             self._stack = stack.pop_all()

@@ -9,6 +9,7 @@ from typing import Any
 import aiohttp
 
 from stage.ingress import Ingress
+from stage.platform.container import Program, relay
 from stage.platform.unverified import Timing, Unverified
 from stage.timeline import Timeline
 
@@ -26,6 +27,8 @@ class Host:
     timing: Timing
     injected: Mapping[str, str] = field(repr=False)
     """Variables that every container gets, as an app with an identity does."""
+    program: Program = relay
+    """What every container runs."""
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
     """What goes on in the background, all of it; cancelled when the environment ends."""
 

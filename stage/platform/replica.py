@@ -115,7 +115,7 @@ class Replica:
             "CONTAINER_APP_PORT": str(self.port),
             "CONTAINER_APP_REPLICA_NAME": self.name,
         }
-        container = await Container.start(environ, self.log, self.errors, self._say)
+        container = await Container.start(self._host.program, environ, self.log, self.errors, self._say)
         self.pid, self.running_state = container.pid, "Running"
         return container
 

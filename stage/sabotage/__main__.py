@@ -1,0 +1,133 @@
+"""``python -m stage.sabotage``: bad releases and good ones, each rolled out, and a table of who found what."""
+
+import argparse
+import asyncio
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from stage.commandline import INTERRUPTED, calls, new_folder, on_stop
+from stage.sabotage.rollout import Broken, Result, Rollout
+from stage.sabotage.row import Row
+from stage.sabotage.rows import ROWS
+
+AS_IT_SHOULD_BE, OTHERWISE = 0, 1
+EXIT_CODES = """
+exit code:
+  0 every row is as it should be, 1 one is not, 2 bad arguments, 130 interrupted
+"""
+
+
+def found(result: Result) -> str:
+    """Who found it, in words."""
+    if result.stopped_at:
+        return f"{result.stopped_at}: {', '.join(result.by_play)}"
+    return f"verdict: {', '.join(result.by_verdict)}" if result.by_verdict else "nobody"
+
+
+def as_it_should_be(row: Row, result: Result) -> bool:
+    """Whether it was found by whom it must, and by one of the checks that it must; a good one by nobody."""
+    if row.good:
+        return not result.stopped_at and not result.by_verdict
+    if row.by == "play":
+        return bool(result.stopped_at) and _any(row.must, result.by_play)
+    return not result.stopped_at and _any(row.must, result.by_verdict)
+
+
+def _any(must: Iterable[str], failed: Iterable[str]) -> bool:
+    """A group's name stands for all of it."""
+    return any(name == each or name.startswith(f"{each}.") for each in must for name in failed)
+
+
+class View:
+    """A line for each row as it ends."""
+
+    def __init__(self) -> None:
+        self.bad: list[str] = []
+        self._console = Console(highlight=False, markup=False, soft_wrap=True)
+
+    def row(self, row: Row, result: Result | str, seconds: float) -> None:
+        good = isinstance(result, Result) and as_it_should_be(row, result)
+        if not good:
+            self.bad.append(row.name)
+        must = "nobody" if row.good else f"{row.by}: {' | '.join(row.must)}"
+        words = found(result) if isinstance(result, Result) else f"broken: {result}"
+        mark = "ok " if good else "BAD"
+        self._console.print(
+            f"{mark} {row.name:24} {seconds:5.0f} s  must {must:44}  found {words}", style="" if good else "bold red"
+        )
+        if not good and isinstance(result, Result):
+            for name, sentence in result.sentences.items():
+                self._console.print(f"      {name}: {sentence}")
+            self._console.print(f"      {result.headline}")
+
+    def end(self, count: int, seconds: float) -> None:
+        said = f"{len(self.bad)} of {count} rows are not as they should be: {', '.join(self.bad)}"
+        self._console.print(f"{said if self.bad else f'All {count} rows are as they should be'} ({seconds:.0f} s)")
+
+
+async def run(rows: Sequence[Row], jobs: int, out: Path) -> int:
+    """Every row, ``jobs`` at a time; the exit code. Cancelled, it leaves nothing running."""
+    view, began, may_run = View(), time.monotonic(), asyncio.Semaphore(jobs)
+
+    async def one(row: Row) -> None:
+        async with may_run:
+            started = time.monotonic()
+            try:
+                result: Result | str = await Rollout(row, out / row.name).run()
+            except (Broken, OSError, RuntimeError) as error:
+                result = str(error)
+            view.row(row, result, time.monotonic() - started)
+
+    async with asyncio.TaskGroup() as group:
+        for row in rows:
+            group.create_task(one(row))
+    view.end(len(rows), time.monotonic() - began)
+    return OTHERWISE if view.bad else AS_IT_SHOULD_BE
+
+
+def main() -> int:
+    given = _parse(sys.argv[1:])
+    rows = [ROWS[name] for name in given.only or ROWS]
+    if given.list:
+        table = Table("row", "what is wrong", "who must find it", "by", box=None)
+        for row in rows:
+            table.add_row(row.name, row.about, row.by, " | ".join(row.must))
+        Console(width=200).print(table)
+        return 0
+    out = given.out or Path("rehearsals", f"sabotage-{time.strftime('%Y%m%d-%H%M%S')}")
+    return asyncio.run(_until_interrupted(rows, given.jobs, out.absolute()))
+
+
+async def _until_interrupted(rows: Sequence[Row], jobs: int, out: Path) -> int:
+    task = asyncio.create_task(run(rows, jobs, out))
+    on_stop(task.cancel)
+    with suppress(asyncio.CancelledError):
+        return await task
+    return INTERRUPTED
+
+
+def _parse(argv: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="nox -s sabotage --",
+        description="Releases that are bad in one way each, rolled out on the stage: does the play find them before"
+        " blue stops, or at least the verdict? And does a good one pass?",
+        epilog=EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("--only", action="append", default=[], choices=ROWS, metavar="ROW", help="this row; repeatable")
+    add("--list", action="store_true", help="print the rows and end")
+    add("--jobs", type=calls(64), default=5, metavar="N", help="rows at a time (%(default)s)")
+    add("--out", type=new_folder, metavar="DIR", help="what it writes (rehearsals/sabotage-TIME)")
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,47 @@
+"""A row of the table: one release or one part of the stage made bad in one way, and who has to find it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from stage.ingress import Ingress
+from stage.platform import Gateway, Unverified
+
+By = Literal["play", "verdict", "nobody"]
+"""`play`: before blue stops. `verdict`: only by the judgement of the whole record. `nobody`: it is a good release."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """`must` names the checks of which one has to find it; of a good release, every judgement must pass."""
+
+    name: str
+    about: str
+    by: By = "play"
+    must: tuple[str, ...] = ()
+    green: str = ""
+    """What the man in the middle before each replica of green does: see `faults` and `middle`."""
+    blue: str = ""
+    green_env: Mapping[str, str] = field(default_factory=dict)
+    model: tuple[str, ...] = ()
+    """Flags of the simulated model."""
+    connections: int = 8
+    hold: tuple[str, ...] = ()
+    """Flags of the hold that the whole rollout is judged by, beside its usual ones."""
+    gateway: Gateway = field(default_factory=Gateway)
+    unverified: Unverified = field(default_factory=Unverified)
+    ingress: Callable[..., Ingress] = Ingress
+    replicas: int = 2
+    stutter_s: float = 0
+    """Every replica stands still for so long, ten times as often as it runs on: a slow machine."""
+    interrupt: Literal["", "before-green"] = ""
+    """When the hold is interrupted, if not at the end."""
+    record: Callable[[Path], None] | None = None
+    """What becomes of the record before it is judged."""
+    whole: bool = False
+    """Whether it is also rehearsed with az, Ansible and Envoy."""
+
+    @property
+    def good(self) -> bool:
+        return self.by == "nobody"
