@@ -5,7 +5,22 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from clients.facts import Act, Hold, Logged, Pong, Probed, Refused, Session, Stop, Turn, Window
+from clients.facts import (
+    Act,
+    Fault,
+    Hold,
+    Knocked,
+    Listened,
+    Logged,
+    Pong,
+    Probed,
+    Refused,
+    Session,
+    Spoken,
+    Stop,
+    Turn,
+    Window,
+)
 from clients.stops import stops_of
 
 
@@ -13,6 +28,7 @@ from clients.stops import stops_of
 class Evidence:
     """Everything in order of time: `sessions` by opening, `turns` and `pongs` by place.
 
+    `spoken` and `listened` are the model's own record, by response and by its name of the session.
     `log_ends` is the time of the last line of each replica's log.
     `began` and `ended` are the first and the last thing that a hold observed, `observations` how many there were.
     """
@@ -25,6 +41,10 @@ class Evidence:
     turns: dict[tuple[str, int], list[Turn]] = field(default_factory=lambda: defaultdict(list))
     pongs: dict[tuple[str, int], list[Pong]] = field(default_factory=lambda: defaultdict(list))
     refusals: list[Refused] = field(default_factory=list)
+    faults: list[Fault] = field(default_factory=list)
+    knocks: list[Knocked] = field(default_factory=list)
+    spoken: dict[str, Spoken] = field(default_factory=dict)
+    listened: dict[str, Listened] = field(default_factory=dict)
     logged: dict[str, Logged] = field(default_factory=dict)
     logged_stops: list[Act] = field(default_factory=list)
     log_ends: dict[str, float] = field(default_factory=dict)

@@ -51,6 +51,8 @@ class End:
     early: bool
     turn: str
     turn_s: float | None = None
+    audio_bytes_sent: int | None = None
+    audio_sha256_sent: str | None = None
 
     @property
     def in_a_turn(self) -> bool:
@@ -74,6 +76,7 @@ class Session:
     upstream_session: str | None
     to_revision: bool
     end: End | None
+    kind: str | None = None
     asked: Asked = "unknown"
 
     @property
@@ -110,8 +113,18 @@ class Session:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Audio:
+    """The audio of one response, as the caller heard it or as the model's own record has it."""
+
+    response: str
+    deltas: int
+    audio_bytes: int
+    audio_sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Turn:
-    """`at` is its end; both times count from the end of speech."""
+    """`at` is its end; both times count from the end of speech. Records of older holds lack what has a default."""
 
     hold: str
     call: int
@@ -120,6 +133,19 @@ class Turn:
     first_audio_ms: float | None
     duration_ms: float | None
     detail: str | None
+    kind: str | None = None
+    session: str | None = None
+    revision: str | None = None
+    replica: str | None = None
+    code: str | None = None
+    responses: tuple[Audio, ...] | None = None
+    worst_gap_ms: float | None = None
+    loudness: float | None = None
+
+    @property
+    def throttled(self) -> bool:
+        """The deployment had no capacity left, which is no matter of a release."""
+        return self.status == "failed" and self.code == "inference_rate_limit_exceeded"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,6 +154,53 @@ class Pong:
     call: int
     at: float
     rtt_ms: float | None
+    session: str | None = None
+    revision: str | None = None
+    replica: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """What no caller should have heard. `detail`: ids and numbers."""
+
+    hold: str
+    call: int
+    at: float
+    fault: str
+    detail: str
+    session: str | None
+    revision: str | None
+    replica: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Knocked:
+    """A dial without a key, or with a wrong one. `status` 101: it was let in."""
+
+    at: float
+    url: str
+    revision: str | None
+    credential: str
+    status: int | None
+    code: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spoken:
+    """A response in the model's own record; `session` is the caller's `upstream_session`."""
+
+    session: str
+    status: str
+    audio: Audio
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listened:
+    """What the model heard in a session until its end, by the model's own record."""
+
+    session: str
+    audio_bytes: int
+    audio_sha256: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,22 +1,42 @@
 """Records read into evidence: any mix of files and directories of JSON lines, told apart by one key.
 
-`observation` is a harness's line, `event` a relay's, `act` the platform's. What is none of these, or lacks a field
-that its kind has, is counted and left out; so is a torn last line, which is what a kill leaves behind.
+`observation` is a harness's line, `event` a relay's, `act` the platform's, `model` that of the model on a stage. What
+is none of these, or lacks a field that its kind has, is counted and left out; so is a torn last line, which is what a
+kill leaves behind.
 """
 
-from collections.abc import Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 
 from clients.evidence import Evidence
-from clients.facts import Act, End, Hold, Logged, Pong, Probed, Refused, Session, Turn
+from clients.facts import (
+    Act,
+    Audio,
+    End,
+    Fault,
+    Hold,
+    Knocked,
+    Listened,
+    Logged,
+    Pong,
+    Probed,
+    Refused,
+    Session,
+    Spoken,
+    Turn,
+)
 from clients.moves import settled
 
 Line = dict[str, Any]
+Heard = TypeVar("Heard", Turn, Pong)
+SAME_TIME_S = 0.01
+"""Times are written in ms."""
 
 
 def read(paths: Iterable[Path]) -> Evidence:
@@ -45,7 +65,7 @@ class _Reader:
     def __init__(self) -> None:
         self.evidence = Evidence()
         self._open: dict[tuple[str, int, str | None], Session] = {}
-        self._kinds = (("observation", self._observe), ("event", self._log), ("act", self._act))
+        self._kinds = (("observation", self._observe), ("event", self._log), ("act", self._act), ("model", self._model))
 
     def begin(self, file: Path) -> None:
         self.evidence.files.append(file)
@@ -65,9 +85,13 @@ class _Reader:
         revision_holds = {hold.id for hold in found.holds.values() if hold.to_revision}
         found.sessions = [replace(each, to_revision=each.hold in revision_holds) for each in found.sessions]
         found.sessions.sort(key=lambda session: session.opened)
-        for by_place in (found.turns, found.pongs):
-            for each in by_place.values():
-                each.sort(key=lambda one: one.at)
+        by_place: dict[tuple[str, int], list[Session]] = defaultdict(list)
+        for session in found.sessions:
+            by_place[session.place].append(session)
+        for place, turns in found.turns.items():
+            found.turns[place] = _placed(sorted(turns, key=lambda turn: turn.at), by_place[place])
+        for place, pongs in found.pongs.items():
+            found.pongs[place] = _placed(sorted(pongs, key=lambda pong: pong.at), by_place[place])
         found.refusals.sort(key=lambda refused: refused.at)
         for acts in (found.acts, found.logged_stops):
             acts.sort(key=lambda act: act.at)
@@ -88,14 +112,20 @@ class _Reader:
             case "closed":
                 self._close(line, at)
             case "turn":
-                turn = Turn(at=at, **_only(line, "hold", "call", "status", "first_audio_ms", "duration_ms", "detail"))
-                found.turns[hold, line["call"]].append(turn)
+                found.turns[hold, line["call"]].append(_turn(line, at))
             case "pong":
                 found.pongs[hold, line["call"]].append(Pong(at=at, **_only(line, "hold", "call", "rtt_ms")))
             case "refused":
                 found.refusals.append(Refused(at=at, **_only(line, "hold", "call", "status", "code", "message")))
+            case "fault":
+                about = _only(line, "hold", "call", "fault", "detail", "session", "revision", "replica")
+                found.faults.append(Fault(at=at, **about))
             case "probed":  # a question asked of relays, no call
                 self._probe(line, at)
+                return
+            case "knocked":
+                about = _only(line, "url", "revision", "credential", "status", "code")
+                found.knocks.append(Knocked(at=at, **about))
                 return
         found.observations += 1
         found.began = min(found.began, at)
@@ -106,7 +136,7 @@ class _Reader:
 
     def _close(self, line: Line, at: float) -> None:
         how = _only(line, "code", "reason", "closed_by", "early", "turn")
-        end = End(at=at, turn_s=line.get("turn_s"), **how)  # records of older holds have no turn_s
+        end = End(at=at, **how, **_perhaps(line, "turn_s", "audio_bytes_sent", "audio_sha256_sent"))
         opened = self._open.pop((line["hold"], line["call"], line["session"]), None)
         session = replace(opened, end=end) if opened else _session(line, at - line["age_s"], end)
         self.evidence.sessions.append(session)
@@ -143,6 +173,15 @@ class _Reader:
                 about = _only(line, "revision", "replica", "code")
                 self.evidence.logged_stops.append(Act(at, "replica.exited", about))
 
+    def _model(self, line: Line, at: float) -> None:
+        match line["model"]:
+            case "response":
+                spoken = Spoken(session=line["session"], status=line["status"], audio=_audio(line, line["response"]))
+                self.evidence.spoken[spoken.audio.response] = spoken
+            case "session.ended":
+                heard = {"audio_bytes": line["audio_bytes_heard"], "audio_sha256": line["audio_sha256_heard"]}
+                self.evidence.listened[line["session"]] = Listened(session=line["session"], **heard)
+
     def _act(self, line: Line, at: float) -> None:
         act = Act(at, line.pop("act"), line)
         if act.name == "traffic.set" and not isinstance(act["weights"], dict):
@@ -153,8 +192,39 @@ class _Reader:
 def _session(line: Line, opened: float, end: End | None) -> Session:
     measured = {"connect_ms": line.get("connect_ms", 0.0), "gap_ms": line.get("gap_ms")}
     ids = _only(line, "hold", "call", "revision", "replica", "upstream_session")
-    return Session(opened=opened, id=line["session"], to_revision=False, end=end, **measured, **ids)
+    about = measured | ids | _perhaps(line, "kind")
+    return Session(opened=opened, id=line["session"], to_revision=False, end=end, **about)
+
+
+def _turn(line: Line, at: float) -> Turn:
+    about = _only(line, "hold", "call", "status", "first_audio_ms", "duration_ms", "detail")
+    about |= _perhaps(line, "kind", "session", "revision", "replica", "code", "worst_gap_ms", "loudness")
+    responses = line.get("responses")
+    heard = None if responses is None else tuple(_audio(each, each["id"]) for each in responses)
+    return Turn(at=at, responses=heard, **about)
+
+
+def _audio(line: Line, response: str) -> Audio:
+    return Audio(response=response, **_only(line, "deltas", "audio_bytes", "audio_sha256"))
 
 
 def _only(line: Line, *names: str) -> dict[str, Any]:
     return {name: line[name] for name in names}
+
+
+def _perhaps(line: Line, *names: str) -> dict[str, Any]:
+    """What records of older holds lack is None."""
+    return {name: line.get(name) for name in names}
+
+
+def _placed(heard: Sequence[Heard], sessions: Sequence[Session]) -> list[Heard]:
+    """With the session that each belongs to, where the line does not say: the last that its place had opened."""
+    placed = []
+    for one in heard:
+        if one.revision is None:
+            mine = [each for each in sessions if each.opened <= one.at + SAME_TIME_S]
+            where = mine[-1] if mine else None
+            about = (where.id, where.revision, where.replica) if where else (None, None, None)
+            one = replace(one, session=about[0], revision=about[1], replica=about[2])
+        placed.append(one)
+    return placed

@@ -6,7 +6,7 @@ placement    where calls landed: as the relay logged it, and again after a recon
 routing      new calls against the weights, by an exact test; `binomial` is that test
 cooldown     what scaled to zero, and what came in at weight 0
 termination  SIGTERM to exit, and the calls in between
-quality      what a caller hears: before and during the shift
+quality      what a caller waits for, on each revision: before and during the shift
 rollback     what became of the rollout
 answer       all of it as one sentence, numbers and an exit code
 """
@@ -44,9 +44,13 @@ CHECKS: tuple[tuple[str, str, Decide | None], ...] = (
     ("termination.no_sigkill", "no replica had to be killed", _alone(termination.no_sigkill)),
     ("termination.codes", "no call on a stopping replica lost its socket", _alone(termination.codes)),
     ("termination.turns", "no call on a stopping replica was closed in a turn", _alone(termination.turns)),
+    ("hearing.gaps", "the audio of an answer has no longer gaps than before", quality.gaps),
     ("quality.rtt", "pings come back as fast as before", quality.rtt),
     ("quality.first_audio", "answers begin as soon as before", quality.first_audio),
-    ("quality.turns", "turns are completed as often as before", quality.turns),
+    ("quality.turns", "turns are completed as often as before, on each revision and replica", quality.turns),
+    ("quality.kinds", "each kind of call that talks completed a turn on each revision", quality.kinds),
+    ("quality.duration", "answers take as long as before", quality.duration),
+    ("quality.connect", "a dial gets its session as soon as before", quality.connect),
     ("rollback.outcome", "the rollout was completed", _alone(rollback.outcome_check)),
     ("rollback.blue_untouched", "no call on blue was cut", _alone(rollback.blue_untouched)),
 )

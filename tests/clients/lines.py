@@ -107,6 +107,13 @@ class Lines:
         }
         self.observe(at, "turn", **fields | more)
 
+    def placed_turn(self, at: float, call: int, status: str = "completed", **more: Any) -> None:
+        """As a hold writes it that says where; ``call`` has an open session."""
+        opened = self._open["0a1b2c3d", call]
+        ids = {name: opened[name] for name in ("session", "revision", "replica")}
+        heard = {"kind": "vad", "code": None, "responses": [], "worst_gap_ms": 40.0, "loudness": 0.1}
+        self.turn(at, call, status, **heard | ids | more)
+
     def pong(self, at: float, call: int, rtt_ms: float | None = 2.0) -> None:
         self.observe(at, "pong", call=call, rtt_ms=rtt_ms)
 

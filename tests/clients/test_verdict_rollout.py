@@ -32,7 +32,7 @@ def test_quality_during_the_shift_is_held_against_before(
     checks = judged(heard(100, during_ms), tmp_path)
 
     assert (checks["quality.rtt"].status, checks["quality.first_audio"].status) == (rtt, first_audio)
-    assert checks["quality.rtt"].measured == f"{during_ms} ms, before 100 ms"
+    assert checks["quality.rtt"].measured == f"{BLUE} {during_ms} ms, before 100 ms"
 
 
 def test_too_few_values_tell_nothing_about_quality(tmp_path: Path) -> None:
@@ -75,7 +75,7 @@ def test_a_green_that_answers_nobody_is_noticed_although_it_cuts_nobody(tmp_path
         1,
     )
     (turns,) = (row for row in found["checks"] if row["name"] == "quality.turns")
-    assert turns["sentence"] == "30 of 30 turns during the shift were not completed, 1 of 30 before."
+    assert turns["sentence"] == f"30 of 30 turns on {BLUE} were not completed, 1 of 30 before."
 
 
 def test_without_a_shift_quality_needs_a_baseline(tmp_path: Path) -> None:
