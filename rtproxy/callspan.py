@@ -23,6 +23,16 @@ _NAMES = {
     "tokens_out": "gen_ai.usage.output_tokens",
     "upstream_session": "gen_ai.conversation.id",
 }
+_UNTOLD = frozenset(
+    (
+        "session.updated",
+        "transcription_session.updated",
+        "input_audio_buffer.committed",
+        "input_audio_buffer.cleared",
+        *(f"conversation.item.{what}" for what in ("added", "created", "deleted", "retrieved", "truncated")),
+    )
+)
+"""Events that move a turn and would only fill the span: another one tells the same, or nobody asks."""
 # Where a semantic convention has a name; any other field is rtproxy.FIELD, the word of the log.
 
 
@@ -94,12 +104,14 @@ class CallSpan(Trace):
         self._heard(kind)
 
     def _heard(self, kind: str) -> None:
-        turns, fields = self._turns, dict[str, Field]()
+        if kind in _UNTOLD:
+            return
+        usage, fields = self._turns.usage, dict[str, Field]()
         if kind == "response.done":
-            fields = {"tokens_in": turns.tokens_in - self._tokens[0], "tokens_out": turns.tokens_out - self._tokens[1]}
-            self._tokens = (turns.tokens_in, turns.tokens_out)
+            fields = {"tokens_in": usage.tokens_in - self._tokens[0], "tokens_out": usage.tokens_out - self._tokens[1]}
+            self._tokens = (usage.tokens_in, usage.tokens_out)
         elif kind == "error":
-            fields = {"upstream_error": turns.error_code}
+            fields = {"upstream_error": self._turns.error_code}
         self._span.add_event(kind, _attributes(fields))
 
 

@@ -50,10 +50,10 @@ class Tap(Protocol):
 class Walker:
     """Follows the frames that arrive on one leg. Not to be shared between legs.
 
-    ``frames`` counts whole headers seen. ``halt`` says that nothing further is to pass on: a name out of
-    ``"close"`` (a Close went on last; ``code`` is its code, 1005 when it had none), ``"fault"`` (a framing
-    fault, to be answered 1002) and ``"too_big"`` (a frame over 16 MiB was announced, 1009). With ``keeps_close`` a
-    Close does not go on.
+    ``frames`` counts whole headers seen, ``aside`` those among them that begin no message. ``halt`` says that nothing
+    further is to pass on: a name out of ``"close"`` (a Close went on last; ``code`` is its code, 1005 when it had
+    none), ``"fault"`` (a framing fault, to be answered 1002) and ``"too_big"`` (a frame over 16 MiB was announced,
+    1009). With ``keeps_close`` a Close does not go on.
 
     ``calm`` says that a whole text frame that is alone in its chunk may pass without `feed`, as nearly all do: where
     the chunk's OPENING less its size is ``usual``, and what follows the ``head_size`` bytes of the header starts with
@@ -67,6 +67,7 @@ class Walker:
         "_mask_bit",
         "_tap",
         "_wanted",
+        "aside",
         "calm",
         "code",
         "frames",
@@ -91,6 +92,7 @@ class Walker:
         self._fragmented = False
         self.skip = 0
         self.frames = 0
+        self.aside = 0
         self.halt = ""
         self.code = 0
         self.keeps_close = False
@@ -141,10 +143,12 @@ class Walker:
                     if first == 0x88:
                         return self._close(data, pos, at, length)
                     self.frames += 1
+                    self.aside += 1
                     pos = at + length
                     continue
                 if first not in _CONTINUATIONS or not self._fragmented:
                     return self._stop(data, pos, "fault")
+                self.aside += 1
             if length > FRAME_LIMIT:
                 return self._stop(data, pos, "too_big")
             self.frames += 1
@@ -160,6 +164,10 @@ class Walker:
         self.skip = pos - end
         self.calm = pos == end and not self._fragmented
         return data
+
+    def messages(self) -> int:
+        """How many messages have begun."""
+        return self.frames - self.aside
 
     def _more(self, data: bytes, start: int, stop: int, whole: bool) -> None:
         assert self._tap is not None
@@ -181,6 +189,7 @@ class Walker:
         if length == 1 or (length and not (may_be_sent(code) and _is_text(payload[2:]))):
             return self._stop(data, pos, "fault")
         self.frames += 1
+        self.aside += 1
         self.halt, self.code = "close", code
         return data[:pos] if self.keeps_close else data[: at + length]
 

@@ -9,6 +9,7 @@ things too: so what one of them might read as another type than we do is refused
 
 import json
 import secrets
+from collections.abc import Callable
 
 import orjson
 
@@ -28,7 +29,7 @@ _EVENT_ID_LIMIT = 512
 
 
 class Gate:
-    """Follows one client's frames.
+    """Follows one client's frames. ``passed`` is called with the type of each event that goes on.
 
     ``refusal`` is an error event for the client, until it is taken; ``rest`` is what stands behind the refused event,
     and what is too much for one go: feed nothing, to go on with it. ``frames``, ``halt``, ``code`` and ``keeps_close``
@@ -42,6 +43,7 @@ class Gate:
         "_key",
         "_left",
         "_parts",
+        "_passed",
         "_said",
         "_text",
         "_walker",
@@ -51,8 +53,9 @@ class Gate:
         "rest",
     )
 
-    def __init__(self, allowed: frozenset[str]) -> None:
+    def __init__(self, allowed: frozenset[str], passed: Callable[[bytes], None]) -> None:
         self._allowed = allowed
+        self._passed = passed
         self._walker = Walker(masked=True)
         self._came = bytearray()
         self._said = bytearray()
@@ -67,6 +70,10 @@ class Gate:
     @property
     def frames(self) -> int:
         return self._walker.frames
+
+    @property
+    def aside(self) -> int:
+        return self._walker.aside
 
     @property
     def code(self) -> int:
@@ -133,6 +140,7 @@ class Gate:
             self.refusal = _error("invalid_event", f"This message {why}, so its type is not certain", event_id)
             return b""
         if kind in self._allowed:
+            self._passed(kind.encode("utf-8", "surrogatepass"))
             return came
         quoted = ascii(kind[:_QUOTED_LIMIT])
         self.refusal = _error("event_not_allowed", f"Events of the type {quoted} are not allowed here", event_id)

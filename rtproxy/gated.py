@@ -6,6 +6,7 @@ read, so that there is never more than one; and after it others have their turn.
 """
 
 import socket
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from rtproxy.frames import head
@@ -23,10 +24,17 @@ class GatedLeg(Leg):
 
     __slots__ = ("_amid", "_gate", "_paused", "_refusal", "events_refused")
 
-    def __init__(self, splice: "Splice", sock: socket.socket, tls: Tls | None, allowed: frozenset[str]) -> None:
+    def __init__(
+        self,
+        splice: "Splice",
+        sock: socket.socket,
+        tls: Tls | None,
+        allowed: frozenset[str],
+        passed: Callable[[bytes], None],
+    ) -> None:
         super().__init__(splice, "client", sock, tls, None)
         self.calm = False  # for good: no frame passes without the gate
-        self._gate = Gate(allowed)
+        self._gate = Gate(allowed, passed)
         self._paused = False
         self._refusal = b""
         self._amid = False
@@ -36,7 +44,7 @@ class GatedLeg(Leg):
         gate = self._gate
         gate.keeps_close = self.keeps_close
         data = gate.feed(data)
-        self.frames, self.halt, self.code = gate.frames, gate.halt, gate.code
+        self.frames, self.aside, self.halt, self.code = gate.frames, gate.aside, gate.halt, gate.code
         if gate.refusal:
             self.events_refused += 1
             self._tell(gate.refusal)
@@ -45,6 +53,9 @@ class GatedLeg(Leg):
         elif gate.rest:
             self._pause()
         return data
+
+    def messages(self) -> int:
+        return super().messages() - self.events_refused
 
     def _pause(self) -> None:
         self._paused = self.held_back = True

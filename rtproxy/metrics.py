@@ -11,7 +11,7 @@ from rtproxy.admission import Admission, Door
 from rtproxy.closing import ENDINGS
 from rtproxy.events import Log
 from rtproxy.live import Live
-from rtproxy.turns import QUIET, RESPONDING, SPEAKING
+from rtproxy.turns import STATES
 from rtproxy.upstream import FAILURE_CAUSES
 
 _BY_DIRECTION = {
@@ -43,7 +43,7 @@ class Metrics:
         for session in live.sessions:
             totals.update(session.counts())
         sessions = GaugeMetricFamily("rtproxy_sessions", "Live sessions, by turn.", labels=["turn"])
-        for state in (QUIET, SPEAKING, RESPONDING):
+        for state in STATES:
             sessions.add_metric([state], states[state])
         yield sessions
         draining = self._admission.door is not Door.OPEN

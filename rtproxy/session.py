@@ -109,6 +109,7 @@ class Session:
         "_splice",
         "_timer",
         "_trace",
+        "_turn",
         "client",
         "ended_by",
         "id",
@@ -131,6 +132,7 @@ class Session:
         self._trace = trace
         trace.follow(self.id, client, self.turns)
         self._splice: Splice | None = None
+        self._turn: str | None = None
 
     @property
     def quiet(self) -> bool:
@@ -169,6 +171,8 @@ class Session:
         self._splice = Splice(
             client, upstream, self.turns, app[POLLER], app[WHEEL], self._ended, settings.client_events
         )
+        if self.turns.on_change is not None:  # a drain began while the model was dialed
+            self._splice.read_client()
         self._splice.start(client.early, upstream.early)
         if (longest_s := settings.max_call_s) is not None:
             last_s = min(LAST_S, longest_s * LAST_SHARE)
@@ -197,6 +201,8 @@ class Session:
         self._retire_if_quiet()
 
     def _retire_after_turn(self) -> None:
+        if self._splice is not None:
+            self._splice.read_client()
         if self.quiet:
             self.turns.on_change = self._retire_in_turn
         else:
@@ -218,6 +224,8 @@ class Session:
 
     def close(self) -> None:
         """Closes the call, whatever its turn, at the next frame boundary. Idempotent."""
+        if not self.leaving:
+            self._turn = self.turns.state
         self.leaving = True
         if self._splice is not None:
             self._splice.end(self._cause)
@@ -229,6 +237,8 @@ class Session:
 
     def cut(self) -> None:
         """Ends the call at once, see `Splice.cut`; one that does not stand yet is not to."""
+        if not self.leaving:
+            self._turn = self.turns.state
         self.leaving = True
         if self._splice is not None:
             self._splice.cut()
@@ -247,8 +257,7 @@ class Session:
             "bytes_down": down[1],
             "events_refused": refused,
             "responses": self.turns.responses,
-            "tokens_in": self.turns.tokens_in,
-            "tokens_out": self.turns.tokens_out,
+            **self.turns.usage.tokens(),
         }
 
     def _ended(self) -> None:
@@ -270,7 +279,8 @@ class Session:
             "upstream_code": upstream_code,
             "duration_s": round(time.monotonic() - self.started, 3),
             **self.counts(),
-            "turn": self.turns.state,
+            "transcription_s": round(self.turns.usage.transcription_s, 3),
+            "turn": self._turn or self.turns.state,
             "upstream_session": self.turns.upstream_session,
             "upstream_error": self.turns.error_code,
         }

@@ -13,7 +13,8 @@ from rtproxy.gated import GatedLeg
 from rtproxy.handover import Taken
 from rtproxy.leg import Leg
 from rtproxy.poller import Poller
-from rtproxy.turns import Turns
+from rtproxy.tap import CallerTap, ModelTap
+from rtproxy.turns import Turns, no_messages
 from rtproxy.wheel import Wheel
 
 LINGER_S = 0.5
@@ -39,12 +40,14 @@ class Splice:
         "_give_up_at",
         "_on_end",
         "_progress",
+        "_reading",
         "_timer",
         "client",
         "ended_by",
         "last",
         "poller",
         "slot",
+        "turns",
         "upstream",
         "wheel",
     )
@@ -67,12 +70,15 @@ class Splice:
         self._timer: asyncio.TimerHandle | None = None
         self._give_up_at = 0.0
         self._progress: tuple[tuple[int, ...], ...] = ()
-        self.client = (
-            GatedLeg(self, client.sock, client.tls, client_events)
-            if client_events
-            else Leg(self, "client", client.sock, client.tls, None)
-        )
-        self.upstream = Leg(self, "upstream", upstream.sock, upstream.tls, turns)
+        self.turns = turns
+        self._reading: CallerTap | None = None
+        if client_events:
+            self.client: Leg = GatedLeg(self, client.sock, client.tls, client_events, turns.ask)
+        else:
+            self._reading = CallerTap(turns)
+            self.client = Leg(self, "client", client.sock, client.tls, self._reading)
+        turns.messages = self.client.messages
+        self.upstream = Leg(self, "upstream", upstream.sock, upstream.tls, ModelTap(turns))
         self.client.peer, self.upstream.peer = self.upstream, self.client
 
     @property
@@ -88,6 +94,15 @@ class Splice:
         for leg, early in ((self.upstream, upstream_early), (self.client, client_early)):
             if early:
                 leg.pass_on(early)
+
+    def read_client(self) -> None:
+        """From now on no frame of the client passes unseen: a moment between two turns is sought. May be called again.
+
+        A gate reads every message anyway.
+        """
+        if self._reading is not None:
+            self._reading.read_all()
+            self.client.ignored = ()
 
     def end(self, cause: str) -> None:
         """Closes both legs for one of `closing.ENDINGS`; does nothing when the session is ending already."""
@@ -186,6 +201,7 @@ class Splice:
         self._on_end()
         # They hold each other, and would wait for the collector: a busy replica has thousands of calls an hour.
         del self._on_end
+        self.turns.messages = no_messages
         for each in (self.client, self.upstream):
             del each.peer, each.splice
 

@@ -217,10 +217,10 @@ async def test_a_call_whose_user_speaks_is_not_closed_before_it_is_answered(
         assert await calls.replica.exited() == 0
 
 
-async def test_a_user_whom_nobody_answers_does_not_hold_the_drain_up(
+async def test_a_caller_whom_nobody_answers_is_kept_to_the_deadline_and_no_longer(
     replica_for: ReplicaFactory, upstream: RawServer, dial: Caller
 ) -> None:
-    async with crowd(replica_for, upstream, dial, "8") as calls:
+    async with crowd(replica_for, upstream, dial, "4") as calls:
         held = await calls.call()
         await held.model.send(TEXT, b'{"type":"input_audio_buffer.speech_started"}')
         await held.model.send(TEXT, b'{"type":"input_audio_buffer.speech_stopped"}')
@@ -228,7 +228,9 @@ async def test_a_user_whom_nobody_answers_does_not_hold_the_drain_up(
         started = time.monotonic()
         calls.replica.signal(signal.SIGTERM)
         await asyncio.gather(*held.ends)
-        assert time.monotonic() - started < calls.at_most(3)
+        assert 3.2 - 0.1 < held.closed_at - started < calls.at_most(4)
+        closed = await calls.replica.event("connection.closed")
+        assert (closed["ended_by"], closed["turn"]) == ("drain", "waiting")
         assert await calls.replica.exited() == 0
 
 

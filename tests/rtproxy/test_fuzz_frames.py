@@ -20,7 +20,8 @@ from rtproxy.frames import Walker
 from rtproxy.handover import Taken
 from rtproxy.poller import Poller
 from rtproxy.splice import Splice
-from rtproxy.turns import COLLECT_LIMIT, Turns
+from rtproxy.tap import COLLECT_LIMIT, ModelTap
+from rtproxy.turns import Turns
 from rtproxy.wheel import Wheel
 from stage.rawpeer import BINARY, CLOSE, PING, PONG, TEXT, announced, frame
 
@@ -288,7 +289,7 @@ def state(turns: Turns) -> tuple[object, ...]:
 
 def listened(chunks: Iterable[bytes]) -> Turns:
     turns = Turns()
-    walker = Walker(masked=False, tap=turns)
+    walker = Walker(masked=False, tap=ModelTap(turns))
     for chunk in chunks:
         walker.feed(chunk)
     assert not walker.halt
@@ -326,7 +327,7 @@ def test_every_cut_of_the_models_events_moves_the_turn_alike(chunks: list[bytes]
 @pytest.mark.parametrize("head", [b'{"type":"response.done","x":"', b"", b'{"type":"response.output_audio.delta"'])
 def test_a_message_of_any_length_is_kept_up_to_a_bound(head: bytes) -> None:
     turns = Turns()
-    walker = Walker(masked=False, tap=turns)
+    walker = Walker(masked=False, tap=ModelTap(turns))
     chunk = b"x" * 65_536
     walker.feed(announced(TEXT, len(head) + 16 * 1024 * 1024 - 64 * 1024, masked=False) + head)
     for _ in range(255):
@@ -405,7 +406,7 @@ def _loop_is_closed() -> Iterator[None]:
 def test_what_a_leg_lets_pass_is_what_the_walker_does(case: tuple[bool, list[bytes]]) -> None:
     masked, chunks = case
     turns = Turns()
-    walker = Walker(masked=masked, tap=None if masked else turns)
+    walker = Walker(masked=masked, tap=None if masked else ModelTap(turns))
     walked = b"".join(walker.feed(chunk) for chunk in chunks)
     seen = LOOP.run(relayed(chunks, masked=masked))
     assert seen.passed.startswith(walked)

@@ -59,7 +59,7 @@ def event_in(raw: bytes) -> dict[str, Any]:
 
 
 def sifted(chunks: Iterable[bytes], allowed: frozenset[str] = ALLOWED) -> Sifted:
-    gate = Gate(allowed)
+    gate = Gate(allowed, [].append)
     passed, errors = b"", []
     for chunk in chunks:
         passed += gate.feed(chunk)
@@ -287,14 +287,14 @@ def test_every_cut_of_every_stream_passes_the_listed_events_and_nothing_else(
 
 
 def test_a_close_is_told_only_when_it_passes() -> None:
-    gate, close = Gate(ALLOWED), sent(CLOSE, close_payload(4000))
+    gate, close = Gate(ALLOWED, [].append), sent(CLOSE, close_payload(4000))
     assert gate.feed(sent(TEXT, UPDATE) + close) == b""
     assert (gate.halt, gate.rest) == ("", close)
     assert sifted([sent(TEXT, UPDATE) + close]).halt == "close"
 
 
 def test_many_small_messages_take_more_than_one_go() -> None:
-    gate = Gate(ALLOWED)
+    gate = Gate(ALLOWED, [].append)
     stream = sent(TEXT, CREATE) * 1000
     goes = [gate.feed(stream)]
     while gate.rest:
@@ -308,7 +308,7 @@ def test_a_message_is_given_up_when_its_fragments_come_to_more_than_the_limit(
     monkeypatch: pytest.MonkeyPatch, length: int
 ) -> None:
     monkeypatch.setattr("rtproxy.gate.MESSAGE_LIMIT", 100_000)
-    gate, fed, fragment = Gate(ALLOWED), 0, sent(0, b" " * length, fin=False)
+    gate, fed, fragment = Gate(ALLOWED, [].append), 0, sent(0, b" " * length, fin=False)
     assert gate.feed(sent(TEXT, CREATE, fin=False)) == b""
     while not gate.halt:
         assert gate.feed(fragment) == b""
@@ -351,7 +351,7 @@ async def spoken(steps: list[tuple[str, bytes]]) -> tuple[bytes, bytes]:
     legs = Taken(client_leg, None, b""), Taken(model_leg, None, b"")
     splice = Splice(*legs, Turns(), poller, Wheel(25), over.set, ALLOWED)
     splice.start(b"", b"")
-    gate = Gate(ALLOWED)
+    gate = Gate(ALLOWED, [].append)
     gate.feed(sent(TEXT, UPDATE))
     errors = sum(len(gate.refusal) for _, said in steps if said == sent(TEXT, UPDATE))
     from_model = sum(len(said) for who, said in steps if who == "model")

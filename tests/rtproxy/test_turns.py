@@ -1,17 +1,17 @@
 """What the model says moves the turn, however its events are written, cut into chunks or fragments."""
 
-import asyncio
-
 import orjson
 import pytest
 
 from rtproxy.frames import Walker
-from rtproxy.turns import COLLECT_LIMIT, QUIET, RESPONDING, SETTLE_S, SPEAKING, Turns
+from rtproxy.tap import COLLECT_LIMIT, ModelTap
+from rtproxy.turns import QUIET, RESPONDING, SPEAKING, WAITING, Turns
 from stage.rawpeer import BINARY, PING, TEXT, frame
 
 CREATED = b'{"type":"response.created","event_id":"event_1","response":{"id":"resp_1"}}'
 STARTED = b'{"type":"input_audio_buffer.speech_started","event_id":"event_2","item_id":"item_1"}'
 STOPPED = b'{"type":"input_audio_buffer.speech_stopped","event_id":"event_3","item_id":"item_1"}'
+COMMITTED = b'{"type":"input_audio_buffer.committed","event_id":"event_5","item_id":"item_1"}'
 
 
 def done(response: object) -> bytes:
@@ -31,7 +31,7 @@ class Listening:
 
     def __init__(self, *events: bytes) -> None:
         self.turns = Turns()
-        self._walker = Walker(masked=False, tap=self.turns)
+        self._walker = Walker(masked=False, tap=ModelTap(self.turns))
         self.hears(*(text(event) for event in events))
 
     def hears(self, *chunks: bytes) -> None:
@@ -79,36 +79,17 @@ def test_a_done_without_a_created_does_not_hide_the_next_response() -> None:
     assert after(done({}), CREATED).state == RESPONDING
 
 
-def test_a_turn_goes_on_for_a_while_when_the_user_stopped_speaking() -> None:
-    turns = after(STARTED, STOPPED)
-    assert (turns.state, turns.quiet) == (SPEAKING, False)
-    assert SETTLE_S - 1 < turns.settling_s() <= SETTLE_S
-
-
-def test_a_turn_goes_on_for_a_while_when_a_response_called_a_function() -> None:
-    turns = after(CREATED, done({"output": [{"type": "message"}, {"type": "function_call", "name": "weather"}]}))
-    assert not turns.quiet
-    assert SETTLE_S - 1 < turns.settling_s() <= SETTLE_S
+def test_an_answer_is_owed_from_the_end_of_speech_until_a_response_begins() -> None:
+    call = Listening(STARTED, STOPPED, COMMITTED)
+    assert (call.turns.state, call.turns.settling_s() <= 0) == (WAITING, True), "for as long as it takes"
+    call.hears(text(CREATED), text(done({})))
+    assert call.turns.quiet
 
 
 def test_a_turn_is_over_at_once_when_a_response_called_nothing() -> None:
     turns = after(CREATED, done({"output": [{"type": "message", "role": "assistant"}]}))
     assert turns.quiet
     assert turns.settling_s() <= 0
-
-
-@pytest.mark.parametrize("ending", [STOPPED, done({"output": [{"type": "function_call"}]})])
-async def test_a_call_is_quiet_when_nothing_followed(ending: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rtproxy.turns.SETTLE_S", 0.05)
-    turns = after(ending)
-    assert not turns.quiet
-    await asyncio.sleep(turns.settling_s() + 0.001)
-    assert turns.quiet
-
-
-def test_the_answer_to_a_function_call_ends_the_turn() -> None:
-    turns = after(CREATED, done({"output": [{"type": "function_call"}]}), CREATED, done({"output": []}))
-    assert turns.quiet
 
 
 @pytest.mark.parametrize(
@@ -149,7 +130,7 @@ def test_an_event_moves_the_turn_when_it_comes_byte_by_byte() -> None:
     call = Listening()
     stream = text(CREATED) + text(used(7, 11)) + text(b'{"type":"session.updated"}') + text(CREATED)
     call.hears(*(stream[i : i + 1] for i in range(len(stream))))
-    assert (call.turns.responses, call.turns.tokens_in, call.turns.tokens_out) == (1, 7, 11)
+    assert (call.turns.responses, call.turns.usage.tokens_in, call.turns.usage.tokens_out) == (1, 7, 11)
     assert call.turns.state == RESPONDING
 
 
@@ -170,7 +151,7 @@ def test_a_message_in_many_fragments_and_chunks_moves_the_turn() -> None:
     stream += b"".join(frame(0, CREATED[i : i + 1], masked=False, fin=False) for i in range(len(CREATED)))
     stream += frame(0, b"", masked=False) + text(used(1, 2))
     call.hears(*(stream[i : i + 2] for i in range(0, len(stream), 2)))
-    assert (call.turns.responses, call.turns.tokens_in, call.turns.state) == (1, 1, QUIET)
+    assert (call.turns.responses, call.turns.usage.tokens_in, call.turns.state) == (1, 1, QUIET)
 
 
 def test_the_turn_moves_only_when_its_event_is_whole() -> None:
@@ -193,7 +174,7 @@ def test_a_done_too_long_to_be_read_still_ends_the_turn() -> None:
     call = Listening(CREATED)
     long = text(done({"output": ["x" * 2 * COLLECT_LIMIT], "usage": {"input_tokens": 1}}))
     call.hears(*(long[i : i + 65_536] for i in range(0, len(long), 65_536)))
-    assert (call.turns.state, call.turns.responses, call.turns.tokens_in) == (QUIET, 1, 0)
+    assert (call.turns.state, call.turns.responses, call.turns.usage.tokens_in) == (QUIET, 1, 0)
 
 
 @pytest.mark.parametrize("kind", [b"response.created", b"input_audio_buffer.speech_started"])
@@ -211,13 +192,13 @@ def test_a_message_that_is_no_event_moves_nothing(event: bytes) -> None:
 
 def test_tokens_add_up_over_responses() -> None:
     turns = after(used(100, 20), used(5, 3))
-    assert (turns.responses, turns.tokens_in, turns.tokens_out) == (2, 105, 23)
+    assert (turns.responses, turns.usage.tokens_in, turns.usage.tokens_out) == (2, 105, 23)
 
 
 @pytest.mark.parametrize("count", [-1, True, "7", 1.5, None, [7], {"n": 7}, 2**60])
 def test_a_count_that_cannot_be_one_adds_nothing(count: object) -> None:
     turns = after(used(count, count), used(2, 1))
-    assert (turns.tokens_in, turns.tokens_out) == (2, 1)
+    assert (turns.usage.tokens_in, turns.usage.tokens_out) == (2, 1)
 
 
 @pytest.mark.parametrize("response", [None, [], "x", 7, {"usage": []}, {"output": {}}, {"output": [None, "x", []]}])
@@ -249,14 +230,14 @@ def test_every_move_is_told() -> None:
     call = Listening()
     told: list[str] = []
     call.turns.on_change = lambda: told.append(call.turns.state)
-    call.hears(text(STARTED) + text(b'{"type":"conversation.item.created"}') + text(CREATED) + text(done({})))
+    call.hears(text(STARTED) + text(b'{"type":"rate_limits.updated"}') + text(CREATED) + text(done({})))
     assert told == [SPEAKING, RESPONDING, SPEAKING]
 
 
 @pytest.mark.parametrize("cut", [120, 130, 140, 150, 160])
 def test_a_type_behind_a_long_event_id_is_found_wherever_the_chunk_ends(cut: int) -> None:
     turns = Turns()
-    walker = Walker(masked=False, tap=turns)
+    walker = Walker(masked=False, tap=ModelTap(turns))
     raw = frame(TEXT, b'{"event_id":"' + b"e" * 100 + b'","type":"response.created","response":{}}', masked=False)
     walker.feed(raw[:cut])
     walker.feed(raw[cut:])

@@ -1,0 +1,155 @@
+"""Finds the events of a call in the frames that pass, for `turns`: as little of them as tells where a turn is.
+
+The model's messages are bare. The head of each is searched for its type, and only the few that move a turn are read.
+A client's are masked, and nearly all are audio: a frame that passes the usual way (`wire`) is not looked at, so that
+it costs nothing. Of the others the head is unmasked where it is short, as every request but a long one is; a long one
+is known by the model's answer. `CallerTap.read_all` reads on: in a drain, when a moment between turns is sought.
+"""
+
+import orjson
+
+from rtproxy.frames import mask
+from rtproxy.turns import APPEND, REQUESTS, TABLE, Turns
+
+HEAD_BYTES = 128
+"""The type's key stands first, or right after ``event_id``, in every event of the service."""
+KIND_BYTES = 96
+"""And its value behind it: no type that matters is as long."""
+COLLECT_LIMIT = 256 * 1024
+"""Bytes of one message kept for parsing; a longer one still moves the turn, its details are not read."""
+SHORT_BYTES = 512
+"""A client's message up to this length is looked at though nobody reads on: it may be a request."""
+READ_LIMIT = 16 * 1024
+"""And of one whose type does not stand in its head, so much is parsed."""
+_SEARCHED = HEAD_BYTES + KIND_BYTES
+
+
+def kind_of(data: bytes, start: int, end: int) -> bytes | None:
+    """The value of the first ``"type"`` whose key begins in HEAD_BYTES; None where it is not there, or not whole."""
+    key = data.find(b'"type"', start, end)
+    if 0 <= key - start < HEAD_BYTES:
+        opening = data.find(b'"', key + 6, end)
+        closing = data.find(b'"', opening + 1, end)
+        if opening >= 0 and closing >= 0:
+            return data[opening + 1 : closing]
+    return None
+
+
+class ModelTap:
+    """Shows the model's events to ``turns`` (a `frames.Tap`)."""
+
+    __slots__ = ("_kind", "_text", "_turns")
+
+    ignores: tuple[bytes, ...] = (b'{"type":"response.output_audio', b'{"type":"response.audio')
+    """Nearly every message, and none that moves a turn."""
+
+    def __init__(self, turns: Turns) -> None:
+        self._turns = turns
+        self._kind: bytes | None = None
+        self._text: bytearray | None = None
+
+    def begin(self, data: bytes, start: int, stop: int, done: bool) -> bool:
+        """Reads the type off the head; true when the rest of the message is needed."""
+        # Never further, however much of the message is there already: a cut must not decide what is heard.
+        kind = kind_of(data, start, min(stop, start + _SEARCHED))
+        if kind is not None:
+            if kind not in TABLE:
+                return False
+            if done:
+                self._hear(kind, data[start:stop])
+                return False
+            self._kind = kind
+        if done or (self._kind is None and stop - start >= _SEARCHED):
+            return False
+        self._text = bytearray(data[start:stop])
+        return True
+
+    def more(self, data: bytes, start: int, stop: int, done: bool) -> bool:
+        """Collects a message that began in an earlier chunk; true while it is still needed."""
+        text, kind = self._text, self._kind
+        assert text is not None
+        if len(text) <= COLLECT_LIMIT:
+            text += data[start:stop]
+        if kind is None:
+            self._text = None
+            return self.begin(bytes(text), 0, len(text), done)
+        if not done:
+            return True
+        self._text = self._kind = None
+        self._hear(kind, bytes(text))
+        return False
+
+    def _hear(self, kind: bytes, text: bytes) -> None:
+        try:
+            event = orjson.loads(text)
+        except orjson.JSONDecodeError:
+            event = {}
+        self._turns.hear(kind, event if isinstance(event, dict) else {})
+
+
+class CallerTap:
+    """Shows the types of a client's events to ``turns`` (a `frames.Tap`), of those that are looked at."""
+
+    __slots__ = ("_key", "_reads_all", "_said", "_turns")
+
+    ignores: tuple[bytes, ...] = (b"",)
+    """What passes the usual way is not looked at."""
+
+    def __init__(self, turns: Turns) -> None:
+        self._turns = turns
+        self._reads_all = False
+        self._key = b""
+        self._said = bytearray()
+
+    def read_all(self) -> None:
+        """From now on every message is looked at; whoever lets frames pass unseen has to stop that as well."""
+        self._reads_all = True
+
+    def begin(self, data: bytes, start: int, stop: int, done: bool) -> bool:
+        """Reads the type off a short message; true when the rest of it is needed."""
+        size = stop - start
+        if size > SHORT_BYTES and not self._reads_all:
+            return False
+        key = data[start - 4 : start]
+        if self._knows(mask(data[start : min(stop, start + _SEARCHED)], key)) or size > READ_LIMIT:
+            return False
+        said = mask(data[start:stop], key)
+        if done:
+            self._parse(said)
+            return False
+        self._said = bytearray(said)
+        self._key = key[size & 3 :] + key[: size & 3]
+        return True
+
+    def more(self, data: bytes, start: int, stop: int, done: bool) -> bool:
+        """Goes on with a message that came in several chunks or frames; true while it is still needed."""
+        if start:  # the next frame of the message, with a key of its own
+            self._key = data[start - 4 : start]
+        key, said = self._key, self._said
+        said += mask(data[start : min(stop, start + READ_LIMIT)], key)
+        turned = (stop - start) & 3
+        self._key = key[turned:] + key[:turned]
+        known = self._knows(bytes(said[:_SEARCHED]))
+        if done and not known:
+            self._parse(bytes(said))
+        if done or known or len(said) >= READ_LIMIT:
+            self._said = bytearray()
+            return False
+        return True
+
+    def _knows(self, head: bytes) -> bool:
+        kind = kind_of(head, 0, len(head))
+        if kind is None or not (kind == APPEND or kind in REQUESTS):
+            return False
+        self._turns.ask(kind)
+        return True
+
+    def _parse(self, text: bytes) -> None:
+        """A message whose first ``"type"`` is that of a part of it, or stands far behind."""
+        try:
+            event = orjson.loads(text)
+        except orjson.JSONDecodeError:
+            return
+        kind = event.get("type") if isinstance(event, dict) else None
+        if isinstance(kind, str):
+            self._turns.ask(kind.encode())
