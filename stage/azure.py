@@ -27,6 +27,7 @@ class Stage:
 
     Without ``app_seed`` the subscription is empty: no resource group, no registry, no app, and a gateway that leads
     nowhere until one is deployed.
+    Each simulated model keeps its own record there: ``model.jsonl``, the second ``model-2.jsonl``.
     ``environ`` is what a shell, a play or a hold needs to work against it; its secrets die with the stage.
     """
 
@@ -44,6 +45,7 @@ class Stage:
         self._gateway = gateway or (Gateway() if app_seed else None)
         self._model_options = model_options
         self._program = program
+        self._models = 0
         self._model_key = secrets.token_urlsafe(24)
         self._identities = Assigned(model_token=secrets.token_urlsafe(24))
         self._client_key = secrets.token_urlsafe(24)
@@ -109,8 +111,11 @@ class Stage:
         return await self._model_in(self._stack, *options)
 
     async def _model_in(self, stack: AsyncExitStack, *options: str) -> str:
+        self._models += 1
+        record = self.out / ("model.jsonl" if self._models == 1 else f"model-{self._models}.jsonl")
         # With "=", because a token may begin with a dash.
-        model = await Model.start(self._model_key, f"--token={self._identities.model_token}", *options)
+        given = (f"--token={self._identities.model_token}", f"--record={record}", *options)
+        model = await Model.start(self._model_key, *given)
         stack.push_async_callback(model.stop)
         return model.url
 

@@ -18,12 +18,13 @@ from stage.model import DEPLOYMENT, Model, ModelError
 from stage.replica import Replica, ReplicaError
 
 RELAY_LOG = Path("hold-relay.jsonl")
+MODEL_RECORD = Path("hold-model.jsonl")
 
 
 async def run(command: Sequence[str], log: BinaryIO) -> int:
     """Starts both servers, the relay's events going to ``log``, runs ``command``, stops them; returns its exit code."""
     model_key, client_key = secrets.token_urlsafe(24), secrets.token_urlsafe(24)
-    model = await Model.start(model_key)
+    model = await Model.start(model_key, f"--record={MODEL_RECORD}")
     relay = None
     try:
         relay = await Replica.start(
@@ -36,7 +37,7 @@ async def run(command: Sequence[str], log: BinaryIO) -> int:
             },
             log,
         )
-        print(f"model  {model.url}  pid {model.process.pid}", file=sys.stderr)  # noqa: T201
+        print(f"model  {model.url}  pid {model.process.pid}  record in {MODEL_RECORD}", file=sys.stderr)  # noqa: T201
         print(f"relay  {relay.url}  pid {relay.process.pid}  events in {RELAY_LOG}", file=sys.stderr)  # noqa: T201
         return await _run(command, relay.url, client_key)
     finally:
@@ -62,6 +63,7 @@ def main() -> int:
     parser.add_argument("command", nargs="+", help="what to run, after --; the relay's URL is appended")
     arguments = parser.parse_args()
     try:
+        MODEL_RECORD.unlink(missing_ok=True)
         with RELAY_LOG.open("wb") as log:
             return asyncio.run(run(arguments.command, log))
     except (ModelError, ReplicaError, OSError) as error:

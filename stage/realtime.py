@@ -6,29 +6,51 @@ One JSON line on stdout tells where it listens; SIGTERM and SIGINT end it with 0
 import argparse
 import asyncio
 import json
+import math
 import sys
 import uuid
 from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
 
 import uvloop
 from aiohttp import web
 
 from stage.commandline import on_stop, positive
 from stage.gpt import handshake
-from stage.gpt.faults import faults
+from stage.gpt.calls import Shared
+from stage.gpt.faults import FAULTS, faults
 from stage.gpt.model import Model
 from stage.gpt.options import Options
-from stage.gpt.record import now
+from stage.gpt.record import RecordFile, now
+from stage.gpt.throttle import Throttle
 from stage.gpt.voice import Voice
 
 _REGION = "East US 2"
+_HELP = f"""\
+What a client provokes:
+  tools        `call NAME` in the last text that the user wrote or, after speech, in the instructions; `call A and B`
+               calls both in one response of generation 2, after a spoken preamble. tool_choice works, too. A function
+               named wait... is silent: nothing is said before it. The answer comes after the client's response.create.
+  MCP          a tool of type mcp has the tools in its allowed_tools, else `search`, and asks for approval unless
+               require_approval is never. The call ends after --mcp-seconds; then the client sends response.create.
+               A server_label with `broken` in it lists nothing; a tool named fail... fails.
+  turns        turn_detection null, create_response, interrupt_response, semantic_vad (8, 4 or 2 s of silence),
+               idle_timeout_ms, and conversation none, as the service documents them.
+  writing      ?intent=transcription: no responses; whisper in the name of the transcription model bills seconds.
+Token counts: 20 a second of audio sent, 10 a second heard, one for four characters of text.
+
+While it runs: GET /_stage/sessions tells the model's own view; POST /_stage/faults {{"fault": NAME, ...}} breaks
+things, of one "session" or of all: {", ".join(FAULTS)}.
+"""
 # Longer than a call takes to say goodbye, which `wire` bounds.
 _SHUTDOWN_TIMEOUT_S = 5.0
 
 
 def make_app(options: Options) -> web.Application:
-    """One deployment; any number of them may live in a process."""
-    model = Model(options, Voice(options.answer_seconds))
+    """One deployment; any number of them may live in a process. Raises OSError when its record cannot be written."""
+    throttle, file = Throttle(options.throttle), RecordFile(options.record)
+    model = Model(Shared(options, Voice(options.answer_seconds), throttle, file))
 
     async def inject(request: web.Request) -> web.Response:
         return await faults(request, model)
@@ -44,6 +66,7 @@ def make_app(options: Options) -> web.Application:
     app.router.add_route("*", "/{anything:.*}", nothing_here)
     app.on_response_prepare.append(_stamp)
     app.on_shutdown.append(model.hang_up)
+    app.on_cleanup.append(model.put_away)
     return app
 
 
@@ -57,7 +80,12 @@ async def serve(options: Options, host: str, port: int) -> int:
     """Serve until a signal; the exit code."""
     stop = asyncio.Event()
     on_stop(stop.set)
-    runner = web.AppRunner(make_app(options), access_log=None, shutdown_timeout=_SHUTDOWN_TIMEOUT_S)
+    try:
+        app = make_app(options)
+    except OSError as fault:
+        sys.stderr.write(f"error: cannot write {options.record}: {fault.strerror}\n")
+        return 1
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=_SHUTDOWN_TIMEOUT_S)
     await runner.setup()
     try:
         await web.TCPSite(runner, host, port).start()
@@ -86,6 +114,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         pace=settings.pace,
         drop_after_seconds=settings.drop_after,
         max_sessions=settings.max_sessions,
+        generation=settings.generation,
+        mcp_seconds=settings.mcp_seconds,
+        throttle=settings.throttle,
+        refuse_after_101=settings.refuse_after_101,
+        record=settings.record,
         rate_limits=settings.rate_limits,
     )
     return uvloop.run(serve(options, settings.host, settings.port))
@@ -95,7 +128,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m stage.realtime",
         description="A simulated Azure OpenAI gpt-realtime deployment on loopback.",
-        epilog="While it runs: POST /_stage/faults to break things, GET /_stage/sessions for the model's own view.",
+        epilog=_HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
     add("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
@@ -110,7 +144,27 @@ def _parser() -> argparse.ArgumentParser:
     add("--drop-after", type=positive, metavar="S", help="drop each call without a Close after so long (never)")
     add("--max-sessions", type=_count, metavar="N", help="sessions at once, more get 429 (no limit)")
     add("--rate-limits", choices=("start", "end"), default="end", help="place of rate_limits.updated (%(default)s)")
+    add("--generation", type=int, choices=(1, 2), default=Options.generation, help="2: gpt-realtime-2.x (%(default)s)")
+    add("--mcp-seconds", type=_seconds, default=Options.mcp_seconds, metavar="S", help="length of an MCP call (12)")
+    add("--throttle", type=_share, default=0.0, metavar="X", help="share of responses that fail for want of tokens (0)")
+    late = tuple(handshake.LATE_REFUSALS)
+    add("--refuse-after-101", type=int, choices=late, help="let each call in, then `error` and Close (never)")
+    add("--record", type=Path, metavar="FILE", help="append hashes and lengths of what was sent and heard (none)")
     return parser
+
+
+def _seconds(text: str) -> float:
+    with suppress(ValueError):
+        if 0 <= (seconds := float(text)) < math.inf:
+            return seconds
+    raise argparse.ArgumentTypeError(f"{text!r} is not a time in seconds, 0 or more")
+
+
+def _share(text: str) -> float:
+    with suppress(ValueError):
+        if 0 <= (share := float(text)) <= 1:
+            return share
+    raise argparse.ArgumentTypeError(f"{text!r} is not a share: 0 to 1")
 
 
 def _port(text: str) -> int:

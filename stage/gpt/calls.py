@@ -5,6 +5,7 @@ A call ends when its client goes or when `end` is asked for, whichever is first;
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -13,13 +14,16 @@ from aiohttp import WSMsgType, web
 
 from stage.gpt.conversation import Conversation
 from stage.gpt.dialects import Dialect
+from stage.gpt.handshake import Welcome
 from stage.gpt.history import History
+from stage.gpt.mcp import RunningCalls
 from stage.gpt.options import Options
-from stage.gpt.record import Record, now
+from stage.gpt.record import Record, RecordFile, Sent, now
 from stage.gpt.responses import Floor
 from stage.gpt.shapes import Event, Rejected, error, new_id
 from stage.gpt.speaking import Tempo
-from stage.gpt.terms import first_terms
+from stage.gpt.terms import first_terms, first_transcription_terms
+from stage.gpt.throttle import Throttle
 from stage.gpt.voice import Voice
 from stage.gpt.wire import Wire
 
@@ -29,25 +33,46 @@ _GOING_AWAY = 1001
 _CUT_SHORT = b'{"type":"response.output_audio.delta","event_id":"event_'
 
 
+@dataclass(frozen=True)
+class Shared:
+    """What every call of a deployment has in common."""
+
+    options: Options
+    voice: Voice
+    throttle: Throttle
+    file: RecordFile
+
+
 class Call:
-    def __init__(
-        self, request: web.Request, options: Options, voice: Voice, dialect: Dialect, authenticated_by: str
-    ) -> None:
-        session = first_terms(options.model, options.silence_ms, options.session_seconds)
+    def __init__(self, request: web.Request, shared: Shared, dialect: Dialect, welcome: Welcome) -> None:
+        options = shared.options
+        session = first_transcription_terms(options) if welcome.only_transcribes else first_terms(options)
         self.record = Record(
             id=session["id"],
             dialect=dialect.name,
             deployment=options.model,
-            authenticated_by=authenticated_by,
+            authenticated_by=welcome.authenticated_by,
             request_headers=sorted(name.lower() for name in request.headers),
         )
         self.wire = Wire(request, self.record)
         self.may_finish = asyncio.Event()
         self.may_finish.set()
-        floor = Floor(new_id("conv"), History(), self._emit, options.rate_limits == "start")
+        history = History()
+        floor = Floor(
+            conversation_id=new_id("conv"),
+            history=history,
+            emit=self._emit,
+            rate_limits_first=options.rate_limits == "start",
+            note=self._note,
+            mcp_calls=RunningCalls(self._emit, history, options.mcp_seconds),
+            unverified=options.unverified,
+        )
         tempo = Tempo(options.pace, self.wire.drained, self.may_finish)
-        self.conversation = Conversation(session, voice, floor, tempo)
-        self._dialect, self._seconds = dialect, options.session_seconds
+        self.conversation = Conversation(session, shared.voice, floor, tempo, shared.throttle)
+        self._dialect, self._seconds, self._file = dialect, options.session_seconds, shared.file
+        self._is_silent = False
+        self._refused_late = welcome.refused_late
+        self._greets_first = options.unverified.greets_before_a_late_refusal
         self._drop_after_s = options.drop_after_seconds
         self._ending: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
 
@@ -60,12 +85,15 @@ class Call:
             timers.append(loop.call_later(self._drop_after_s, self.end, self.wire.drop))
         reading = asyncio.create_task(self._converse())
         try:
-            self._emit({"type": "session.created", "session": self.conversation.session})
+            if self._refused_late is None or self._greets_first:
+                self._emit({"type": "session.created", "session": self.conversation.session})
+            if self._refused_late is not None:
+                self.fail(self._refused_late.code, self._refused_late.error, self._refused_late.message)
             either: set[asyncio.Future[Any]] = {reading, self._ending}
             await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
             if self._ending.done():
                 await _stop(reading)
-                await self.conversation.end()
+                await self._fall_silent()
                 await self._ending.result()()
             else:
                 reading.result()
@@ -73,10 +101,11 @@ class Call:
             for timer in timers:
                 timer.cancel()
             await _stop(reading)
-            await self.conversation.end()
+            await self._fall_silent()
             await self.wire.release()
             self.record.end("network")
             self.record.ended = now()
+            self._file.session_ended(self.record)
         return self.wire.response
 
     def end(self, how: Ending) -> None:
@@ -87,17 +116,37 @@ class Call:
     def close(self, code: int, reason: str) -> None:
         self.end(partial(self.wire.close, code, reason))
 
+    def fail(self, code: int, error_code: str, message: str, reason: str | None = None) -> None:
+        """An `error` event, then Close, which mostly says the same."""
+        self.end(partial(self._fail, code, error_code, message, reason or f"invalid_request_error.{error_code}"))
+
     def expire(self) -> None:
-        self.end(self._expire)
+        message = f"Your session hit the maximum duration of {self._seconds / 60:.3g} minutes."
+        self.fail(_GOING_AWAY, "session_expired", message, message)
+
+    def witness(self) -> None:
+        """Bring what the record says of ears and mouth up to date."""
+        ears = self.conversation.ears
+        self.record.audio_bytes_heard, self.record.audio_sha256_heard = ears.bytes, ears.sha256
+        if not self._is_silent:
+            self.record.owed = self.conversation.owed
 
     def garble(self) -> None:
         """One text frame that stops in the middle of its JSON."""
         self.wire.send(_CUT_SHORT)
 
-    async def _expire(self) -> None:
-        message = f"Your session hit the maximum duration of {self._seconds / 60:.3g} minutes."
-        self._emit(error("session_expired", message))
-        await self.wire.close(_GOING_AWAY, message)
+    async def _fall_silent(self) -> None:
+        """What was unfinished now is what the call's end cut off."""
+        self.witness()
+        self._is_silent = True
+        await self.conversation.end()
+
+    async def _fail(self, code: int, error_code: str, message: str, reason: str) -> None:
+        self._emit(error(error_code, message))
+        await self.wire.close(code, reason)
+
+    def _note(self, response_id: str, status: str, sent: Sent) -> None:
+        self._file.response(self.record.id, response_id, status, sent)
 
     async def _converse(self) -> None:
         async for frame in self.wire.frames():

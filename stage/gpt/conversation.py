@@ -5,32 +5,44 @@ response being spoken and a transcription run beside them, as tasks that `end` s
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Mapping
 
-from stage.gpt.answers import choose_output, read_ask
+from stage.gpt.answers import Ask, choose_outputs, read_ask
 from stage.gpt.ears import Ears, measure
 from stage.gpt.history import Item, heard_tokens
+from stage.gpt.idle import IdleTimer
 from stage.gpt.items import Items
+from stage.gpt.mcp import Servers
 from stage.gpt.responses import Floor, Response
 from stage.gpt.shapes import Event, Rejected, error, message, new_id, require, unsupported
-from stage.gpt.speaking import Speaker, Tempo
+from stage.gpt.speaking import Mishap, Plan, Speaker, Tempo
 from stage.gpt.terms import changed_terms
+from stage.gpt.throttle import Throttle
 from stage.gpt.transcription import transcribe
-from stage.gpt.voice import Voice
+from stage.gpt.voice import BYTES_PER_MS, Voice
 
 _SHORTEST_COMMIT_MS = 100
+_OUT_OF_TOKENS = "Too many tokens are asked of this deployment. Please retry later."
 
 
 class Conversation:
-    def __init__(self, session: Event, voice: Voice, floor: Floor, tempo: Tempo) -> None:
+    """`answers` False: the model begins no response. `mishaps`: of the next responses; then `throttle` decides."""
+
+    def __init__(self, session: Event, voice: Voice, floor: Floor, tempo: Tempo, throttle: Throttle) -> None:
         self.session = session
-        self._voice, self._floor, self._tempo = voice, floor, tempo
+        self.answers = True
+        self.mishaps: deque[Mishap] = deque()
+        self._voice, self._floor, self._tempo, self._throttle = voice, floor, tempo, throttle
         self._emit, self._history = floor.emit, floor.history
+        self._servers = Servers(floor.emit, floor.history)
         self._items = Items(floor)
-        self._ears = Ears()
+        self.ears = Ears(floor.unverified.semantic_silence_ms)
+        self._idle = IdleTimer(lambda: self.ears.heard_ms, self._speak_unasked)
         self._buffer_from_ms = 0
         self._next_item_id = new_id("item")
-        self._speaker: Speaker | None = None
+        self._speaker: Speaker | None = None  # of the conversation; out-of-band responses run beside it
+        self._beside: dict[str, Speaker] = {}
         self._transcriptions: set[asyncio.Task[None]] = set()
         self.handlers: Mapping[str, Callable[[Event], None]] = {
             "session.update": self._update_session,
@@ -38,8 +50,7 @@ class Conversation:
             "input_audio_buffer.commit": self._commit_audio,
             "input_audio_buffer.clear": self._clear_audio,
             **self._items.handlers,
-            "response.create": self._create_response,
-            "response.cancel": self._cancel_response,
+            **({} if self._only_transcribes else self._response_handlers),
         }
 
     def hear(self, event: Event) -> None:
@@ -50,44 +61,110 @@ class Conversation:
         self.handlers[kind](event)
 
     def respond(self, params: Event, flood_bytes: int = 0) -> None:
-        if self._active:
+        """Begin a response. One that belongs to the conversation is alone in it; others run beside."""
+        ask = read_ask(self.session, params)
+        if self._active and not ask.out_of_band:
             raise Rejected(
                 "conversation_already_has_active_response",
                 f"Conversation already has an active response in progress: {self._active.response.id}. "
                 "Wait until the response is finished before creating a new one.",
             )
-        ask = read_ask(self.session, params)
-        output = choose_output(ask, self._history, self._voice)
-        response = Response(self._floor, ask, output)
-        self._speaker = Speaker(response, output, ask.token_limit, self._tempo, flood_bytes)
+        self._servers.check(ask.tools, "response.")
+        self._servers.add(ask.tools, at_once=True)
+        plan = self._plan(ask, flood_bytes)
+        if not self.answers:
+            return
+        speaker = Speaker(Response(self._floor, ask), plan, self._tempo, self._ended)
+        if ask.out_of_band:
+            self._beside[speaker.response.id] = speaker
+        else:
+            self._idle.stop()
+            self._speaker = speaker
+
+    @property
+    def owed(self) -> list[str]:
+        """What the model has begun and not finished, a word for each kind."""
+        begun = {
+            "response": bool(self._active or self._beside),
+            "mcp_call": bool(self._floor.mcp_calls),
+            "speech": self.ears.speaking,
+            "transcription": bool(self._transcriptions),
+        }
+        return [what for what, is_open in begun.items() if is_open]
 
     async def end(self) -> None:
         """Stop everything that could still speak; may be called again."""
+        self._idle.stop()
+        await self._servers.end()
+        await self._floor.mcp_calls.end()
         for task in self._transcriptions:
             task.cancel()
         if self._transcriptions:
             await asyncio.wait(self._transcriptions)
-        if self._active:
-            await self._active.abandon()
+        for speaker in [*self._beside.values(), *([self._active] if self._active else [])]:
+            await speaker.abandon()
+
+    def _plan(self, ask: Ask, flood_bytes: int) -> Plan:
+        callable_there = self._servers.tools(ask.tools)
+        outputs = choose_outputs(ask, self._history, self._voice, callable_there, self._floor.unverified)
+        mishap = Mishap.NONE
+        if self.mishaps:
+            mishap = self.mishaps.popleft()
+        elif self._throttle.strikes():
+            mishap = Mishap.THROTTLED
+        kind = self._floor.unverified.throttled_error_type
+        throttled = {"type": kind, "code": "inference_rate_limit_exceeded", "message": _OUT_OF_TOKENS}
+        return Plan(outputs, ask.token_limit, flood_bytes, mishap, throttled)
+
+    def _ended(self, speaker: Speaker) -> None:
+        """A response has said its `response.done`."""
+        if self._beside.pop(speaker.response.id, None):
+            return
+        detection = self._detection
+        if detection and detection.get("idle_timeout_ms") and not self.ears.speaking:
+            playback_s = speaker.response.sent.audio_bytes / BYTES_PER_MS / 1000
+            self._idle.start(playback_s, detection["idle_timeout_ms"] / 1000)
+
+    def _speak_unasked(self, played_at_ms: int) -> None:
+        """Nobody said anything for as long as the idle timeout: the silence becomes an item, and is answered."""
+        start_ms = max(played_at_ms, self._buffer_from_ms)
+        silence = {"audio_start_ms": start_ms, "audio_end_ms": self.ears.heard_ms, "item_id": self._next_item_id}
+        self._emit({"type": "input_audio_buffer.timeout_triggered", **silence})
+        self._buffer_from_ms = start_ms
+        self._take_buffer()
+        self._respond_unasked()
+
+    def _respond_unasked(self) -> None:
+        try:
+            self.respond({})
+        except Rejected as busy:
+            self._emit(error(busy.code, busy.message, busy.param))
 
     def _update_session(self, event: Event) -> None:
         change = require(event, "session", dict)
         has_spoken = any(item.is_spoken_answer() for item in self._history)
-        self.session = changed_terms(self.session, change, has_spoken=has_spoken)
+        unverified = self._floor.unverified
+        session = changed_terms(self.session, change, has_spoken=has_spoken, unverified=unverified)
+        self._servers.check(change.get("tools") or [], "session.")
+        self.session = session
+        if not (self._detection and self._detection.get("idle_timeout_ms")):
+            self._idle.stop()
         self._emit({"type": "session.updated", "session": self.session})
+        self._servers.add(self.session.get("tools") or [])
 
     def _append_audio(self, event: Event) -> None:
         try:
-            windows = measure(require(event, "audio", str))
+            sound = measure(require(event, "audio", str))
         except ValueError:
             raise Rejected("invalid_value", "Invalid 'audio'. Expected base64-encoded audio bytes.", "audio") from None
-        for edge in self._ears.hear(windows, self._detection):
+        for edge in self.ears.hear(sound, self._detection):
             if edge.speaking:
                 self._start_speech(edge.at_ms)
             else:
                 self._stop_speech(edge.at_ms)
 
     def _start_speech(self, at_ms: int) -> None:
+        self._idle.stop()
         at_ms = max(at_ms, self._buffer_from_ms)
         self._buffer_from_ms = at_ms
         started = {"audio_start_ms": at_ms, "item_id": self._next_item_id}
@@ -99,50 +176,64 @@ class Conversation:
         stopped = {"audio_end_ms": at_ms, "item_id": self._next_item_id}
         self._emit({"type": "input_audio_buffer.speech_stopped", **stopped})
         self._take_buffer()
-        if self._detection and self._detection["create_response"]:
-            try:
-                self.respond({})
-            except Rejected as busy:
-                self._emit(error(busy.code, busy.message, busy.param))
+        if self._detection and self._detection["create_response"] and not self._only_transcribes:
+            self._respond_unasked()
 
     def _commit_audio(self, event: Event) -> None:
-        buffered_ms = self._ears.heard_ms - self._buffer_from_ms
+        buffered_ms = self.ears.heard_ms - self._buffer_from_ms
         if buffered_ms < _SHORTEST_COMMIT_MS:
             raise Rejected(
                 "input_audio_buffer_commit_empty",
                 "Error committing input audio buffer: buffer too small. Expected at least "
                 f"{_SHORTEST_COMMIT_MS}ms of audio, but buffer only has {buffered_ms:.2f}ms of audio.",
             )
-        self._ears.forget()
+        self._idle.stop()
+        self.ears.forget()
         self._take_buffer()
 
     def _take_buffer(self) -> None:
         """The buffered audio becomes the user's item."""
-        ms = self._ears.heard_ms - self._buffer_from_ms
+        ms = self.ears.heard_ms - self._buffer_from_ms
         item_id, self._next_item_id = self._next_item_id, new_id("item")
-        self._buffer_from_ms = self._ears.heard_ms
+        self._buffer_from_ms = self.ears.heard_ms
         ids = {"previous_item_id": self._history.last_id, "item_id": item_id}
         self._emit({"type": "input_audio_buffer.committed", **ids})
         item = Item(message(item_id, "user", [{"type": "input_audio", "transcript": None}]))
         item.audio_ms, item.audio_tokens = ms, heard_tokens(ms)
         self._items.add(item)
-        if self.session["audio"]["input"]["transcription"]:
-            task = asyncio.create_task(transcribe(item, self._emit))
+        if transcription := self.session["audio"]["input"]["transcription"]:
+            model = str(transcription.get("model"))
+            by_duration = any(word in model for word in self._floor.unverified.duration_billed)
+            task = asyncio.create_task(transcribe(item, self._emit, by_duration=by_duration))
             self._transcriptions.add(task)
             task.add_done_callback(self._transcriptions.discard)
 
     def _clear_audio(self, event: Event) -> None:
-        self._ears.forget()
-        self._buffer_from_ms = self._ears.heard_ms
+        self._idle.stop()
+        self.ears.forget()
+        self._buffer_from_ms = self.ears.heard_ms
         self._emit({"type": "input_audio_buffer.cleared"})
 
     def _create_response(self, event: Event) -> None:
         self.respond(require(event, "response", dict) if event.get("response") is not None else {})
 
     def _cancel_response(self, event: Event) -> None:
-        if not self._active:
+        """The one that `response_id` names, or that of the conversation."""
+        named = event.get("response_id")
+        running = self._active
+        if named is not None and not (running and running.response.id == named):
+            running = self._beside.get(str(named))
+        if not running:
             raise Rejected("response_cancel_not_active", "Cancellation failed: no active response found")
-        self._active.cut("client_cancelled")
+        running.cut("client_cancelled")
+
+    @property
+    def _only_transcribes(self) -> bool:
+        return bool(self.session["type"] == "transcription")
+
+    @property
+    def _response_handlers(self) -> Mapping[str, Callable[[Event], None]]:
+        return {"response.create": self._create_response, "response.cancel": self._cancel_response}
 
     @property
     def _active(self) -> Speaker | None:

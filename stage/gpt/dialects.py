@@ -18,20 +18,27 @@ class Dialect:
     outgoing: Callable[[Event], Event | None]
 
 
+_SESSION_TYPES = ("realtime", "transcription")
+
+
 def _ga_incoming(event: Event) -> Event:
     if event.get("type") == "session.update":
         session = require(event, "session", dict)
         if "type" not in session:
             raise missing("session.type")
-        if session["type"] != "realtime":
-            raise unsupported("session.type", session["type"], ["realtime"])
+        if session["type"] not in _SESSION_TYPES:
+            raise unsupported("session.type", session["type"], _SESSION_TYPES)
         _refuse(session, preview.ONLY_IN_PREVIEW)
     return event
 
 
 def _preview_incoming(event: Event) -> Event:
     if event.get("type") == "session.update":
-        _refuse(require(event, "session", dict), preview.ONLY_IN_GA)
+        session = require(event, "session", dict)
+        _refuse(session, preview.ONLY_IN_GA)
+        for index, tool in enumerate(session.get("tools") or ()):
+            if isinstance(tool, dict) and tool.get("type") == "mcp":
+                raise unsupported(f"session.tools[{index}].type", "mcp", ["function"])
     return preview.to_ga(event)
 
 

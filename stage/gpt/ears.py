@@ -6,6 +6,7 @@ sample rate, so no test tone hides between the picks.
 """
 
 import binascii
+import hashlib
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -18,13 +19,19 @@ _STRIDE = 11
 # Mean amplitude that a threshold of 1.0 asks for; the default 0.5 lies between line noise and a quiet voice.
 _FULL_THRESHOLD = 1000
 _ONSET_SAMPLES = 40 * _SAMPLES_PER_MS  # a click is not speech
-_SEMANTIC_SILENCE_MS: Mapping[str, int] = {"low": 800, "medium": 500, "auto": 500, "high": 300}
 _CACHED_CHARS = 32 * 1024
 
 
 class Window(NamedTuple):
     samples: int
     loudness: float
+
+
+class Sound(NamedTuple):
+    """What one append carried: its PCM, and the loudness of it, 20 ms at a time."""
+
+    pcm: bytes
+    windows: tuple[Window, ...]
 
 
 class Edge(NamedTuple):
@@ -34,16 +41,16 @@ class Edge(NamedTuple):
     at_ms: int
 
 
-def measure(audio: str) -> tuple[Window, ...]:
-    """The loudness of base64 PCM16, 20 ms at a time. Raises ValueError when it is no base64."""
+def measure(audio: str) -> Sound:
+    """What base64 PCM16 sounds like. Raises ValueError when it is no base64."""
     return _measure_often(audio) if len(audio) <= _CACHED_CHARS else _measure(audio)
 
 
-def _measure(audio: str) -> tuple[Window, ...]:
+def _measure(audio: str) -> Sound:
     pcm = binascii.a2b_base64(audio, strict_mode=True)
     samples = memoryview(pcm)[: len(pcm) & ~1].cast("h")
     pieces = (samples[start : start + _WINDOW_SAMPLES] for start in range(0, len(samples), _WINDOW_SAMPLES))
-    return tuple(Window(len(piece), _loudness(piece)) for piece in pieces)
+    return Sound(pcm, tuple(Window(len(piece), _loudness(piece)) for piece in pieces))
 
 
 # Test callers loop over the same few buffers: a hit costs 3 us, decoding and measuring 100 ms of audio 70 us.
@@ -56,22 +63,32 @@ def _loudness(samples: "memoryview[int]") -> float:
 
 
 class Ears:
-    def __init__(self) -> None:
+    def __init__(self, semantic_silence_ms: Mapping[str, int]) -> None:
+        self._semantic_silence_ms = semantic_silence_ms
         self.speaking = False
+        self.bytes = 0
+        self._digest = hashlib.sha256()
         self._heard = self._loud = self._quiet = 0  # in samples
+
+    @property
+    def sha256(self) -> str:
+        """Of the PCM of every append, one after the other, whatever became of it."""
+        return self._digest.hexdigest()
 
     @property
     def heard_ms(self) -> int:
         return self._heard // _SAMPLES_PER_MS
 
-    def hear(self, windows: tuple[Window, ...], detection: Mapping[str, Any] | None) -> Iterator[Edge]:
+    def hear(self, sound: Sound, detection: Mapping[str, Any] | None) -> Iterator[Edge]:
         """Take in audio and yield each edge as it is reached, so that the caller acts on one before the next."""
+        self.bytes += len(sound.pcm)
+        self._digest.update(sound.pcm)
         if detection is None:
-            self._heard += sum(window.samples for window in windows)
+            self._heard += sum(window.samples for window in sound.windows)
             return
         level = detection.get("threshold", 0.5) * _FULL_THRESHOLD
-        silence = _silence_ms(detection) * _SAMPLES_PER_MS
-        for samples, loudness in windows:
+        silence = self._silence_ms(detection) * _SAMPLES_PER_MS
+        for samples, loudness in sound.windows:
             self._heard += samples
             self._loud = self._loud + samples if loudness > level else 0
             self._quiet = self._quiet + samples if loudness <= level else 0
@@ -88,8 +105,7 @@ class Ears:
         self.speaking = False
         self._loud = self._quiet = 0
 
-
-def _silence_ms(detection: Mapping[str, Any]) -> int:
-    if detection["type"] == "semantic_vad":
-        return _SEMANTIC_SILENCE_MS[detection["eagerness"]]
-    return int(detection["silence_duration_ms"])
+    def _silence_ms(self, detection: Mapping[str, Any]) -> int:
+        if detection["type"] == "semantic_vad":
+            return self._semantic_silence_ms[detection["eagerness"]]
+        return int(detection["silence_duration_ms"])

@@ -10,13 +10,15 @@ from typing import Any, NamedTuple
 from aiohttp import web
 
 from stage.gpt.calls import Call
-from stage.gpt.handshake import REFUSABLE
+from stage.gpt.handshake import LATE_REFUSALS, REFUSABLE
 from stage.gpt.model import Model, NextHandshakes
 from stage.gpt.shapes import Event, Rejected
+from stage.gpt.speaking import Mishap
 
 _MIB = 1024 * 1024
 _UNSENDABLE = {1004, 1005, 1006, 1015}
 _LONGEST_REASON_BYTES = 123
+_LONGEST_ERROR = 64
 
 
 class BadFault(Exception):
@@ -66,21 +68,41 @@ def _close(target: Target, body: Event) -> Iterable[Call]:
         raise BadFault('"code" must be a close code that may be sent: 1000-4999 without 1004, 1005, 1006, 1015')
     if not isinstance(reason, str) or len(reason.encode()) > _LONGEST_REASON_BYTES:
         raise BadFault(f'"reason" must be a string of at most {_LONGEST_REASON_BYTES} bytes')
+    if (error := body.get("error")) is not None and not (isinstance(error, str) and len(error) <= _LONGEST_ERROR):
+        raise BadFault(f'"error" must be an error code of at most {_LONGEST_ERROR} characters')
     for call in target.calls:
-        call.close(code, reason)
+        if error:
+            call.fail(code, error, "The session is over.", reason or None)
+        else:
+            call.close(code, reason)
     return target.calls
 
 
 def _never_done(target: Target, body: Event) -> Iterable[Call]:
-    on = body.get("on", True)
-    if not isinstance(on, bool):
-        raise BadFault('"on" must be true or false')
+    on = _is_on(body)
     for call in target.calls:
         if on:
             call.may_finish.clear()
         else:
             call.may_finish.set()
     return target.calls
+
+
+def _no_answer(target: Target, body: Event) -> Iterable[Call]:
+    on = _is_on(body)
+    for call in target.calls:
+        call.conversation.answers = not on
+    return target.calls
+
+
+def _next_responses(mishap: Mishap) -> Fault:
+    def fault(target: Target, body: Event) -> Iterable[Call]:
+        count = _count(body, "responses", default=1)
+        for call in target.calls:
+            call.conversation.mishaps.extend([mishap] * count)
+        return target.calls
+
+    return fault
 
 
 def _say(target: Target, body: Event) -> Iterable[Call]:
@@ -107,14 +129,21 @@ def _slow_handshake(target: Target, body: Event) -> Iterable[Call]:
 
 
 def _refuse_handshakes(target: Target, body: Event) -> Iterable[Call]:
-    status, times = body.get("status"), body.get("times")
+    status = body.get("status")
     if status not in REFUSABLE:
         raise BadFault(f'"status" must be one of {", ".join(map(str, REFUSABLE))}')
-    if times is not None and (not isinstance(times, int) or times < 1):
-        raise BadFault('"times" must be a positive integer, or absent: until cleared')
     nexts = target.model.next_handshakes
-    nexts.status, nexts.refusals = status, times
+    nexts.status, nexts.refusals = status, _times(body)
     nexts.retry_after = _number(body, "retry_after") if "retry_after" in body else None
+    return ()
+
+
+def _refuse_late(target: Target, body: Event) -> Iterable[Call]:
+    code = body.get("code")
+    if not isinstance(code, int) or code not in LATE_REFUSALS:
+        raise BadFault(f'"code" must be one of {", ".join(map(str, LATE_REFUSALS))}')
+    nexts = target.model.next_handshakes
+    nexts.late, nexts.late_refusals = LATE_REFUSALS[code], _times(body)
     return ()
 
 
@@ -124,7 +153,28 @@ def _none(target: Target, body: Event) -> Iterable[Call]:
     for call in target.calls:
         call.may_finish.set()
         call.wire.resume()
+        call.conversation.answers = True
+        call.conversation.mishaps.clear()
     return target.calls
+
+
+def _is_on(body: Event) -> bool:
+    on = body.get("on", True)
+    if not isinstance(on, bool):
+        raise BadFault('"on" must be true or false')
+    return on
+
+
+def _times(body: Event) -> int | None:
+    """None: until cleared."""
+    return None if body.get("times") is None else _count(body, "times", default=1)
+
+
+def _count(body: Event, name: str, *, default: int) -> int:
+    count = body.get(name, default)
+    if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+        raise BadFault(f'"{name}" must be a whole number, 1 or more')
+    return count
 
 
 def _number(body: Event, name: str) -> float:
@@ -147,9 +197,13 @@ FAULTS: Mapping[str, Fault] = {
     "stall": _each(lambda call: call.wire.stall()),
     "unstall": _each(lambda call: call.wire.resume()),
     "never_done": _never_done,
+    "no_answer": _no_answer,
+    "throttle": _next_responses(Mishap.THROTTLED),
+    "content_filter": _next_responses(Mishap.FILTERED),
     "malformed": _each(Call.garble),
     "say": _say,
     "flood": _flood,
     "slow_handshake": _slow_handshake,
     "refuse": _refuse_handshakes,
+    "refuse_after_101": _refuse_late,
 }

@@ -1,9 +1,12 @@
 """The fields that `session.update` and `response.create` share, checked before anything acts on them."""
 
+from collections.abc import Mapping
+
 from stage.gpt.shapes import Event, Rejected, require, unsupported
 
 _MODALITIES = (["audio"], ["text"])
 _TOOL_CHOICES = ("none", "auto", "required")
+_NAMED_BY: Mapping[str, str] = {"function": "name", "mcp": "server_label"}
 
 
 def check_fields(fields: Event, within: str) -> None:
@@ -22,6 +25,11 @@ def check_fields(fields: Event, within: str) -> None:
             f"Invalid modalities: {chosen}. Supported combinations are: ['text'] and ['audio'].",
             f"{within}output_modalities",
         )
+    parallel = fields.get("parallel_tool_calls")
+    if parallel is not None and not isinstance(parallel, bool):
+        raise Rejected(
+            "invalid_type", f"Invalid type for '{within}parallel_tool_calls'.", f"{within}parallel_tool_calls"
+        )
     choice, limit = fields.get("tool_choice", "auto"), fields.get("max_output_tokens", "inf")
     if choice not in _TOOL_CHOICES and not isinstance(choice, dict):
         raise unsupported(f"{within}tool_choice", choice, _TOOL_CHOICES)
@@ -37,5 +45,7 @@ def as_object(value: object, path: str) -> Event:
 
 def _check_tool(tool: object, path: str) -> None:
     known = as_object(tool, path)
-    if known.get("type", "function") == "function":
-        require(known, "name", str, f"{path}.")
+    kind = known.get("type", "function")
+    if kind not in _NAMED_BY:
+        raise unsupported(f"{path}.type", kind, list(_NAMED_BY))
+    require(known, _NAMED_BY[kind], str, f"{path}.")

@@ -3,7 +3,7 @@
 Audio itself is never kept, only its length: a long call costs the stage no memory to speak of.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,6 +56,15 @@ class History:
     @property
     def last_id(self) -> str | None:
         return self._items[-1].id if self._items else None
+
+    def has_since_user(self, types: Collection[str]) -> bool:
+        """Whether the newest user message has one of these types of items behind it."""
+        for item in reversed(self._items):
+            if item.shape.get("role") == "user":
+                return False
+            if item.shape["type"] in types:
+                return True
+        return False
 
     def last_user_text(self) -> str:
         """What the user last wrote; empty when the user's last turn was spoken."""

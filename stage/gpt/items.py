@@ -17,7 +17,7 @@ _LONGEST_ID = 32
 
 class Items:
     def __init__(self, floor: Floor) -> None:
-        self._history, self._emit = floor.history, floor.emit
+        self._history, self._emit, self._mcp_calls = floor.history, floor.emit, floor.mcp_calls
         self.handlers: Mapping[str, Callable[[Event], None]] = {
             "conversation.item.create": self._create,
             "conversation.item.retrieve": self._retrieve,
@@ -34,6 +34,9 @@ class Items:
     def _create(self, event: Event) -> None:
         item = self._read(require(event, "item", dict))
         self.add(item, event.get("previous_item_id"))
+        if item.shape["type"] == "mcp_approval_response" and item.shape["approve"]:
+            request = self._history.find(item.shape["approval_request_id"], "create")
+            self._mcp_calls.run_approved(request)
 
     def _retrieve(self, event: Event) -> None:
         item = self._history.find(require(event, "item_id", str), "retrieve")
@@ -56,6 +59,7 @@ class Items:
             "message": _read_message,
             "function_call": _read_function_call,
             "function_call_output": self._read_function_output,
+            "mcp_approval_response": self._read_approval,
         }
         kind = require(given, "type", str, "item.")
         if kind not in readers:
@@ -80,6 +84,20 @@ class Items:
             )
         shape = {"call_id": call_id, "output": output}
         return Item(_function_shape(item_id, "function_call_output", shape), text_tokens(output))
+
+    def _read_approval(self, item_id: str, given: Event) -> Item:
+        request_id, approve = (
+            require(given, "approval_request_id", str, "item."),
+            require(given, "approve", bool, "item."),
+        )
+        kinds = {item.id: item.shape["type"] for item in self._history}
+        answered = {item.shape.get("approval_request_id") for item in self._history}
+        if kinds.get(request_id) != "mcp_approval_request" or request_id in answered:
+            raise Rejected(
+                "invalid_value", f"No approval request is open with id '{request_id}'.", "item.approval_request_id"
+            )
+        answer = {"id": item_id, "type": "mcp_approval_response", "approval_request_id": request_id, "approve": approve}
+        return Item(answer)
 
 
 def _read_message(item_id: str, given: Event) -> Item:

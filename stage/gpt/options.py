@@ -1,7 +1,10 @@
 """What can be set on the simulated model: by flags in `realtime`, by keyword in a test."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
+
+from stage.gpt.unverified import Unverified
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -10,13 +13,24 @@ class Options:
     # Accepted as `Authorization: Bearer` beside the key, as Entra ID tokens are.
     tokens: tuple[str, ...] = ()
     model: str = "gpt-realtime"
+    # 2 is gpt-realtime-2.x, which reasons; 1 is gpt-realtime and gpt-realtime-1.5. A deployment's name tells neither.
+    generation: Literal[1, 2] = 2
     session_seconds: float = 3600
     silence_ms: int = 500
     answer_seconds: float = 3
     # How many times faster than speech the answer's audio leaves.
     pace: float = 4
+    # From the arguments of an MCP call to its end. 10 to 15 s were reported for a search.
+    mcp_seconds: float = 12
+    # Share of the responses of all calls that the deployment has no tokens left for.
+    throttle: float = 0
+    # Each call is let in, told an `error` and closed with this code.
+    refuse_after_101: int | None = None
     # A call's socket ends so long after its 101, in the middle of whatever is said, with no Close.
     drop_after_seconds: float | None = None
     max_sessions: int | None = None
     # rate_limits.updated after response.created or after response.done: what Azure does is not documented.
     rate_limits: Literal["start", "end"] = "end"
+    # Where to write what was sent and heard, as hashes and lengths.
+    record: Path | None = None
+    unverified: Unverified = field(default_factory=Unverified)

@@ -1,4 +1,4 @@
-"""The three things a response can produce - speech, text, a function call - while it is generated.
+"""What a response can produce - speech, text, a function call - while it is generated; `mcp` has two more.
 
 An output knows its own events; the response that carries it adds the ids and the pace.
 """
@@ -18,10 +18,11 @@ _SAMPLES: Mapping[str, object] = {"integer": 1, "number": 1.5, "boolean": True, 
 
 
 class Step(NamedTuple):
-    """Events that leave together, and how long they last at the speed of speech."""
+    """Events that leave together, how long they last at the speed of speech, and the sound of the audio delta."""
 
     events: list[Event]
     seconds: float
+    pcm: bytes = b""
 
 
 class Output(ABC):
@@ -29,20 +30,20 @@ class Output(ABC):
 
     is_part = True  # lives in a content part of a message, so its events carry a content_index
 
-    def __init__(self) -> None:
-        self.item = Item(shape={"id": new_id("item")})
+    def __init__(self, id_prefix: str = "item") -> None:
+        self.item = Item(shape={"id": new_id(id_prefix)})
         self.settle("in_progress")
 
     @abstractmethod
     def settle(self, status: str) -> None:
         """Write what was said so far, and `status`, into the item."""
 
-    @abstractmethod
-    def steps(self) -> Iterator[Step]: ...
+    def steps(self) -> Iterator[Step]:
+        return iter(())
 
-    @abstractmethod
     def closing(self) -> list[Event]:
         """The `.done` events of what was said so far."""
+        return []
 
     def opening(self) -> list[Event]:
         return []
@@ -53,19 +54,21 @@ class Output(ABC):
 
 
 class Speech(Output):
-    def __init__(self, voice: Voice) -> None:
-        self._voice, self._said = voice, ""
+    """`slices`: so many of the answer's, absent all. `phase`: what 2.x says the message is for."""
+
+    def __init__(self, voice: Voice, *, slices: int | None = None, phase: str | None = None) -> None:
+        self._voice, self._slices, self._phase, self._said = voice, slices, phase, ""
         super().__init__()
 
     def settle(self, status: str) -> None:
         content = [{"type": "output_audio", "transcript": self._said}] if status != "in_progress" else []
-        self.item.shape = message(self.item.id, "assistant", content, status)
+        self.item.shape = _in_phase(message(self.item.id, "assistant", content, status), self._phase)
 
     def opening(self) -> list[Event]:
         return [{"type": "response.content_part.added", "part": {"type": "audio", "transcript": ""}}]
 
     def steps(self) -> Iterator[Step]:
-        return map(self._say, self._voice.answer)
+        return map(self._say, self._voice.answer[: self._slices])
 
     def filler(self) -> Iterator[Step]:
         return map(self._say, self._voice.hum())
@@ -83,17 +86,18 @@ class Speech(Output):
         self.item.audio_tokens = spoken_tokens(self.item.audio_ms)
         self.item.text_tokens = text_tokens(self._said)
         words = [{"type": "response.output_audio_transcript.delta", "delta": piece.words}] if piece.words else []
-        return Step([*words, {"type": "response.output_audio.delta", "delta": piece.audio}], piece.ms / 1000)
+        pcm, audio = piece.stamped()
+        return Step([*words, {"type": "response.output_audio.delta", "delta": audio}], piece.ms / 1000, pcm)
 
 
 class Text(Output):
-    def __init__(self, text: str) -> None:
-        self._words, self._said = text.split(" "), ""
+    def __init__(self, text: str, *, phase: str | None = None) -> None:
+        self._words, self._phase, self._said = text.split(" "), phase, ""
         super().__init__()
 
     def settle(self, status: str) -> None:
         content = [{"type": "output_text", "text": self._said}] if status != "in_progress" else []
-        self.item.shape = message(self.item.id, "assistant", content, status)
+        self.item.shape = _in_phase(message(self.item.id, "assistant", content, status), self._phase)
 
     def opening(self) -> list[Event]:
         return [{"type": "response.content_part.added", "part": {"type": "text", "text": ""}}]
@@ -112,13 +116,41 @@ class Text(Output):
         ]
 
 
-class FunctionCall(Output):
+class Arguments(Output):
+    """A tool call, while its arguments are written."""
+
     is_part = False
+    kind: str
+
+    def __init__(self, name: str, schema: Mapping[str, Any], **ids: str) -> None:
+        self._name, self.written, self._ids = name, "", ids
+        self._arguments = json.dumps(_sample(schema))
+        super().__init__()
+
+    def write_all(self) -> None:
+        """The arguments at once, with no event."""
+        self.written = self._arguments
+        self.item.text_tokens = text_tokens(self._name, self.written)
+
+    def steps(self) -> Iterator[Step]:
+        rest = iter(self._arguments)
+        while piece := "".join(islice(rest, 8)):
+            self.written += piece
+            self.item.text_tokens = text_tokens(self._name, self.written)
+            yield Step([{"type": f"response.{self.kind}_arguments.delta", **self._ids, "delta": piece}], _WORD_SECONDS)
+
+    def closing(self) -> list[Event]:
+        return [{"type": f"response.{self.kind}_arguments.done", **self._ids, "arguments": self.written}]
+
+
+class FunctionCall(Arguments):
+    """A call that the client has to make."""
+
+    kind = "function_call"
 
     def __init__(self, tool: Mapping[str, Any]) -> None:
-        self._name, self._call_id, self._written = str(tool["name"]), new_id("call"), ""
-        self._arguments = json.dumps(_sample(tool.get("parameters") or {"type": "object"}))
-        super().__init__()
+        schema = tool.get("parameters") or {"type": "object"}
+        super().__init__(str(tool["name"]), schema, call_id=new_id("call"))
 
     def settle(self, status: str) -> None:
         self.item.shape = {
@@ -127,21 +159,16 @@ class FunctionCall(Output):
             "type": "function_call",
             "status": status,
             "name": self._name,
-            "call_id": self._call_id,
-            "arguments": self._written,
+            **self._ids,
+            "arguments": self.written,
         }
 
-    def steps(self) -> Iterator[Step]:
-        rest = iter(self._arguments)
-        while piece := "".join(islice(rest, 8)):
-            self._written += piece
-            self.item.text_tokens = text_tokens(self._name, self._written)
-            delta = {"type": "response.function_call_arguments.delta", "call_id": self._call_id, "delta": piece}
-            yield Step([delta], _WORD_SECONDS)
-
     def closing(self) -> list[Event]:
-        done = {"name": self._name, "arguments": self._written}
-        return [{"type": "response.function_call_arguments.done", "call_id": self._call_id, **done}]
+        return [{**event, "name": self._name} for event in super().closing()]
+
+
+def _in_phase(item: Event, phase: str | None) -> Event:
+    return {**item, "phase": phase} if phase else item
 
 
 def _sample(schema: object) -> object:

@@ -62,9 +62,9 @@ _FIELDS: Mapping[str, _Field] = {
     "turn_detection": _Field(("audio", "input", "turn_detection"), from_ga=_detection_from_ga),
     "max_response_output_tokens": _Field(("max_output_tokens",)),
 }
-_GA_FIELDS = frozenset({"type", "audio", "output_modalities", "max_output_tokens", "truncation", "prompt", "include"})
 ONLY_IN_PREVIEW = frozenset({*_FIELDS, "temperature"})
-ONLY_IN_GA = frozenset({"type", "audio", "output_modalities", "max_output_tokens"})
+ONLY_IN_GA = frozenset({"type", "audio", "output_modalities", "max_output_tokens", "reasoning", "parallel_tool_calls"})
+_GA_FIELDS = ONLY_IN_GA | {"truncation", "prompt", "include"}
 
 
 def to_ga(event: Event) -> Event:
@@ -120,7 +120,7 @@ def _response(response: Event) -> Event:
 
 
 def _item(item: Event) -> Event:
-    return _rename_parts(item, _PART_NAMES)
+    return _rename_parts({name: value for name, value in item.items() if name != "phase"}, _PART_NAMES)
 
 
 def _item_to_ga(item: Event) -> Event:

@@ -65,7 +65,13 @@ def require(event: Mapping[str, Any], param: str, kind: type[Kind], within: str 
     return value
 
 
-_KINDS: Mapping[type, str] = {str: "a string", int: "an integer", dict: "an object", list: "an array"}
+_KINDS: Mapping[type, str] = {
+    bool: "a boolean",
+    str: "a string",
+    int: "an integer",
+    dict: "an object",
+    list: "an array",
+}
 
 
 def message(item_id: str, role: str, content: list[Event], status: str = "completed") -> Event:

@@ -5,15 +5,26 @@ The task only waits between steps, so `cut` may end the response from outside at
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from enum import Enum
 
 from stage.gpt.outputs import Output
 from stage.gpt.responses import Response
+from stage.gpt.shapes import Event
 
 _THINKING_S = 0.1
 _HUM_INTERVAL_S = 1.0
+_STEPS_BEFORE_A_FILTER = 2
+
+
+class Mishap(Enum):
+    """What may become of a response that nobody cuts."""
+
+    NONE = "none"
+    THROTTLED = "throttled"
+    FILTERED = "filtered"
 
 
 @dataclass(frozen=True)
@@ -25,12 +36,23 @@ class Tempo:
     may_finish: asyncio.Event
 
 
-class Speaker:
-    """Starts to say `output` at once; `flood_bytes` of audio follow it as fast as the socket takes them."""
+@dataclass(frozen=True)
+class Plan:
+    """What a response is to say, and how it ends."""
 
-    def __init__(self, response: Response, output: Output, token_limit: float, tempo: Tempo, flood_bytes: int) -> None:
+    outputs: Sequence[Output]
+    token_limit: float
+    flood_bytes: int  # of audio, after the last output, as fast as the socket takes them
+    mishap: Mishap
+    throttled: Event  # the error of a throttled response
+
+
+class Speaker:
+    """Starts to say what is planned at once, and calls `ended` after its `response.done`."""
+
+    def __init__(self, response: Response, plan: Plan, tempo: Tempo, ended: Callable[["Speaker"], None]) -> None:
         self.response = response
-        self._output, self._token_limit, self._tempo, self._flood_bytes = output, token_limit, tempo, flood_bytes
+        self._plan, self._tempo, self._ended = plan, tempo, ended
         self._cut_for: str | None = None
         response.begin()
         self._task = asyncio.create_task(self._speak())
@@ -39,7 +61,7 @@ class Speaker:
         """End as cancelled: the done events have left when this returns, unless the response may not finish."""
         if self._tempo.may_finish.is_set():
             self._task.cancel()
-            self.response.finish("cancelled", reason)
+            self._finish("cancelled", reason)
         else:
             self._cut_for = reason
 
@@ -47,45 +69,64 @@ class Speaker:
         """The call is gone: stop without another word."""
         self._task.cancel()
         await asyncio.wait({self._task})
+        if self.response.active:
+            self.response.abandon()
 
     async def _speak(self) -> None:
         await asyncio.sleep(_THINKING_S)
-        self.response.open()
-        complete = await self._say_all()
+        if self._plan.mishap is Mishap.THROTTLED:
+            self._finish("failed", failure=self._plan.throttled)
+            return
+        short = await self._say_all()
         await self._flood()
         await self._hum()
         if self._cut_for:
-            self.response.finish("cancelled", self._cut_for)
-        elif complete:
-            self.response.finish("completed")
+            self._finish("cancelled", self._cut_for)
+        elif short:
+            self._finish("incomplete", short)
         else:
-            self.response.finish("incomplete", "max_output_tokens")
+            self._finish("completed")
 
-    async def _say_all(self) -> bool:
-        """Say the output step by step; False when it grew to the token limit."""
+    def _finish(self, status: str, reason: str | None = None, failure: Event | None = None) -> None:
+        self.response.finish(status, reason, failure)
+        self._ended(self)
+
+    async def _say_all(self) -> str | None:
+        """Say the outputs one after the other and leave the last one open; why it stopped short, if it did."""
+        *before, last = self._plan.outputs
+        for output in before:
+            if short := await self._say(output):
+                return short
+            self.response.close()
+        return await self._say(last)
+
+    async def _say(self, output: Output) -> str | None:
         clock = asyncio.get_running_loop().time
         due = clock()
-        for step in self._output.steps():
-            self.response.say(step.events)
+        self.response.open(output)
+        for number, step in enumerate(output.steps()):
+            if self._plan.mishap is Mishap.FILTERED and number == _STEPS_BEFORE_A_FILTER:
+                return "content_filter"
+            self.response.say(step)
             await self._tempo.drained()
-            if sum(self.response.written) >= self._token_limit:
-                return False
+            if sum(self.response.written) >= self._plan.token_limit:
+                return "max_output_tokens"
             due += step.seconds / self._tempo.pace
             await asyncio.sleep(max(0.0, due - clock()))
-        return True
+        return None
 
     async def _flood(self) -> None:
-        filler, sent = self._output.filler(), 0
-        while sent < self._flood_bytes and (step := next(filler, None)):
-            self.response.say(step.events)
+        filler, sent = self._plan.outputs[-1].filler(), 0
+        while sent < self._plan.flood_bytes and (step := next(filler, None)):
+            self.response.say(step)
             await self._tempo.drained()
             sent += sum(len(event["delta"]) for event in step.events)
 
     async def _hum(self) -> None:
-        filler = self._output.filler()
+        filler = self._plan.outputs[-1].filler()
         while not self._tempo.may_finish.is_set():
             if step := next(filler, None):
-                self.response.say(step.events)
+                self.response.say(step)
                 await self._tempo.drained()
             with suppress(TimeoutError):
                 async with asyncio.timeout(_HUM_INTERVAL_S):

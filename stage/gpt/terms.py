@@ -9,7 +9,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from stage.gpt.fields import as_object, check_fields
+from stage.gpt.options import Options
 from stage.gpt.shapes import Event, Rejected, new_id, unsupported
+from stage.gpt.unverified import Unverified
 
 PCM = {"type": "audio/pcm", "rate": 24_000}
 
@@ -37,14 +39,18 @@ _SEMANTIC_VAD: Mapping[str, Any] = {
     "interrupt_response": True,
 }
 _EAGERNESS = ("low", "medium", "high", "auto")
+_OF_A_TRANSCRIPTION = {"type", "audio", "include"}
+# Transcription models that hear no turns: their clients commit by hand.
+_WITHOUT_DETECTION = ("gpt-realtime-whisper",)
 
 
-def first_terms(model: str, silence_ms: int, seconds: float) -> Event:
+def first_terms(options: Options) -> Event:
+    """Those of a conversation."""
     return {
         "type": "realtime",
         "object": "realtime.session",
         "id": new_id("sess"),
-        "model": model,
+        "model": options.model,
         "output_modalities": ["audio"],
         "instructions": _INSTRUCTIONS,
         "tools": [],
@@ -53,25 +59,54 @@ def first_terms(model: str, silence_ms: int, seconds: float) -> Event:
         "tracing": None,
         "truncation": "auto",
         "prompt": None,
-        "expires_at": int(time.time() + seconds),
+        "expires_at": int(time.time() + options.session_seconds),
         "audio": {
-            "input": {
-                "format": PCM,
-                "transcription": None,
-                "noise_reduction": None,
-                "turn_detection": {**_SERVER_VAD, "silence_duration_ms": silence_ms},
-            },
+            "input": _first_input(options),
             "output": {"format": PCM, "voice": "alloy", "speed": 1.0},
         },
+        "include": None,
+        **({"reasoning": {"effort": "low"}, "parallel_tool_calls": True} if options.generation > 1 else {}),
+    }
+
+
+def first_transcription_terms(options: Options) -> Event:
+    """Those of a session that only writes down: it names no model, and its transcription model comes by an update."""
+    return {
+        "type": "transcription",
+        "object": "realtime.transcription_session",
+        "id": new_id("sess"),
+        "expires_at": int(time.time() + options.session_seconds),
+        "audio": {"input": _first_input(options)},
         "include": None,
     }
 
 
-def changed_terms(terms: Event, change: Event, *, has_spoken: bool) -> Event:
+def _first_input(options: Options) -> Event:
+    return {
+        "format": PCM,
+        "transcription": None,
+        "noise_reduction": None,
+        "turn_detection": {**_SERVER_VAD, "silence_duration_ms": options.silence_ms},
+    }
+
+
+def changed_terms(terms: Event, change: Event, *, has_spoken: bool, unverified: Unverified) -> Event:
     """`terms` with `change` laid over it; `terms` itself stays as it was, also when this raises Rejected."""
     check_fields(change, "session.")
-    fixed = {name: terms[name] for name in ("type", "object", "id", "model", "expires_at")}
-    new = {**terms, **change, **fixed, "audio": _audio(terms["audio"], change.get("audio") or {})}
+    if change.get("type", terms["type"]) != terms["type"]:
+        raise unsupported("session.type", change["type"], [terms["type"]])
+    is_transcription = terms["type"] == "transcription"
+    if is_transcription:
+        unknown = [name for name in change if name not in _OF_A_TRANSCRIPTION]
+        unknown += ["audio.output"] if "output" in (change.get("audio") or {}) else []
+    else:
+        unknown = [name for name in unverified.refused_before_generation_2 if name in change and name not in terms]
+    for name in unknown:
+        raise Rejected("unknown_parameter", f"Unknown parameter: 'session.{name}'.", f"session.{name}")
+    fixed: Event = {name: terms[name] for name in ("type", "object", "id", "model", "expires_at") if name in terms}
+    new: Event = {**terms, **change, **fixed, "audio": _audio(terms["audio"], change.get("audio") or {})}
+    if is_transcription:
+        return _heard_by_its_model(new)
     if has_spoken and new["audio"]["output"]["voice"] != terms["audio"]["output"]["voice"]:
         raise Rejected(
             "cannot_update_voice",
@@ -83,14 +118,22 @@ def changed_terms(terms: Event, change: Event, *, has_spoken: bool) -> Event:
 
 def _audio(old: Event, change: Event) -> Event:
     merged = {**old, **change}
-    for side in ("input", "output"):
+    for side in old:
         merged[side] = {**old[side], **(change.get(side) or {})}
     merged["input"]["turn_detection"] = _detection(merged["input"]["turn_detection"])
-    for side in ("input", "output"):
+    for side in old:
         audio_format = merged[side]["format"]
         if not isinstance(audio_format, dict) or audio_format.get("type") != PCM["type"]:
             raise unsupported(f"session.audio.{side}.format", audio_format, [str(PCM["type"])])
     return merged
+
+
+def _heard_by_its_model(terms: Event) -> Event:
+    heard = terms["audio"]["input"]
+    if (heard["transcription"] or {}).get("model") in _WITHOUT_DETECTION and heard["turn_detection"]:
+        path = "session.audio.input.turn_detection"
+        raise Rejected("invalid_value", "Turn detection is not supported for this transcription model.", path)
+    return terms
 
 
 def _detection(given: object) -> Event | None:
@@ -106,8 +149,8 @@ def _detection(given: object) -> Event | None:
     detection = {**kinds[kind], **{name: value for name, value in fields.items() if value is not None}}
     if kind == "semantic_vad" and detection["eagerness"] not in _EAGERNESS:
         raise unsupported(f"{path}.eagerness", detection["eagerness"], _EAGERNESS)
-    for name in ("threshold", "prefix_padding_ms", "silence_duration_ms"):
-        value = detection.get(name, 0)
+    for name in ("threshold", "prefix_padding_ms", "silence_duration_ms", "idle_timeout_ms"):
+        value = detection.get(name) or 0
         if not isinstance(value, int | float) or isinstance(value, bool) or value < 0:
             raise Rejected("invalid_value", f"Invalid value for '{path}.{name}': {value!r}.", f"{path}.{name}")
     return detection

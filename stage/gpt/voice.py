@@ -1,10 +1,13 @@
 """What the model's voice sounds like: one answer, synthesised once and shared by every call.
 
-A spoken answer is a fixed list of slices of 100-250 ms, as the service sends them, already base64.
+A spoken answer is a fixed list of slices of 100-250 ms, as the service sends them. Each time a slice is spoken its
+first millisecond gets random low bits, which nobody hears: no two deltas of a model are the same bytes, so that audio
+which is lost, repeated or somebody else's changes the hash of what was heard.
 """
 
 import base64
 import math
+import random
 from array import array
 from collections.abc import Iterator
 from itertools import cycle
@@ -12,6 +15,9 @@ from typing import NamedTuple
 
 SAMPLE_RATE = 24_000
 BYTES_PER_MS = SAMPLE_RATE * 2 // 1000
+
+# Of the 24 samples of a slice's first millisecond; a multiple of 3, so that base64 can be cut behind it.
+_STAMP_BYTES = 48
 
 _SLICE_MS = (100, 150, 200, 250)
 _SYLLABLE_MS = 250  # no slice is longer, or it would run out of sound
@@ -26,8 +32,15 @@ class Slice(NamedTuple):
     """One audio delta and the words that begin in it."""
 
     words: str
-    audio: str
+    pcm: bytes
+    tail: str  # base64 of what follows the stamp
     ms: int
+
+    def stamped(self) -> tuple[bytes, str]:
+        """The PCM of this slice as it is spoken this once, and the same in base64."""
+        head = bytearray(self.pcm[:_STAMP_BYTES])
+        head[::2] = random.randbytes(_STAMP_BYTES // 2)  # the low byte of each sample
+        return bytes(head) + self.pcm[_STAMP_BYTES:], base64.b64encode(head).decode() + self.tail
 
 
 class Voice:
@@ -69,6 +82,6 @@ def _cut(syllable: bytes, total_ms: int) -> Iterator[Slice]:
             text += next(words) if not spoken_until_ms else f" {next(words)}"
             spoken_until_ms += _WORD_MS
         start = at_ms % _SYLLABLE_MS * BYTES_PER_MS
-        audio = (syllable * 2)[start : start + ms * BYTES_PER_MS]
-        yield Slice(text, base64.b64encode(audio).decode(), ms)
+        pcm = (syllable * 2)[start : start + ms * BYTES_PER_MS]
+        yield Slice(text, pcm, base64.b64encode(pcm[_STAMP_BYTES:]).decode(), ms)
         at_ms += ms

@@ -37,6 +37,8 @@ _UNLISTED = {
     "session.id",
     "session.object",
     "session.expires_at",
+    "item.phase",
+    "response.output.phase",
     "response.usage.input_token_details.image_tokens",
     "response.usage.input_token_details.cached_tokens_details",
 }

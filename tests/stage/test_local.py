@@ -57,6 +57,8 @@ async def test_the_exit_code_is_the_commands_and_nothing_is_left_running(
     stdout, stderr = await process.communicate()
     assert (process.returncode, stdout) == (int(code), b"session.created\n"), stderr
     assert gone(stderr)
+    record = (tmp_path / "hold-model.jsonl").read_bytes().splitlines()
+    assert [orjson.loads(line)["model"] for line in record] == ["session.ended"]
     events = [orjson.loads(line)["event"] for line in (tmp_path / "hold-relay.jsonl").read_bytes().splitlines()]
     assert events.count("connection.closed") == 1
     assert events[-1] == "proxy.stopped"

@@ -6,6 +6,7 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 
 import aiohttp
 import pytest
@@ -101,6 +102,15 @@ async def test_it_says_so_and_exits_1_when_the_port_is_taken(run: Run) -> None:
     assert "Traceback" not in err.decode()
 
 
+async def test_it_says_so_and_exits_1_when_its_record_cannot_be_written(run: Run, tmp_path: Path) -> None:
+    process = await run("--port", "0", "--key", KEY, "--record", str(tmp_path / "nowhere" / "model.jsonl"))
+    out, err = await process.communicate()
+
+    assert (process.returncode, out) == (1, b"")
+    assert "cannot write" in err.decode()
+    assert "Traceback" not in err.decode()
+
+
 @pytest.mark.parametrize(
     ("arguments", "hint"),
     [
@@ -110,6 +120,9 @@ async def test_it_says_so_and_exits_1_when_the_port_is_taken(run: Run) -> None:
         (("--key", KEY, "--session-seconds", "-1"), "above 0"),
         (("--key", KEY, "--max-sessions", "few"), "whole number"),
         (("--key", KEY, "--rate-limits", "middle"), "start"),
+        (("--key", KEY, "--throttle", "2"), "0 to 1"),
+        (("--key", KEY, "--mcp-seconds", "soon"), "0 or more"),
+        (("--key", KEY, "--refuse-after-101", "1000"), "3000"),
     ],
 )
 def test_it_explains_and_exits_2_when_an_argument_is_wrong(
@@ -131,3 +144,5 @@ async def test_flags_and_control_routes_are_explained_when_asked_for_help(run: R
     assert process.returncode == 0
     assert "--session-seconds" in out.decode()
     assert "/_stage/faults" in out.decode()
+    assert "refuse_after_101" in out.decode()
+    assert "call NAME" in out.decode()

@@ -41,6 +41,7 @@ def test_a_person_sources_one_file_and_types_az_until_ctrl_c(tmp_path: Path) -> 
     stage.send_signal(signal.SIGINT)
     rest, _ = stage.communicate(timeout=30)
     assert (stage.returncode, rest) == (0, "")
+    assert (out / "model.jsonl").exists()
 
 
 @pytest.mark.timeout(120)

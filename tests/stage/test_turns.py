@@ -241,7 +241,8 @@ async def test_a_tool_is_called_and_its_output_spoken_about_when_the_user_asks_f
     done = next(event for event in events if event["type"] == "response.function_call_arguments.done")
     deltas = [e["delta"] for e in events if e["type"] == "response.function_call_arguments.delta"]
     assert "".join(deltas) == done["arguments"] == '{"city": "example", "unit": "celsius"}'
-    item = events[-1]["response"]["output"][0]
+    preamble, item = events[-1]["response"]["output"]
+    assert (preamble["type"], preamble["phase"]) == ("message", "commentary")
     assert (item["type"], item["name"], item["status"]) == ("function_call", "get_weather", "completed")
 
     output = {"type": "function_call_output", "call_id": item["call_id"], "output": "12 degrees"}
