@@ -20,8 +20,8 @@ from rtproxy.frames import Walker
 from rtproxy.handover import Taken
 from rtproxy.poller import Poller
 from rtproxy.splice import Splice
-from rtproxy.tap import COLLECT_LIMIT, ModelTap
-from rtproxy.turns import Turns
+from rtproxy.tap import COLLECT_LIMIT, CallerTap, ModelTap
+from rtproxy.turns import APPEND, CREATE, REQUESTS, TABLE, Turns
 from rtproxy.wheel import Wheel
 from stage.rawpeer import BINARY, CLOSE, PING, PONG, TEXT, announced, frame
 
@@ -257,22 +257,26 @@ JSON = st.recursive(
     lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(st.text(max_size=12), inner, max_size=4)),
     max_leaves=12,
 )
-KINDS = st.sampled_from(
-    [
-        *("session.created", "response.created", "response.done", "error", "response.output_audio.delta", "unheard.of"),
-        *("input_audio_buffer.speech_started", "input_audio_buffer.speech_stopped"),
-    ]
+OUTPUT = st.one_of(
+    JSON,
+    st.lists(st.fixed_dictionaries({"type": st.sampled_from(["function_call", "mcp_call"]), "id": JSON}), max_size=3),
 )
+ITEMS = st.sampled_from(["message", "function_call", "function_call_output", "mcp_call", "mcp_approval_request", None])
+TERMS = st.sampled_from(["turn_detection", "transcription", "format"])
+KINDS = st.sampled_from([*sorted(kind.decode() for kind in TABLE), "response.output_audio.delta", "unheard.of"])
 
 
 @st.composite
 def events(draw: st.DrawFn) -> bytes:
     """An event of the right outline and with anything in it, at times spoiled."""
     usage = st.fixed_dictionaries({"input_tokens": JSON, "output_tokens": JSON})
-    response = st.one_of(JSON, st.fixed_dictionaries({"usage": st.one_of(JSON, usage), "output": JSON}))
+    response = st.one_of(JSON, st.fixed_dictionaries({"usage": st.one_of(JSON, usage), "output": OUTPUT}))
     inside = {"response": response, "error": st.one_of(JSON, st.fixed_dictionaries({"code": JSON}))}
-    session = {"session": st.one_of(JSON, st.fixed_dictionaries({"id": JSON})), "event_id": JSON}
-    event = {"type": draw(KINDS)} | draw(st.fixed_dictionaries({}, optional=inside | session))
+    audio = st.one_of(JSON, st.fixed_dictionaries({"input": st.dictionaries(TERMS, JSON, max_size=2)}))
+    terms = st.fixed_dictionaries({}, optional={"id": JSON, "type": JSON, "audio": audio, "turn_detection": JSON})
+    session = {"session": st.one_of(JSON, terms), "event_id": JSON, "item_id": JSON, "usage": st.one_of(JSON, usage)}
+    item = {"item": st.one_of(JSON, st.fixed_dictionaries({"type": ITEMS, "id": JSON, "call_id": JSON, "role": JSON}))}
+    event = {"type": draw(KINDS)} | draw(st.fixed_dictionaries({}, optional=inside | session | item))
     items = draw(st.permutations(list(event.items())))
     raw = orjson.dumps(dict(items))
     if draw(st.integers(0, 4)) == 0:
@@ -283,8 +287,9 @@ def events(draw: st.DrawFn) -> bytes:
 
 def state(turns: Turns) -> tuple[object, ...]:
     """All that anybody reads of a call's turns, but for the clock's part."""
-    counts = (turns.active, turns.speaking, turns.responses, turns.tokens_in, turns.tokens_out)
-    return (*counts, turns.upstream_session, turns.error_code)
+    counts = (turns.active, turns.speaking, turns.responses, turns.usage.tokens(), turns.usage.transcription_s)
+    owed = (turns.answer_due, turns._ask_due, turns._debts, turns._requests, turns._manual, turns._floor)
+    return (*counts, *owed, turns.upstream_session, turns.error_code)
 
 
 def listened(chunks: Iterable[bytes]) -> Turns:
@@ -301,11 +306,20 @@ def listened(chunks: Iterable[bytes]) -> Turns:
 )
 def test_events_of_any_shape_never_raise_and_count_no_nonsense(chunks: list[bytes]) -> None:
     turns = listened(chunks)
-    assert 0 <= turns.tokens_in < 5 * 2**53
-    assert 0 <= turns.tokens_out < 5 * 2**53
+    assert all(0 <= tokens < 5 * 2**53 for tokens in turns.usage.tokens().values())
+    assert 0 <= turns.usage.transcription_s <= 5 * 86_400
     assert isinstance(turns.upstream_session, str | None)
     assert isinstance(turns.error_code, str | None)
     orjson.dumps([turns.upstream_session, turns.error_code, turns.state])
+
+
+@st.composite
+def in_frames(draw: st.DrawFn, event: bytes) -> bytes:
+    """An event of the client in fragments, each with a key of its own."""
+    cuts = sorted(draw(st.lists(st.integers(0, len(event)), max_size=2)))
+    parts = [event[a:b] for a, b in zip([0, *cuts], [*cuts, len(event)], strict=True)]
+    last = len(parts) - 1
+    return b"".join(sent(0 if n else TEXT, part, masked=True, fin=n == last) for n, part in enumerate(parts))
 
 
 def in_two(event: bytes, at: int) -> list[bytes]:
@@ -324,17 +338,46 @@ def test_every_cut_of_the_models_events_moves_the_turn_alike(chunks: list[bytes]
     assert state(listened(chunks)) == state(listened([b"".join(chunks)]))
 
 
+ASKED = st.one_of(
+    st.sampled_from([APPEND, *sorted(REQUESTS), b"unheard.of"]).map(lambda kind: b'{"type":"' + kind + b'"}'),
+    st.builds(
+        lambda kind, pad: b'{"a":"' + b"x" * pad + b'","type":"' + kind + b'"}',
+        st.sampled_from([CREATE, APPEND]),
+        st.sampled_from([1, 100, 200, 600]),
+    ),
+    st.binary(max_size=300),
+)
+
+
+def asked(chunks: Iterable[bytes]) -> Turns:
+    turns, manual = Turns(), b'{"type":"session.created","session":{"turn_detection":null}}'
+    ModelTap(turns).begin(manual, 0, len(manual), True)
+    tap = CallerTap(turns)
+    tap.read_all()
+    walker = Walker(masked=True, tap=tap)
+    turns.messages = walker.messages
+    for chunk in chunks:
+        walker.feed(chunk)
+    assert not walker.halt
+    return turns
+
+
+@given(st.lists(ASKED.flatmap(in_frames), max_size=6).map(b"".join).flatmap(cut))
+def test_every_cut_of_the_clients_events_moves_the_turn_alike(chunks: list[bytes]) -> None:
+    assert state(asked(chunks)) == state(asked([b"".join(chunks)]))
+
+
 @pytest.mark.parametrize("head", [b'{"type":"response.done","x":"', b"", b'{"type":"response.output_audio.delta"'])
 def test_a_message_of_any_length_is_kept_up_to_a_bound(head: bytes) -> None:
-    turns = Turns()
-    walker = Walker(masked=False, tap=ModelTap(turns))
+    tap = ModelTap(Turns())
+    walker = Walker(masked=False, tap=tap)
     chunk = b"x" * 65_536
     walker.feed(announced(TEXT, len(head) + 16 * 1024 * 1024 - 64 * 1024, masked=False) + head)
     for _ in range(255):
         walker.feed(chunk)
-        assert len(turns._text or b"") <= COLLECT_LIMIT + len(chunk)
+        assert len(tap._text or b"") <= COLLECT_LIMIT + len(chunk)
     assert walker.skip == 0
-    assert turns._text is None
+    assert tap._text is None
 
 
 # The relay's own path of a frame, over sockets: a calm leg takes a shortcut past the walk.
