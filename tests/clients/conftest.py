@@ -170,7 +170,7 @@ async def hold() -> AsyncIterator[HoldFactory]:
         await process.communicate()
 
 
-class Result(NamedTuple):
+class Probed(NamedTuple):
     code: int
     stdout: str
     stderr: str
@@ -192,12 +192,12 @@ class Probing:
                 assert line, f"it ended and said only: {self._said}"
                 self._said += line.decode()
 
-    async def result(self) -> Result:
+    async def result(self) -> Probed:
         async with asyncio.timeout(DEADLINE_S):
             stdout, stderr = await self.process.communicate()
         assert self.process.returncode is not None
         rounds = [orjson.loads(line) for line in self._record.read_bytes().splitlines()]
-        return Result(self.process.returncode, stdout.decode(), self._said + stderr.decode(), rounds)
+        return Probed(self.process.returncode, stdout.decode(), self._said + stderr.decode(), rounds)
 
 
 ProbeFactory = Callable[..., Awaitable[Probing]]
