@@ -1,6 +1,7 @@
 """Who may come in: all of it is decided before the 101, and a refusal is an HTTP answer in OpenAI's envelope."""
 
 from enum import Enum
+from typing import NamedTuple
 
 import jwt
 from aiohttp import hdrs, web
@@ -10,6 +11,7 @@ from rtproxy.handshake import KEY_PROTOCOL, check_upgrade, credentials_of
 from rtproxy.limits import Limits
 from rtproxy.live import Live
 from rtproxy.oidc import Issuer
+from rtproxy.parameters import Parameters, parameters_of
 from rtproxy.refusal import Refused, draining, full, unknown
 from rtproxy.settings import Settings
 from rtproxy.ticket import PREFIX, Ticket, Tickets
@@ -25,6 +27,13 @@ class Door(Enum):
     SHUT = "shut"
 
 
+class Admitted(NamedTuple):
+    """Who may come in, and what the dial has to ask for."""
+
+    client: str
+    parameters: Parameters
+
+
 class Admission:
     """Admits calls by the settings; ``door`` is the drain's to turn."""
 
@@ -38,12 +47,12 @@ class Admission:
         self._limit = settings.max_sessions
         self._limits = Limits(settings.max_client_sessions, settings.max_client_starts, live)
         self._origins = settings.allowed_origins
-        self._deployment = settings.deployment
+        self._settings = settings
         self._anonymous = settings.allow_anonymous
         self._tickets = Tickets(self.keys.key_of)
 
-    async def admit(self, request: web.Request) -> str:
-        """The name of the client that may come in, now that there is room for it. Raises Refused.
+    async def admit(self, request: web.Request) -> Admitted:
+        """The client that may come in, and what it asks for, now that there is room for it. Raises Refused.
 
         Whoever calls it puts the call among the live ones before anything else may run.
         """
@@ -54,10 +63,7 @@ class Admission:
             cure = "Calls from this web origin are not allowed: add it to RTPROXY_ALLOWED_ORIGINS."
             raise Refused(403, "invalid_request_error", "origin_not_allowed", cure)
         client, ticket = await self._client(request)
-        asked = {*request.query.getall("model", []), *request.query.getall("deployment", [])} - {""}
-        if asked - {self._deployment}:
-            only = f"This relay serves the model {self._deployment!r} only."
-            raise Refused(404, "invalid_request_error", "model_not_found", only)
+        parameters = parameters_of(request, self._settings)
         # From here on nothing waits: nobody else comes in between.
         self._check_door()
         if len(self._live) >= self._limit:
@@ -65,7 +71,7 @@ class Admission:
         self._limits.take(client)
         if ticket is not None:
             self._tickets.use(ticket)
-        return client
+        return Admitted(client, parameters)
 
     def _check_door(self) -> None:
         if self.door is Door.SHUT:

@@ -9,13 +9,15 @@ from aiohttp import hdrs, web
 
 from rtproxy import __version__
 from rtproxy.admission import Admission, Door
+from rtproxy.answers import REFUSE
 from rtproxy.events import Log
 from rtproxy.halfopen import ANSWERED, answering
 from rtproxy.identity import Identity
 from rtproxy.live import Live
 from rtproxy.metrics import Metrics
 from rtproxy.poller import Poller
-from rtproxy.session import ADMISSION, LIVE, LOG, POLLER, SETTINGS, TRACING, UPSTREAM, WHEEL, carry
+from rtproxy.refusal import Refused
+from rtproxy.session import ADMISSION, LIVE, LOG, POLLER, SETTINGS, TRACING, UPSTREAM, WHEEL, carry, turn_away
 from rtproxy.settings import Settings, not_taken
 from rtproxy.trace import untraced
 from rtproxy.upstream import Upstream
@@ -36,6 +38,11 @@ def make_app(settings: Settings, log: Log) -> web.Application:
     if settings.api_key is None:
         identity = Identity(settings.token_scope, lambda cause: log("upstream.failed", cause="token", error=cause))
     started = time.monotonic()
+    signature = {
+        hdrs.SERVER: "rtproxy",
+        "x-rtproxy-revision": settings.revision,
+        "x-rtproxy-replica": settings.replica,
+    }
 
     async def healthz(request: web.Request) -> web.Response:
         return web.json_response({"status": "ok", "revision": settings.revision, "replica": settings.replica})
@@ -66,19 +73,23 @@ def make_app(settings: Settings, log: Log) -> web.Application:
         return web.Response(body=metrics.exposition(), headers={hdrs.CONTENT_TYPE: "text/plain; version=0.0.4"})
 
     async def sign(request: web.Request, response: web.StreamResponse) -> None:
-        response.headers[hdrs.SERVER] = "rtproxy"
-        response.headers["x-rtproxy-revision"] = settings.revision
-        response.headers["x-rtproxy-replica"] = settings.replica
+        response.headers.update(signature)
+
+    def refuse(refusal: Refused) -> web.Response:
+        response = turn_away(live, log, refusal)
+        response.headers.update(signature)  # what is no HTTP comes to no handler, and `sign` does not see it
+        return response
 
     app = web.Application(middlewares=[answering])
     app[LOG], app[LIVE], app[ADMISSION], app[WHEEL] = log, live, admission, Wheel(settings.heartbeat_s)
-    app[ANSWERED], app[SETTINGS] = set(), settings
+    app[ANSWERED], app[SETTINGS], app[REFUSE] = set(), settings, refuse
     app.router.add_get("/healthz", healthz)
     app.router.add_get("/readyz", readyz)
     app.router.add_get("/status", status)
     app.router.add_get("/metrics", exposition)
     for route in CALL_ROUTES:
-        app.router.add_get(route, carry, allow_head=False)
+        for path in (route, f"{route}/"):  # base URLs are written with and without
+            app.router.add_get(path, carry, allow_head=False)
     app.on_response_prepare.append(sign)
     app.cleanup_ctx.append(_polling)
     app.cleanup_ctx.append(_turning_wheel)

@@ -12,6 +12,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from rtproxy.closing import VANISHED
 from rtproxy.events import Field
+from rtproxy.handshake import path_of
 from rtproxy.settings import Settings
 from rtproxy.trace import Trace, context_of
 from rtproxy.turns import Turns
@@ -51,7 +52,7 @@ class SpanOf:
 
     def __call__(self, request: web.Request) -> Trace:
         parent = _CONTEXT.extract(context_of(request))
-        about = {**self._about, "http.route": request.path}
+        about = {**self._about, "http.route": path_of(request)}
         return CallSpan(self._tracer.start_span("call", parent, SpanKind.SERVER, about))
 
 

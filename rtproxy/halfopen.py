@@ -2,9 +2,13 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
+
+from rtproxy.answers import REFUSE, Answering
+from rtproxy.refusal import Refused
 
 HANDSHAKE_S = 15.0
 """Whoever takes longer for a whole request, the first one or a later one, is hung up on."""
@@ -23,8 +27,8 @@ async def answering(request: web.Request, handler: Handler) -> web.StreamRespons
         answered.discard(request.protocol)
 
 
-class Listener(web.RequestHandler):
-    """aiohttp's end of a connection. ``since`` is when a request was begun, or awaited first; None between two."""
+class Listener(Answering):
+    """The end of a connection. ``since`` is when a request was begun, or awaited first; None between two."""
 
     __slots__ = ("_last", "since")
 
@@ -45,8 +49,12 @@ class Listener(web.RequestHandler):
 
 
 class _Server(web.Server):
+    refuse: Callable[[Refused], web.Response]
+
     def __call__(self) -> Listener:
-        return Listener(self, loop=self._loop, **self._kwargs)
+        listener = Listener(self, loop=self._loop, **self._kwargs)
+        listener.refuse = self.refuse
+        return listener
 
 
 class Runner(web.AppRunner):
@@ -63,6 +71,8 @@ class Runner(web.AppRunner):
     async def _make_server(self) -> web.Server:
         server = await super()._make_server()
         server.__class__ = _Server  # an application makes no other than aiohttp's own
+        assert isinstance(server, _Server)
+        server.refuse = self.app[REFUSE]
         return server
 
     async def _show_out(self) -> None:

@@ -15,6 +15,8 @@ KEY_PROTOCOL = "openai-insecure-api-key."
 OFFERED = 16
 """So many subprotocols are looked at: headers have room for 17,000 tickets, which took half a second to check."""
 REALTIME = "realtime"
+_ACCOUNTS = ("openai-organization.", "openai-project.")
+"""OpenAI's SDKs offer these to OpenAI: they name an account there, which is no business of Azure's."""
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,128}")
 
 
@@ -39,9 +41,18 @@ def check_upgrade(request: web.Request) -> None:
         raise Refused(400, "invalid_request_error", "bad_handshake", "Sec-WebSocket-Key is not 16 bytes in base64.")
 
 
+def path_of(request: web.Request) -> str:
+    """The route of a call, one of CALL_ROUTES: a slash behind it changes nothing."""
+    return request.path.rstrip("/")
+
+
 def subprotocols_of(request: web.Request) -> list[str]:
-    """The subprotocols a client offers that the model may see: well-formed, once each, and no secret."""
-    return [item for item in dict.fromkeys(_offered(request)) if _TOKEN.fullmatch(item) and "key." not in item.lower()]
+    """The subprotocols a client offers that the model may see: well-formed, once each, no secret, no account's name."""
+    return [
+        item
+        for item in dict.fromkeys(_offered(request))
+        if _TOKEN.fullmatch(item) and "key." not in item.lower() and not item.lower().startswith(_ACCOUNTS)
+    ]
 
 
 def credentials_of(request: web.Request) -> list[str]:

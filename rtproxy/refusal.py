@@ -1,5 +1,7 @@
 """An HTTP answer instead of the 101, in OpenAI's error envelope."""
 
+from collections.abc import Mapping
+
 from aiohttp import hdrs, web
 
 RETRY_AFTER_FULL_S = 5
@@ -13,15 +15,25 @@ class Refused(Exception):
     client: str | None = None
     """Who was refused, where that is known."""
 
-    def __init__(self, status: int, kind: str, code: str, message: str, *, retry_after: str | None = None) -> None:
+    def __init__(
+        self,
+        status: int,
+        kind: str,
+        code: str,
+        message: str,
+        *,
+        retry_after: str | None = None,
+        headers: Mapping[str, str] = {},
+    ) -> None:
         super().__init__(message)
         self.status, self.kind, self.code, self.message = status, kind, code, message
         self.retry_after = retry_after
+        self.headers = headers
 
     def response(self) -> web.Response:
         """The answer in OpenAI's error envelope."""
         error = {"type": self.kind, "code": self.code, "message": self.message}
-        response = web.json_response({"error": error}, status=self.status)
+        response = web.json_response({"error": error}, status=self.status, headers=self.headers)
         if self.retry_after is not None:
             response.headers[hdrs.RETRY_AFTER] = self.retry_after
         if self.status == 401:  # RFC 9110 section 11.6.1 wants it
@@ -42,6 +54,16 @@ def full() -> Refused:
     """What a call hears for which there is no room."""
     retry = str(RETRY_AFTER_FULL_S)
     return Refused(503, "server_error", "at_capacity", "Every place is taken: try again.", retry_after=retry)
+
+
+def mistaken(code: str, message: str) -> Refused:
+    """What a call hears that asks for what cannot be carried."""
+    return Refused(400, "invalid_request_error", code, message)
+
+
+def defect() -> Refused:
+    """What a call hears that a defect of ours cost."""
+    return Refused(500, "server_error", "internal_error", "The relay failed; its log says why.")
 
 
 def unknown(code: str, message: str) -> Refused:

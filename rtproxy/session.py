@@ -16,10 +16,10 @@ from rtproxy.admission import Admission
 from rtproxy.closing import VANISHED
 from rtproxy.events import Field, Log
 from rtproxy.handover import take_over
-from rtproxy.handshake import subprotocols_of, switching
+from rtproxy.handshake import path_of, subprotocols_of, switching
 from rtproxy.live import Live
 from rtproxy.poller import Poller
-from rtproxy.refusal import Refused, draining, full, unknown
+from rtproxy.refusal import Refused, defect, draining, full, unknown
 from rtproxy.settings import Settings
 from rtproxy.splice import Splice
 from rtproxy.trace import Trace
@@ -44,19 +44,18 @@ async def carry(request: web.Request) -> web.StreamResponse:
     """The handler of the WebSocket routes: returns as soon as the call stands, or with a refusal."""
     log, live = request.app[LOG], request.app[LIVE]
     try:
-        client = await request.app[ADMISSION].admit(request)
+        client, parameters = await request.app[ADMISSION].admit(request)
     except Refused as refusal:
-        live.refusals[refusal.status, refusal.code] += 1
-        log("client.refused", status=refusal.status, code=refusal.code, client=refusal.client, path=request.path)
-        return refusal.response()
+        return turn_away(live, log, refusal, path_of(request))
     except Exception:  # one of the two edges: a defect of ours costs this call and no other
         logging.getLogger("rtproxy").exception("an admission raised")
-        return _defect().response()
+        return turn_away(live, log, defect(), path_of(request))
     trace = request.app[TRACING](request)
     session = Session(client, live, log, trace)
     live.add(session)
     try:
-        dialed = await request.app[UPSTREAM].dial(subprotocols_of(request), trace.headers)
+        headers = {**trace.headers, **parameters.headers}
+        dialed = await request.app[UPSTREAM].dial(subprotocols_of(request), parameters.query, headers)
     except DialFailed as failure:
         session.turned_away(failure)
         live.dial_failures[failure.cause] += 1
@@ -72,17 +71,13 @@ async def carry(request: web.Request) -> web.StreamResponse:
         return failure.response()
     except Exception:  # the other one
         logging.getLogger("rtproxy").exception("a dial raised")
-        defect = _defect()
-        session.turned_away(defect)
-        return defect.response()
+        return session.turn_away(defect(), request)
     except asyncio.CancelledError:
         session.turned_away(draining())
         raise
     if session.leaving:
-        late = session.dismissal()
-        session.turned_away(late)
         dialed.hang_up()
-        return late.response()
+        return session.turn_away(session.dismissal(), request)
     log(
         "upstream.connected",
         session=session.id,
@@ -94,9 +89,11 @@ async def carry(request: web.Request) -> web.StreamResponse:
     return await session.accept(request, dialed)
 
 
-def _defect() -> Refused:
-    """What a call hears that a defect of ours cost."""
-    return Refused(500, "server_error", "internal_error", "The relay failed; its log says why.")
+def turn_away(live: Live, log: Log, refusal: Refused, path: str | None = None) -> web.Response:
+    """Counts and logs a refusal, and makes the answer. ``path`` is one of the routes, never what a stranger chose."""
+    live.refusals[refusal.status, refusal.code] += 1
+    log("client.refused", status=refusal.status, code=refusal.code, client=refusal.client, path=path)
+    return refusal.response()
 
 
 class Session:
@@ -144,6 +141,12 @@ class Session:
         self._live.discard(self)
         self._trace.fail(answer.status, answer.code)
 
+    def turn_away(self, refusal: Refused, request: web.Request) -> web.Response:
+        """As `turned_away`, where the relay itself is the reason: the answer, counted and logged."""
+        self.turned_away(refusal)
+        refusal.client = self.client
+        return turn_away(self._live, self._log, refusal, path_of(request))
+
     def dismissal(self) -> Refused:
         """What the client hears when its call is closed before it stands."""
         if self._cause == "client.revoked":
@@ -161,10 +164,9 @@ class Session:
             return response
         except OSError:
             # No descriptor is left for its socket.
-            self.turned_away(full())
             dialed.hang_up()
-            return full().response()
-        self._log("client.connected", session=self.id, client=self.client, path=request.path)
+            return self.turn_away(full(), request)
+        self._log("client.connected", session=self.id, client=self.client, path=path_of(request))
         self._trace.event("client.connected")
         upstream = dialed.take_over()
         app, settings = request.app, request.app[SETTINGS]

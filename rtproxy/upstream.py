@@ -72,11 +72,8 @@ class DialFailed(Refused):
 
 
 def realtime_url(settings: Settings) -> URL:
-    """The GA URL, or the preview URL when an api-version is set. The GA one takes no api-version (401 with one)."""
-    if settings.api_version is None:
-        return settings.endpoint / "openai/v1/realtime" % {"model": settings.deployment}
-    query = {"api-version": settings.api_version, "deployment": settings.deployment}
-    return settings.endpoint / "openai/realtime" % query
+    """The GA URL, or the preview URL when an api-version is set; without a query, which is the call's."""
+    return settings.endpoint / ("openai/v1/realtime" if settings.api_version is None else "openai/realtime")
 
 
 class Upstream:
@@ -89,19 +86,20 @@ class Upstream:
         self._tls = client_context()
         self._session: ssl.SSLSession | None = None
 
-    async def dial(self, subprotocols: Sequence[str], trace: Mapping[str, str]) -> Dialed:
-        """Opens a WebSocket to the model, offering ``subprotocols``; ``trace`` are the headers of a trace context.
+    async def dial(self, subprotocols: Sequence[str], query: Mapping[str, str], headers: Mapping[str, str]) -> Dialed:
+        """Opens a WebSocket to the model, offering ``subprotocols``; ``query`` and ``headers`` are the call's own part.
 
         Raises DialFailed, in DIAL_TIMEOUT_S at most.
         """
         started = time.monotonic()
         key = base64.b64encode(os.urandom(16)).decode()
-        headers = {**trace, **self._headers(key, subprotocols)}
+        url = self._url % query
+        headers = {**headers, **self._headers(key, subprotocols)}
         try:
             async with asyncio.timeout(DIAL_TIMEOUT_S):
-                connection = await Connection.open(self._url, self._tls, self._session)
+                connection = await Connection.open(url, self._tls, self._session)
                 try:
-                    answer = await connection.ask(self._url, headers)
+                    answer = await connection.ask(url, headers)
                     _check(answer, key)
                 except BaseException:
                     connection.leave()

@@ -18,6 +18,8 @@ class FilterModule:
 
 PREFIX = re.compile(r"(?=.{3,20}$)[a-z](?!.*--)[-a-z0-9]*[a-z0-9]")
 RELEASE = re.compile(r"[a-z0-9](?!.*--)([-a-z0-9]*[a-z0-9])?")
+REVISION_CHARACTERS = 54
+"""Of APP--RELEASE; the service refuses a longer one although a DNS label has room for 63."""
 PAIR = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}:[!-+\--~]+")
 SECRET_ID = re.compile(r"https://[^/\s]+/secrets/[^/\s]+(/[0-9a-f]+)?")
 DEFAULT = re.compile(r"^param (\w+) \w+ = '([^'$]*)'", re.MULTILINE)
@@ -60,11 +62,11 @@ def elsewhere(pointed_at, cloud, resource_manager, inventory):
 def misnamed(release, app):
     """The problem of a release that no revision of ``app`` can be named after, or nothing."""
     revision = f"{app}--{release}"
-    if RELEASE.fullmatch(release) and len(revision) <= 63:
+    if RELEASE.fullmatch(release) and len(revision) <= REVISION_CHARACTERS:
         return ""
     return (
         f"{release} cannot name a revision: lower-case letters, digits and single dashes, a letter or digit at both "
-        f"ends, at most 63 characters as {revision}; choose another with -e release=NAME."
+        f"ends, at most {REVISION_CHARACTERS} characters as {revision}; choose another with -e release=NAME."
     )
 
 

@@ -10,7 +10,8 @@ from stage.platform.probes import Probe, probes
 from stage.platform.rejected import Rejected
 
 _SUFFIX = re.compile(r"[a-z0-9](?!.*--)([-a-z0-9]*[a-z0-9])?")
-_DNS_LABEL_MAX = 63
+_REVISION_CHARACTERS = 54
+"""Of APP--SUFFIX: the service refuses more, although a DNS label has room for 63."""
 _DEFAULT_CONCURRENT_REQUESTS = 10
 
 Secrets = Mapping[str, str]
@@ -83,11 +84,11 @@ def check_references(template: Template, secrets: Secrets) -> None:
 
 def check_suffix(app: str, suffix: str, taken: Iterable[str]) -> None:
     """Raises Rejected for a suffix that Azure would not take."""
-    if not _SUFFIX.fullmatch(suffix) or len(f"{app}--{suffix}") > _DNS_LABEL_MAX:
+    if not _SUFFIX.fullmatch(suffix) or len(f"{app}--{suffix}") > _REVISION_CHARACTERS:
         raise _invalid(
             "template.revisionSuffix",
             f"'{suffix}' is not a suffix; accepted: lower-case letters, digits and single dashes, a letter or digit at "
-            f"both ends, '{app}--' and the suffix together at most {_DNS_LABEL_MAX} characters",
+            f"both ends, '{app}--' and the suffix together at most {_REVISION_CHARACTERS} characters",
         )
     if suffix in taken:
         raise _invalid("template.revisionSuffix", f"a revision with suffix '{suffix}' already exists")

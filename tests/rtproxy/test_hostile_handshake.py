@@ -102,7 +102,8 @@ async def test_what_is_no_http_is_400_and_hung_up(
     reader, _ = await raw(relay.port, UNSOUND[case])
     async with within(5):
         assert (await reader.read()).split()[1] == b"400"
-    assert relay.events == []
+    (refused,) = relay.events
+    assert (refused["event"], refused["code"], refused["path"]) == ("client.refused", "bad_request", None)
     await passes(relay, upstream, dial)
 
 
@@ -199,7 +200,7 @@ async def test_the_model_sees_its_own_request_and_nothing_of_the_clients(relay_f
         relay = await relay_for(port)
         trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
         said = request(
-            "GET http://evil.example:81/v1/realtime?model=gpt-realtime&evil=1&api-version=smuggled HTTP/1.1",
+            "GET http://evil.example:81/v1/realtime?model=gpt-realtime&api-version=v1 HTTP/1.1",
             "Authorization: Bearer token-of-somebody",
             "Cookie: cookie-of-somebody",
             "OpenAI-Beta: smuggled",

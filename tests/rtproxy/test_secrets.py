@@ -76,7 +76,7 @@ class Guest:
 
     async def calls(self, **headers: str) -> tuple[RawPeer, RawPeer]:
         """Is let in, and talks."""
-        path, fields = "/v1/realtime?model=gpt-realtime&token=hush-query", {"api-key": CLIENT_KEY, **headers}
+        path, fields = "/v1/realtime?model=gpt-realtime", {"api-key": CLIENT_KEY, **headers}
         calling = asyncio.create_task(self.dial(self.relay.port, path, headers=fields))
         model = await self.upstream.request()
         await model.answer(headers={"x-hush": "hush"})
@@ -119,11 +119,22 @@ async def is_refused(guest: Guest) -> None:
     await guest.asks(**{"api-key": "", "Sec-WebSocket-Protocol": "openai-insecure-api-key.hush-wrong"})
     await guest.asks(f"/v1/realtime?api-key={CLIENT_KEY}", **{"api-key": ""})
     await guest.asks("/v1/realtime?model=hush-model")
+    for query in (
+        "token=hush-query",
+        "hush-query",
+        "intent=hush-query",
+        "call_id=hush%20query",
+        "api-version=hush-query",
+    ):
+        await guest.asks(f"/v1/realtime?model=gpt-realtime&{query}")
+    await guest.asks("/openai/realtime?deployment=gpt-realtime&api-version=hush-query")
+    await guest.asks(**{"OpenAI-Safety-Identifier": "hush" * 100})
+    await guest.asks(Expect="hush-expectation")
     await guest.asks("/v1/realtime?token=hush-query", Origin="https://hush.example")
     await guest.asks(**{"Sec-WebSocket-Key": "hush"}, **protocol)
     await guest.asks("/openai/hush-path?hush=hush")
     for status in ("401 Unauthorized", "429 Too Many Requests", "500 Oops", "302 Found"):
-        await guest.asks("/v1/realtime?model=gpt-realtime&token=hush-query", status)
+        await guest.asks("/v1/realtime?model=gpt-realtime", status)
 
 
 async def talks(guest: Guest) -> None:

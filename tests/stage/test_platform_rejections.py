@@ -28,7 +28,7 @@ REFUSED = {
     "no image": (container(image=""), "an image is required"),
     "upper-case suffix": (template(revisionSuffix="Green"), "'Green' is not a suffix"),
     "double dash": (template(revisionSuffix="a--b"), "'a--b' is not a suffix"),
-    "too long": (template(revisionSuffix="a" * 60), "at most 63 characters"),
+    "too long": (template(revisionSuffix="a" * (53 - len(NAME))), "at most 54 characters"),
     "taken suffix": (properties("old", env={"RTPROXY_MAX_SESSIONS": "9"}), "suffix 'old' already exists"),
     "missing secret": (properties("green", secret="absent"), "SecretRef 'absent'"),
     "secret without value": (

@@ -1,0 +1,60 @@
+"""What aiohttp would answer by itself, in the relay's words: to unknown paths, to wrong methods, to what is no HTTP.
+
+aiohttp's own answers quote the request, and a key may stand in it.
+"""
+
+from collections.abc import Callable
+
+from aiohttp import hdrs, web
+
+from rtproxy.refusal import Refused, defect
+
+REFUSE: web.AppKey[Callable[[Refused], web.Response]] = web.AppKey("refuse")
+"""Logs and counts the refusal of a request that is no call, without its path, and makes the answer."""
+
+
+class Answering(web.RequestHandler):
+    """aiohttp's end of a connection, which leaves every refusal to ``refuse``."""
+
+    __slots__ = ("refuse",)
+
+    refuse: Callable[[Refused], web.Response]
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        super().handle_error(request, status, exc, message)  # it logs a defect, and raises where an answer has begun
+        answer = self.refuse(_no_http() if status < 500 else defect())
+        answer.force_close()
+        return answer
+
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        if isinstance(resp, web.HTTPException):
+            resp = self.refuse(_of(resp))
+        return await super().finish_response(request, resp, start_time)
+
+
+def _of(answer: web.HTTPException) -> Refused:
+    match answer:
+        case web.HTTPNotFound():
+            there = "Nothing is here: a WebSocket call goes to /v1/realtime, /openai/v1/realtime or /openai/realtime."
+            return Refused(404, "invalid_request_error", "not_found", there)
+        case web.HTTPMethodNotAllowed():
+            allowed = answer.headers[hdrs.ALLOW]
+            only = f"Here only {allowed} is allowed."
+            return Refused(405, "invalid_request_error", "method_not_allowed", only, headers={hdrs.ALLOW: allowed})
+        case web.HTTPExpectationFailed():
+            told = "The header Expect takes 100-continue."
+            return Refused(417, "invalid_request_error", "expectation_failed", told)
+    return defect()
+
+
+def _no_http() -> Refused:
+    text = "This is no request of HTTP/1.1, or one of its lines is longer than 8190 bytes."
+    return Refused(400, "invalid_request_error", "bad_request", text)
