@@ -6,6 +6,7 @@ placement    where calls landed: as the relay logged it, and again after a recon
 routing      new calls against the weights, by an exact test; `binomial` is that test
 cooldown     what scaled to zero, and what came in at weight 0
 termination  SIGTERM to exit, and the calls in between
+hearing      what a caller hears: whether it is whole, in order, and of this call
 quality      what a caller waits for, on each revision: before and during the shift
 rollback     what became of the rollout
 answer       all of it as one sentence, numbers and an exit code
@@ -14,7 +15,7 @@ answer       all of it as one sentence, numbers and an exit code
 from collections.abc import Callable, Mapping, Sequence
 
 from clients.evidence import Evidence
-from clients.judging import cooldown, placement, quality, rollback, routing, survival, termination
+from clients.judging import cooldown, hearing, placement, quality, rollback, routing, survival, termination
 from clients.judging.check import Check
 
 Decide = Callable[[Evidence, Evidence | None], Check]
@@ -44,6 +45,10 @@ CHECKS: tuple[tuple[str, str, Decide | None], ...] = (
     ("termination.no_sigkill", "no replica had to be killed", _alone(termination.no_sigkill)),
     ("termination.codes", "no call on a stopping replica lost its socket", _alone(termination.codes)),
     ("termination.turns", "no call on a stopping replica was closed in a turn", _alone(termination.turns)),
+    ("hearing.cross_talk", "no call heard what belongs to another call", hearing.cross_talk),
+    ("hearing.events", "each event was whole, in order, and of a response of its call", hearing.events),
+    ("hearing.session", "each session.update was answered with what it asked for", hearing.session),
+    ("hearing.audio", "audio has its length and loudness; on a stage, every byte of both ways", hearing.audio),
     ("hearing.gaps", "the audio of an answer has no longer gaps than before", quality.gaps),
     ("quality.rtt", "pings come back as fast as before", quality.rtt),
     ("quality.first_audio", "answers begin as soon as before", quality.first_audio),

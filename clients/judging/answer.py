@@ -11,7 +11,10 @@ from clients.judging.check import Check, listed, several
 from clients.judging.rollback import Rollout, rollout
 
 AS_EXPECTED, OTHERWISE = 0, 1
-LIVED_THROUGH = ("survival.cut", "survival.refused", "quality.turns")
+LIVED_THROUGH = (
+    *("survival.cut", "survival.refused", "hearing.cross_talk", "hearing.events", "hearing.session", "hearing.audio"),
+    "quality.turns",
+)
 """What must have passed before a headline says that nobody noticed, where nothing else is required."""
 
 

@@ -56,7 +56,7 @@ def rtt(evidence: Evidence, baseline: Evidence | None = None) -> Check:
     """
     check = Named("quality.rtt", THEME, f"p99 <= before + {RTT_OVER_MS:g} ms, each ping answered")
     answered = _compared(check, "p99", "from ping to pong", RTT_OVER_MS, _rtts, evidence, baseline)
-    shift = _shift(evidence, baseline)
+    shift = shift_of(evidence, baseline)
     if shift is None:
         return answered
     before, during = _before_and_during(shift, _pongs, evidence, baseline)
@@ -93,7 +93,7 @@ def gaps(evidence: Evidence, baseline: Evidence | None = None) -> Check:
 def turns(evidence: Evidence, baseline: Evidence | None = None) -> Check:
     """Without anything to compare with, against a model that completes every turn."""
     check = Named("quality.turns", THEME, f"not completed <= before + {100 * OVER:g} %")
-    shift = _shift(evidence, baseline) or ALWAYS
+    shift = shift_of(evidence, baseline) or ALWAYS
     old, new = _before_and_during(shift, _ended, evidence, baseline)
     patience_s = _patience_s([turn for each in (*old.values(), *new.values()) for turn in each])
     before = [_answered(each, patience_s) for each in old.values()]
@@ -105,7 +105,7 @@ def turns(evidence: Evidence, baseline: Evidence | None = None) -> Check:
         return check.unknown(f"Too few turns to compare: {counts}.{_of_throttled(throttled)}")
     allowed = min(1.0, failed_before / max(n_before, 1) + OVER)
     found = []
-    for revision in _carriers(shift, evidence):
+    for revision in carriers(shift, evidence):
         answers = _answered(new.get(revision, ()), patience_s)
         if len(answers) < FEWEST:
             found += [] if revision in old and compared else [_too_few(revision, len(answers), "ended turn")]
@@ -125,9 +125,9 @@ def kinds(evidence: Evidence, baseline: Evidence | None = None) -> Check:
     talking = [kind for kind in asked if kind != "silent"]
     if not talking:
         return check.unknown("The record does not say which kinds of call were held.")
-    shift = _shift(evidence, baseline) or ALWAYS
+    shift = shift_of(evidence, baseline) or ALWAYS
     failed, unseen, completed = [], [], 0
-    for revision in _carriers(shift, evidence):
+    for revision in carriers(shift, evidence):
         mine = [turn for turns in evidence.turns.values() for turn in turns if turn.revision == revision]
         for kind in talking:
             ended = [turn for turn in mine if turn.kind == kind and turn.status not in ("cut", "unanswered")]
@@ -145,7 +145,7 @@ def kinds(evidence: Evidence, baseline: Evidence | None = None) -> Check:
     return check(True, measured, f"Every kind of call that talks ({listed(talking, 8)}) completed a turn.")
 
 
-def _shift(evidence: Evidence, baseline: Evidence | None) -> tuple[float, float] | None:
+def shift_of(evidence: Evidence, baseline: Evidence | None) -> tuple[float, float] | None:
     """From the first change of weights on. With a baseline the whole record may be compared with that."""
     if len(evidence.windows) > 1:
         return evidence.windows[1].start, float("inf")
@@ -157,7 +157,7 @@ def _judged(evidence: Evidence) -> set[str | None]:
     return {session.id for session in evidence.to_app or evidence.sessions}
 
 
-def _carriers(shift: tuple[float, float], evidence: Evidence) -> list[str]:
+def carriers(shift: tuple[float, float], evidence: Evidence) -> list[str]:
     """Revisions that had a call during the shift."""
     mine = evidence.to_app or evidence.sessions
     seen = (each.revision for each in mine if (each.end.at if each.end else evidence.ended) >= shift[0])
@@ -184,7 +184,7 @@ def _compared(
     evidence: Evidence,
     baseline: Evidence | None,
 ) -> Check:
-    shift = _shift(evidence, baseline)
+    shift = shift_of(evidence, baseline)
     if shift is None:
         return check.unknown(NOTHING_TO_COMPARE)
     old = _by_revision(values(baseline, *ALWAYS) if baseline else values(evidence, ALWAYS[0], shift[0]))
@@ -195,7 +195,7 @@ def _compared(
         during = sum(map(len, new.values()))
         return check.unknown(f"Too few to compare {what}: {before['count']:g} values before, {during} during.")
     found = []
-    for revision in _carriers(shift, evidence):
+    for revision in carriers(shift, evidence):
         mine = spread(new.get(revision, ()))
         now, count = mine[percentile], int(mine["count"] or 0)
         if now is None or count < FEWEST:

@@ -38,6 +38,7 @@ class Lines:
         self.harness: list[Line] = []
         self.relay: list[Line] = []
         self.platform: list[Line] = []
+        self.of_model: list[Line] = []
         self._open: dict[tuple[str, int], Line] = {}
         self._sessions = 0
 
@@ -45,6 +46,7 @@ class Lines:
         """As the rehearsal lays them out; a relay's lines go by replica."""
         (folder / "replicas").mkdir(parents=True, exist_ok=True)
         files: dict[Path, list[Line]] = {folder / "hold.jsonl": self.harness, folder / "timeline.jsonl": self.platform}
+        files |= {folder / "model.jsonl": self.of_model} if self.of_model else {}
         for line in self.relay:
             files.setdefault(folder / "replicas" / f"{line['replica']}.jsonl", []).append(line)
         for file, lines in files.items():
@@ -107,12 +109,23 @@ class Lines:
         }
         self.observe(at, "turn", **fields | more)
 
-    def placed_turn(self, at: float, call: int, status: str = "completed", **more: Any) -> None:
+    def model(self, at: float, what: str, session: str, **fields: Any) -> None:
+        """A line of the model's own record."""
+        self.of_model.append({"ts": ts(at), "model": what, "session": session, **fields})
+
+    def fault(self, at: float, call: int, fault: str, detail: str = "event event_1 of call 2") -> None:
+        opened = self._open["0a1b2c3d", call]
+        ids = {name: opened[name] for name in ("session", "revision", "replica")}
+        self.observe(at, "fault", **{"call": call, "kind": "vad", "fault": fault, "detail": detail} | ids)
+
+    def placed_turn(
+        self, at: float, call: int, status: str = "completed", first_audio_ms: float | None = 310.0, **more: Any
+    ) -> None:
         """As a hold writes it that says where; ``call`` has an open session."""
         opened = self._open["0a1b2c3d", call]
         ids = {name: opened[name] for name in ("session", "revision", "replica")}
         heard = {"kind": "vad", "code": None, "responses": [], "worst_gap_ms": 40.0, "loudness": 0.1}
-        self.turn(at, call, status, **heard | ids | more)
+        self.turn(at, call, status, first_audio_ms, **heard | ids | more)
 
     def pong(self, at: float, call: int, rtt_ms: float | None = 2.0) -> None:
         self.observe(at, "pong", call=call, rtt_ms=rtt_ms)
@@ -157,7 +170,7 @@ def rollout(calls: int = 20, seed: int = 7, cut: int = 0) -> Lines:
         lines.act(-1.5, "replica.ready", revision=BLUE, replica=replica(BLUE, number))
     lines.revision(-1.4, BLUE, "ready")
     lines.weights(-1.4, blue=100)
-    lines.hold(0, connections=calls)
+    lines.hold(0, connections=calls, kinds=["vad"])
     lines.revision(14, GREEN, "created")
     lines.weights(14, blue=100, green=0)
     for number in (1, 2):
@@ -191,7 +204,13 @@ def _place(lines: Lines, call: int, chance: random.Random, cut: bool) -> None:
         long_one = revision == BLUE and at > 30
         until = at + (chance.uniform(52, 60) if long_one and chance.random() < 0.6 else chance.uniform(24, 36))
         lines.opened(
-            at, call, revision, chance.choice((1, 2)), gap_ms=gap_ms, connect_ms=round(chance.uniform(3, 9), 1)
+            at,
+            call,
+            revision,
+            chance.choice((1, 2)),
+            gap_ms=gap_ms,
+            connect_ms=round(chance.uniform(3, 9), 1),
+            kind="vad",
         )
         lost = cut and revision == GREEN
         until = min(until, at + 14 if lost else until, 110.0)
@@ -200,7 +219,10 @@ def _place(lines: Lines, call: int, chance: random.Random, cut: bool) -> None:
         talking = at + chance.uniform(1, 3)
         while talking < until - 0.5:
             failed = chance.random() < 0.01
-            lines.turn(talking, call, "timeout" if failed else "completed", None if failed else chance.gauss(320, 30))
+            name = f"resp_{chance.getrandbits(48):x}"
+            heard = [] if failed else [{"id": name, "deltas": 9, "audio_bytes": 43_200, "audio_sha256": name}]
+            waited_ms = None if failed else chance.gauss(320, 30)
+            lines.placed_turn(talking, call, "timeout" if failed else "completed", waited_ms, responses=heard)
             talking += chance.uniform(4, 7)
         for beat in range(int((until - at) / 5)):
             lines.pong(at + 5 * (beat + 1) - 0.1, call, round(abs(chance.gauss(2, 0.6)), 1))

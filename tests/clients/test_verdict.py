@@ -110,7 +110,7 @@ def test_nobody_noticed_only_where_every_required_check_passed(tmp_path: Path) -
     unseen = "Nobody was cut: 1 call, but not everything was seen, so somebody may have noticed: "
     assert f"{unseen}cooldown.zero." in judge(run, "--require", "survival.cut", "--require", "cooldown.zero").stdout
     assert f"{unseen}routing.step-7." in judge(run, "--require", "routing.step-7").stdout
-    assert f"{unseen}quality.turns" in judge(run).stdout, "nobody has seen a turn"
+    assert f"{unseen}hearing.cross_talk" in judge(run).stdout, "nobody has heard an answer"
 
 
 def test_the_help_has_a_line_for_every_check() -> None:

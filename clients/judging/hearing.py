@@ -1,0 +1,253 @@
+"""What a caller hears: its own call and no other, whole and in order, with the sound that the model gave it.
+
+The hold ties every event to its call and notes a fault where one does not fit. On a stage the model keeps a record,
+too, and both directions are compared byte for byte, by length and hash.
+"""
+
+import statistics
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from clients.evidence import Evidence
+from clients.facts import Session, Turn
+from clients.judging.check import Check, Named, listed, several
+from clients.judging.quality import ALWAYS, FEWEST, carriers, shift_of
+
+THEME = "hearing"
+CROSS_TALK = Named("hearing.cross_talk", THEME, "0")
+EVENTS = Named("hearing.events", THEME, "0 faults")
+SESSION = Named("hearing.session", THEME, "0 faults")
+AUDIO = Named("hearing.audio", THEME, "what the model sent")
+AS_LOUD = 0.5
+"""Half as loud, or twice: 6 dB, which anybody hears."""
+FAULTS = {
+    "unknown_response": "heard of a response that was not theirs",
+    "broken_json": "got a message that is no JSON event",
+    "out_of_order": "heard events in the wrong order",
+    "repeated_id": "heard an event twice",
+    "error_event": "got an error from the model",
+    "no_session_updated": "had no answer to session.update",
+    "session_differs": "got another session than the one asked for",
+    "audio_length": "heard audio of another length than its usage says",
+    "silent_audio": "heard an answer without a sound",
+}
+
+
+def cross_talk(evidence: Evidence, baseline: Evidence | None = None) -> Check:
+    """An id of another call of the hold; or a response that the model's record has in another session."""
+    faults = [fault for fault in evidence.faults if fault.fault == "cross_talk"]
+    places = {(fault.hold, fault.call, fault.revision) for fault in faults}
+    details = [fault.detail for fault in faults]
+    for session, response in _heard_in_another_session(evidence):
+        places.add((session.hold, session.call, session.revision))
+        details.append(f"response {response} is another session's in the model's record")
+    if details:
+        revisions = listed(sorted({str(revision) for _, _, revision in places}))
+        said = (
+            f"Cross-talk: {several(len(places), 'call')} on {revisions} heard what belongs to another call "
+            f"({several(len(details), 'time')}; the first: {details[0]}). That is cross-talk between callers."
+        )
+        return CROSS_TALK(False, str(len(details)), said)
+    if len({session.place for session in evidence.sessions}) < 2:
+        return CROSS_TALK.unknown("Cross-talk needs two calls at the same time.")
+    counts = _answers_heard(evidence, baseline)
+    return _too_little(CROSS_TALK, counts) or CROSS_TALK(
+        True,
+        "0",
+        f"Each of {several(sum(counts.values()), 'answer')} that was heard belongs to the call that heard it.",
+    )
+
+
+def events(evidence: Evidence, baseline: Evidence | None = None) -> Check:
+    names = ("unknown_response", "broken_json", "out_of_order", "repeated_id", "error_event")
+    counts = _answers_heard(evidence, baseline)
+    return (
+        _faulty(EVENTS, evidence, names)
+        or _too_little(EVENTS, counts)
+        or EVENTS(
+            True, "0 faults", f"Every event of {several(sum(counts.values()), 'answer')} was whole and in its place."
+        )
+    )
+
+
+def session(evidence: Evidence, baseline: Evidence | None = None) -> Check:
+    """By the sessions: each asks for its settings once, and waits for the answer."""
+    start, _ = shift_of(evidence, baseline) or ALWAYS
+    asked = Counter({revision: 0 for revision in carriers((start, ALWAYS[1]), evidence)})
+    asked.update(str(each.revision) for each in evidence.sessions if each.kind is not None and each.revision in asked)
+    faulty = _faulty(SESSION, evidence, ("no_session_updated", "session_differs"))
+    if faulty:
+        return faulty
+    if not sum(asked.values()):
+        return SESSION.unknown("The record does not say what became of session.update.")
+    few = [f"{several(count, 'session')} on {revision}" for revision, count in asked.items() if not count]
+    if few:
+        return SESSION("inconclusive", "-", f"Too few to judge: {listed(few)}.")
+    said = f"Each of {several(sum(asked.values()), 'session')} got the settings that it asked for."
+    return SESSION(True, "0 faults", said)
+
+
+def audio(evidence: Evidence, baseline: Evidence | None = None) -> Check:
+    """Length and loudness; with a record of the model every byte of what was heard and of what was said."""
+    faulty = _faulty(AUDIO, evidence, ("audio_length", "silent_audio"))
+    if faulty:
+        return faulty
+    if quieter := _other_loudness(evidence, baseline):
+        return AUDIO(False, quieter[0], f"The loudness of answers changed: {listed(quieter)}.")
+    down, up = _down(evidence), _up(evidence)
+    if down.wrong or up.wrong:
+        parts = [each.failure() for each in (down, up) if each.wrong]
+        return AUDIO(False, f"{len(down.wrong) + len(up.wrong)} otherwise", f"{'; '.join(parts)}.")
+    counts = _answers_heard(evidence, baseline)
+    if little := _too_little(AUDIO, counts):
+        return little
+    if not evidence.spoken and not evidence.listened:
+        said = (
+            f"{several(sum(counts.values()), 'answer')} had the length that usage says, and sound. There is no record "
+            f"of the model to compare the bytes with."
+        )
+        return AUDIO(True, f"{sum(counts.values())} answers", said)
+    thin = [name for name in counts if down.by_revision[name] < FEWEST or not up.by_revision[name]]
+    measured = f"{sum(down.by_revision.values())} answers and {sum(up.by_revision.values())} calls the same"
+    if thin:
+        said = (
+            f"The model's record has too little of {listed(thin)} to compare: "
+            f"{several(sum(down.by_revision[name] for name in thin), 'answer')} and "
+            f"{several(sum(up.by_revision[name] for name in thin), 'whole call')}."
+        )
+        return AUDIO("inconclusive", measured, said)
+    said = (
+        f"{several(sum(down.by_revision.values()), 'answer')} reached the callers, and the speech of "
+        f"{several(sum(up.by_revision.values()), 'call')} the model, byte for byte.{_left_out(up.left_out)}"
+    )
+    return AUDIO(True, measured, said)
+
+
+def _left_out(count: int) -> str:
+    if not count:
+        return ""
+    return f" {several(count, 'call')} that ended in a turn, by a move or not at all could not be compared in full."
+
+
+def _faulty(check: Named, evidence: Evidence, names: Sequence[str]) -> Check | None:
+    found = [fault for fault in evidence.faults if fault.fault in names]
+    if not found:
+        return None
+    parts = []
+    for name, count in Counter(fault.fault for fault in found).most_common():
+        mine = [fault for fault in found if fault.fault == name]
+        calls = len({(fault.hold, fault.call) for fault in mine})
+        where = listed(sorted({str(fault.revision) for fault in mine}))
+        times = f", {count} times" if count > calls else ""
+        parts.append(f"{several(calls, 'call')} on {where} {FAULTS[name]}{times} ({mine[0].detail})")
+    said = "; ".join(parts)
+    return check(False, several(len(found), "fault"), f"{said[0].upper()}{said[1:]}.")
+
+
+def _answers_heard(evidence: Evidence, baseline: Evidence | None) -> dict[str, int]:
+    """Of each revision that carried calls during the shift, the turns whose answer was looked at."""
+    shift = shift_of(evidence, baseline) or ALWAYS
+    counts = dict.fromkeys(carriers(shift, evidence), 0)
+    for turn in _turns(evidence):
+        if turn.responses and turn.revision in counts and any(each.deltas for each in turn.responses):
+            counts[turn.revision] += 1
+    return counts
+
+
+def _too_little(check: Named, counts: dict[str, int]) -> Check | None:
+    few = [f"{count} on {revision}" for revision, count in counts.items() if count < FEWEST]
+    if not sum(counts.values()):
+        return check.unknown("No answer in this record was looked at: it is of an older hold, or there was none.")
+    if few:
+        return check("inconclusive", "-", f"Too few answers were heard, of {FEWEST} that it takes: {listed(few)}.")
+    return None
+
+
+def _turns(evidence: Evidence) -> Iterator[Turn]:
+    for turns in evidence.turns.values():
+        yield from turns
+
+
+def _sessions(evidence: Evidence) -> dict[str, Session]:
+    return {session.id: session for session in evidence.sessions if session.id}
+
+
+def _heard_in_another_session(evidence: Evidence) -> Iterator[tuple[Session, str]]:
+    sessions = _sessions(evidence)
+    for turn in _turns(evidence):
+        mine = sessions.get(turn.session or "")
+        for heard in turn.responses or ():
+            spoken = evidence.spoken.get(heard.response)
+            if mine and mine.upstream_session and spoken and spoken.session != mine.upstream_session:
+                yield mine, heard.response
+
+
+def _other_loudness(evidence: Evidence, baseline: Evidence | None) -> list[str]:
+    shift = shift_of(evidence, baseline)
+    if shift is None:
+        return []
+    known = [turn for turn in _turns(evidence) if turn.loudness is not None]
+    old = [turn for turn in _turns(baseline) if turn.loudness is not None] if baseline else known
+    before = [turn.loudness for turn in old if turn.loudness is not None and (baseline or turn.at < shift[0])]
+    if len(before) < FEWEST or not (then := statistics.median(before)):
+        return []
+    found = []
+    for revision in carriers(shift, evidence):
+        mine = [t.loudness for t in known if t.loudness is not None and t.revision == revision and t.at >= shift[0]]
+        if len(mine) >= FEWEST and not AS_LOUD <= (now := statistics.median(mine)) / then <= 1 / AS_LOUD:
+            found.append(f"{now:.3f} on {revision}, {then:.3f} before")
+    return found
+
+
+@dataclass(slots=True)
+class _Compared:
+    """One direction. `wrong` says of each difference what it is; `left_out` could not be compared."""
+
+    what: str
+    by_revision: Counter[str] = field(default_factory=Counter)
+    wrong: list[str] = field(default_factory=list)
+    left_out: int = 0
+
+    def failure(self) -> str:
+        in_all = len(self.wrong) + sum(self.by_revision.values())
+        return f"{self.what} in {len(self.wrong)} of {in_all} cases, the first: {self.wrong[0]}"
+
+
+def _down(evidence: Evidence) -> _Compared:
+    """Answers that both sides hold for complete."""
+    found = _Compared("Callers heard other audio than the model sent")
+    for turn in _turns(evidence):
+        for heard in turn.responses or ():
+            spoken = evidence.spoken.get(heard.response)
+            if turn.status != "completed" or spoken is None or spoken.status != "completed":
+                continue
+            sent = spoken.audio
+            if (heard.audio_bytes, heard.audio_sha256) == (sent.audio_bytes, sent.audio_sha256):
+                found.by_revision[str(turn.revision)] += 1
+                continue
+            other = "other bytes" if heard.audio_bytes == sent.audio_bytes else f"{heard.audio_bytes} bytes"
+            where = f"call {turn.call} on {turn.revision}"
+            found.wrong.append(f"{where} heard {other} of response {heard.response}, which has {sent.audio_bytes}")
+    return found
+
+
+def _up(evidence: Evidence) -> _Compared:
+    """Speech of calls that their caller ended between turns; of the others what arrived whole."""
+    found = _Compared("The model heard other audio than callers sent")
+    for session in evidence.sessions:
+        heard, end = evidence.listened.get(session.upstream_session or ""), session.end
+        if not evidence.listened or (end and end.audio_bytes_sent is None):
+            continue
+        if end is None or heard is None:
+            found.left_out += 1
+        elif (heard.audio_bytes, heard.audio_sha256) == (end.audio_bytes_sent, end.audio_sha256_sent):
+            found.by_revision[str(session.revision)] += 1
+        elif heard.audio_bytes < (end.audio_bytes_sent or 0) and (end.early or end.turn != "idle"):
+            # A Close overtakes nothing, but what is sent behind the other side's Close is lost.
+            found.left_out += 1
+        else:
+            other = "other bytes" if heard.audio_bytes == end.audio_bytes_sent else f"{heard.audio_bytes} bytes"
+            where = f"call {session.call} on {session.revision}"
+            found.wrong.append(f"of {where} the model heard {other}, and the caller sent {end.audio_bytes_sent}")
+    return found
