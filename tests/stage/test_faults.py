@@ -9,7 +9,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tests.stage.conftest import DEADLINE_S, GA, KEY, Caller, LiveModel, ModelFactory
+from tests.stage.conftest import DEADLINE_S, GA, KEY, Caller, LiveModel, ModelFactory, silence, speech
 
 
 async def answering(model_for: ModelFactory, **options: Any) -> tuple[LiveModel, Caller]:
@@ -259,6 +259,90 @@ async def test_a_client_that_does_not_read_is_cut_off_when_told_to_close(model: 
     assert (record["ended_by"], record["close_code_received"]) == ("model", None)
 
 
+@pytest.mark.parametrize(("code", "error"), [(3000, "invalid_api_key"), (4000, "missing_model")])
+async def test_a_caller_is_let_in_and_closed_when_told_to_refuse_after_the_101(
+    model: LiveModel, code: int, error: str
+) -> None:
+    await model.fault("refuse_after_101", code=code, times=1)
+    caller = Caller(await model.knock(), GA)
+
+    refused = await caller.next()
+
+    assert (refused["type"], refused["error"]["code"]) == ("error", error)
+    message = await caller.end()
+    assert (message.data, message.extra) == (code, f"invalid_request_error.{error}")
+    assert (await model.ended())["ended_by"] == "model"
+    await model.call()
+
+
+async def test_every_caller_is_closed_after_the_101_when_the_model_is_started_so(model_for: ModelFactory) -> None:
+    model = await model_for(refuse_after_101=3000)
+    for _ in range(2):
+        assert (await Caller(await model.knock(), GA).end()).data == 3000
+
+
+async def test_an_error_comes_before_the_close_when_one_is_given(model: LiveModel, caller: Caller) -> None:
+    await model.fault("close", code=4000, error="session_blocked")
+
+    assert (await caller.rejection())["code"] == "session_blocked"
+    message = await caller.end()
+    assert (message.data, message.extra) == (4000, "invalid_request_error.session_blocked")
+
+
+async def test_the_next_responses_fail_and_the_call_goes_on_when_throttled(model: LiveModel, caller: Caller) -> None:
+    await model.fault("throttle", responses=2)
+    for _ in range(2):
+        await caller.send("response.create")
+        events = await caller.until("response.done")
+        assert [event["type"] for event in events] == ["response.created", "response.done"]
+        response = events[-1]["response"]
+        assert (response["status"], response["output"], response["usage"]) == ("failed", [], None)
+        assert response["status_details"]["error"]["code"] == "inference_rate_limit_exceeded"
+
+    await caller.send("response.create")
+
+    assert (await caller.last("response.done"))["response"]["status"] == "completed"
+    await caller.socket.close()
+    assert (await model.ended())["responses"] == 3
+
+
+async def test_a_share_of_all_responses_is_throttled_when_started_so(model_for: ModelFactory) -> None:
+    model = await model_for(throttle=0.25, answer_seconds=0.1)
+    callers = [await model.call(), await model.call()]
+    statuses = []
+    for _ in range(4):
+        for caller in callers:
+            await caller.send("response.create")
+            statuses.append((await caller.last("response.done"))["response"]["status"])
+
+    assert statuses == [*["completed"] * 3, "failed"] * 2
+
+
+async def test_half_an_answer_is_given_when_its_content_is_filtered(model: LiveModel, caller: Caller) -> None:
+    await model.fault("content_filter")
+    await caller.send("response.create")
+
+    events = await caller.until("response.done")
+
+    assert len([event for event in events if event["type"] == "response.output_audio.delta"]) == 2
+    response = events[-1]["response"]
+    assert response["status_details"] == {"type": "incomplete", "reason": "content_filter"}
+    assert response["output"][0]["status"] == "incomplete"
+
+
+async def test_a_client_asks_in_vain_when_the_model_gives_no_answer(model: LiveModel, caller: Caller) -> None:
+    await model.fault("no_answer")
+    await caller.append(speech(300), silence(200))
+    await caller.send("response.create")
+    await caller.send("response.cancel")
+    assert (await caller.rejection())["code"] == "response_cancel_not_active"
+
+    await model.fault("no_answer", on=False)
+    await caller.send("response.create")
+
+    assert (await caller.last("response.done"))["response"]["status"] == "completed"
+
+
 async def test_one_frame_is_broken_json_when_told_to_be_malformed(model: LiveModel, caller: Caller) -> None:
     await model.fault("malformed")
 
@@ -316,6 +400,10 @@ async def test_the_101_is_late_when_the_handshake_is_slow(model: LiveModel) -> N
         ({"fault": "slow_handshake"}, 400, "seconds"),
         ({"fault": "flood", "mib": -1}, 400, "mib"),
         ({"fault": "refuse", "status": 418}, 400, "429"),
+        ({"fault": "refuse_after_101", "code": 1000}, 400, "4000"),
+        ({"fault": "close", "error": 7}, 400, "error"),
+        ({"fault": "throttle", "responses": 0}, 400, "responses"),
+        ({"fault": "no_answer", "on": 1}, 400, "on"),
         ({"fault": "refuse", "status": 429, "times": 0}, 400, "times"),
     ],
 )

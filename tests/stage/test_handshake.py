@@ -8,7 +8,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tests.stage.conftest import GA, KEY, LiveModel, ModelFactory
+from tests.stage.conftest import GA, KEY, Caller, LiveModel, ModelFactory
 
 PREVIEW = "/openai/realtime?api-version=2025-04-01-preview&deployment=gpt-realtime"
 KEY_PROTOCOL = f"openai-insecure-api-key.{KEY}"
@@ -137,6 +137,14 @@ async def test_the_key_is_never_answered_nor_logged_when_offered_as_a_subprotoco
             assert response.status == 101
             assert response.headers.get("Sec-WebSocket-Protocol") == answered
     assert KEY not in caplog.text
+
+
+async def test_the_beta_header_ends_a_ga_call_after_the_101(model: LiveModel) -> None:
+    caller = Caller(await model.knock(headers={"api-key": KEY, "OpenAI-Beta": "realtime=v1"}), GA)
+
+    assert (await caller.next())["error"]["code"] == "beta_api_shape_disabled"
+    message = await caller.end()
+    assert (message.data, message.extra) == (4000, "invalid_request_error.beta_api_shape_disabled")
 
 
 async def test_the_model_lives_on_when_a_client_leaves_during_a_slow_handshake(

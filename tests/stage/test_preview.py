@@ -70,6 +70,31 @@ async def test_a_function_call_has_the_beta_shape_when_forced_by_the_response(mo
     assert done["arguments"] == "{}"
 
 
+async def test_nothing_of_ga_shows_when_a_function_is_called_behind_a_preamble(model: LiveModel) -> None:
+    caller = await model.call(PREVIEW)
+    tools = [{"type": "function", "name": "look", "parameters": {"type": "object"}}]
+    await caller.send("session.update", session={"tools": tools})
+    session = (await caller.last("session.updated"))["session"]
+    assert not {"reasoning", "parallel_tool_calls"} & session.keys()
+    item = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "call look"}]}
+    await caller.send("conversation.item.create", item=item)
+    await caller.send("response.create")
+
+    events = await caller.until("response.done")
+
+    assert [item["type"] for item in events[-1]["response"]["output"]] == ["message", "function_call"]
+    assert not [event for event in events if "phase" in event.get("item", {})]
+
+
+async def test_mcp_servers_are_refused_when_called_on_the_preview_url(model: LiveModel) -> None:
+    caller = await model.call(PREVIEW)
+    tools = [{"type": "mcp", "server_label": "docs", "server_url": "https://docs.invalid/mcp"}]
+
+    await caller.send("session.update", session={"tools": tools})
+
+    assert (await caller.rejection())["param"] == "session.tools[0].type"
+
+
 async def test_a_ga_session_is_refused_when_sent_to_the_preview_url(model: LiveModel) -> None:
     caller = await model.call(PREVIEW)
 

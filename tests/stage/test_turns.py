@@ -1,7 +1,10 @@
 """A turn as the client sees it: order, numbers, interruptions."""
 
+import asyncio
 import base64
 from itertools import groupby
+
+import pytest
 
 from tests.stage.conftest import Caller, LiveModel, ModelFactory, silence, speech
 
@@ -169,6 +172,64 @@ async def test_manual_commit_takes_the_audio_and_waits_when_turn_detection_is_nu
     assert [event["type"] for event in await caller.until("conversation.item.done")] == TURN[2:5]
     await caller.send("response.create")
     assert (await caller.next())["type"] == "response.created"
+
+
+async def test_nothing_is_owed_to_a_client_that_clears_what_it_said(caller: Caller) -> None:
+    await caller.update(audio={"input": {"turn_detection": None}})
+    await caller.append(speech(300))
+
+    await caller.send("input_audio_buffer.clear")
+    assert (await caller.next())["type"] == "input_audio_buffer.cleared"
+    await caller.append(speech(99))
+    await caller.send("input_audio_buffer.commit")
+
+    assert (await caller.rejection())["code"] == "input_audio_buffer_commit_empty"
+
+
+@pytest.mark.parametrize(("eagerness", "waits_ms"), [("low", 8000), ("medium", 4000), ("auto", 4000), ("high", 2000)])
+async def test_semantic_vad_waits_as_long_as_it_may(caller: Caller, eagerness: str, waits_ms: int) -> None:
+    await caller.update(audio={"input": {"turn_detection": {"type": "semantic_vad", "eagerness": eagerness}}})
+
+    await caller.append(speech(300), silence(waits_ms - 20))
+    await caller.say("not yet")
+    await caller.append(silence(20))
+
+    events = await caller.until("response.created")
+    stopped = next(event for event in events if event["type"] == "input_audio_buffer.speech_stopped")
+    assert stopped["audio_end_ms"] == 300 + waits_ms
+
+
+async def test_the_model_speaks_unasked_when_nobody_did_after_its_last_answer(model_for: ModelFactory) -> None:
+    caller = await (await model_for(answer_seconds=0.3)).call()
+    detection = {"type": "server_vad", "silence_duration_ms": 200, "idle_timeout_ms": 300}
+    await caller.update(audio={"input": {"turn_detection": detection}})
+    await caller.append(speech(300), silence(200))
+    clock = asyncio.get_running_loop().time
+    await caller.until("response.done")
+    answered_at = clock()
+
+    events = await caller.until("response.done")
+
+    assert clock() - answered_at > 0.3 + 0.3
+    kinds = [event["type"] for event in events if not event["type"].endswith(".delta")]
+    assert kinds == ["rate_limits.updated", "input_audio_buffer.timeout_triggered", *TURN[2:9], *TURN[10:16]]
+    idle, committed = events[1:3]
+    assert idle["item_id"] == committed["item_id"]
+    assert idle["audio_start_ms"] == idle["audio_end_ms"] == 500, "the client sent nothing more"
+
+
+async def test_the_idle_timeout_starts_anew_when_somebody_speaks(model_for: ModelFactory) -> None:
+    caller = await (await model_for(answer_seconds=0.1)).call()
+    detection = {"type": "server_vad", "silence_duration_ms": 200, "idle_timeout_ms": 700, "create_response": False}
+    await caller.update(audio={"input": {"turn_detection": detection}})
+    await caller.send("response.create")
+    await caller.until("response.done")
+
+    await caller.append(speech(300))
+
+    await caller.until("input_audio_buffer.speech_started")
+    with pytest.raises(TimeoutError):
+        await caller.socket.receive(timeout=1.5)
 
 
 async def test_a_transcript_arrives_beside_the_answer_when_transcription_is_on(caller: Caller) -> None:
