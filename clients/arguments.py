@@ -1,33 +1,38 @@
 """The command line of a hold, checked as a whole: every problem is named at once, then exit 2."""
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from clients.checks import Limits
+from clients.kinds import KINDS
 from clients.options import add_way, leave_if_any, not_understood, number
 from clients.record import Record
 from clients.target import Target, target
 
 KEY_VARIABLE = "RTPROXY_KEY"
+DEFAULT_KIND = "vad"
 
 DESCRIPTION = """\
 Hold voice calls against a WebSocket relay in front of gpt-realtime, or the model itself. Each call
 talks, listens, pings and measures; the hold fails when one is cut before its time.
 """
 
+KINDS_HELP = "kinds of call:\n" + "".join(f"  {name:13} {kind.about}\n" for name, kind in KINDS.items())
+
 EXAMPLES = """\
 examples:
   python -m clients.hold ws://127.0.0.1:8080 --connections 5 --duration 60
   RTPROXY_KEY=... python -m clients.hold https://voice.example.com --duration 1800 --record hold.jsonl
   python -m clients.hold wss://voice.example.com/ws --connections 500 --ramp 60 --max-connect-p95-ms 800
+  python -m clients.hold ws://127.0.0.1:8080 --kinds vad,vad,push-to-talk,tools,silent,long --tool-seconds 10
   python -m clients.hold http://app--green.stage.localhost --connect-to 127.0.0.1:8081 --call-seconds 30
   python -m clients.hold https://127.0.0.1:8443 --ca-file stage.pem --reconnect --max-cut 5 --json
 
 exit code:
-  0 every limit held, 1 one did not, 2 bad arguments, 3 no session ever opened,
-  130 interrupted before anything could be judged
+  0 every limit held, 1 one did not, or turns were to be completed and none was, 2 bad arguments,
+  3 no session ever opened, 130 interrupted before anything could be judged
 """
 
 # flag, kind, least, default, help. The least time above nothing is a tenth of a second: one piece of audio.
@@ -39,7 +44,8 @@ NUMBERS: tuple[tuple[str, type[int | float], float, float | None, str], ...] = (
     ("--ping-interval", float, 0, 30, "seconds between two pings of a call; 0: never"),
     ("--talk-every", float, 0, 15, "seconds between two turns of a call, jittered; 0: never"),
     ("--utterance", float, 0.1, 2, "seconds of speech in a turn"),
-    ("--turn-deadline", float, 1, 20, "seconds from the end of speech to the end of the answer"),
+    ("--turn-deadline", float, 1, 20, "seconds from the end of speech, or from asking again, to the end of the answer"),
+    ("--tool-seconds", float, 0, 30, "seconds, at most, that a function of the kind tools runs"),
     ("--max-cut", int, 0, 0, "sessions cut before their time, refused ones included"),
     ("--max-connect-p95-ms", float, 0, None, "time from dialling to the 101"),
     ("--max-rtt-p95-ms", float, 0, None, "time from ping to pong"),
@@ -61,6 +67,8 @@ class Plan:
     talk_every: float
     utterance: float
     turn_deadline: float
+    tool_seconds: float
+    kinds: tuple[str, ...]
     reconnect: bool
     limits: Limits
     record: Record
@@ -80,6 +88,8 @@ class Plan:
             "talk_every_s": self.talk_every,
             "utterance_s": self.utterance,
             "turn_deadline_s": self.turn_deadline,
+            "tool_seconds": self.tool_seconds,
+            "kinds": list(self.kinds),
             "reconnect": self.reconnect,
             "limits": self.limits.given(),
         }
@@ -105,12 +115,25 @@ def parse(argv: Sequence[str], environ: Mapping[str, str]) -> Plan:
     return Plan(target=aim, limits=limits, record=record, **given)
 
 
+def _kinds(problems: list[str]) -> Callable[[str], tuple[str, ...]]:
+    """An argparse type, like `options.number`."""
+
+    def check(text: str) -> tuple[str, ...]:
+        names = tuple(name.strip() for name in text.split(","))
+        if unknown := [name for name in names if name not in KINDS]:
+            problems.append(f"--kinds wants some of {', '.join(KINDS)}, comma-separated, not {unknown[0]!r}")
+            return (DEFAULT_KIND,)
+        return names
+
+    return check
+
+
 def _parser(problems: list[str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m clients.hold",
         usage="%(prog)s URL [options], see --help",
         description=DESCRIPTION,
-        epilog=EXAMPLES,
+        epilog=f"{KINDS_HELP}\n{EXAMPLES}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -120,6 +143,13 @@ def _parser(problems: list[str]) -> argparse.ArgumentParser:
         ending = "" if default is None else f" (default {default:g})"
         kind_of = number(flag, kind, least, problems)
         add(flag, type=kind_of, default=default, metavar="N", help=about + ending)
+    add(
+        "--kinds",
+        type=_kinds(problems),
+        default=(DEFAULT_KIND,),
+        metavar="LIST",
+        help=f"kinds of the calls, one after the other; twice counts double (default {DEFAULT_KIND}); see below",
+    )
     add("--reconnect", action="store_true", help="a cut call comes back; the cut still counts")
     add("--model", default="gpt-realtime", help="deployment named in the URL where it names none")
     add("--key", help=f"the relay's client key; better in ${KEY_VARIABLE}, where no process list shows it")

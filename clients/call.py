@@ -5,16 +5,19 @@ With calls that hang up by themselves the place begins the next one, as its next
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import aiohttp
 
 from clients.arguments import Plan
 from clients.dial import Connection, Line
+from clients.ids import Ids
+from clients.kinds import KINDS
 from clients.observations import Observation, Pong, Reconnecting, Refused, Turn, ms
 from clients.pace import LONGEST_BACKOFF_S, backoff, between
 from clients.refusal import Refusal
 from clients.session import Session
+from clients.speech import Piece
 
 # A dial begun later than this before the end of the hold is not held against the target.
 FAIR_DIAL_S = 2.0
@@ -28,18 +31,21 @@ class Call:
         self,
         number: int,
         plan: Plan,
-        utterance: list[bytes],
+        utterance: Sequence[Piece],
+        ids: Ids,
         note: Callable[[Observation], None],
         end: asyncio.Event,
     ) -> None:
         self.number = number
+        self.kind = KINDS[plan.kinds[(number - 1) % len(plan.kinds)]]
         self.session: Session | None = None
-        self.without_session = "waiting"
+        self.without_session = "starting"
         self.turns = 0
         self.rtt_ms: float | None = None
         self.first_audio_ms: float | None = None
         self._plan = plan
         self._utterance = utterance
+        self._ids = ids
         self._note_elsewhere = note
         self._end = end
         self._had_session = False
@@ -105,7 +111,17 @@ class Call:
         return await line.dial()
 
     async def _hold(self, connection: Connection, gap_ms: float | None) -> Session:
-        session = Session(self.number, connection, gap_ms, self._plan, self._utterance, self._note, self._end)
+        session = Session(
+            self.number,
+            connection,
+            gap_ms,
+            self._plan,
+            self.kind,
+            self._utterance,
+            self._ids,
+            self._note,
+            self._end,
+        )
         self.session, self._had_session = session, True
         try:
             await session.hold()

@@ -1,44 +1,46 @@
-"""Reading the model's events: the type from the head of the text, the rest only of the few that matter.
+"""Pieces of the model's events, whatever their shape: a harness outlives a broken model."""
 
-Audio is by far the most of what arrives, and none of it is ever parsed.
-"""
-
-import re
 from typing import Any
 
 import orjson
 
-AUDIO_DELTAS = {b"response.output_audio.delta", b"response.audio.delta"}  # GA, beta
-
-# The type is the first field or follows event_id; anywhere deeper it may be the type of something else.
-_TYPE = re.compile(rb'\s*\{\s*(?:"event_id"\s*:\s*"[^"]*"\s*,\s*)?"type"\s*:\s*"([^"]+)"')
+Event = dict[str, Any]
 
 
-def type_of(message: bytes) -> bytes:
-    head = _TYPE.match(message)
-    return head[1] if head else str(parse(message).get("type")).encode()
-
-
-def parse(message: bytes) -> dict[str, Any]:
-    """Empty for what is no JSON object: a harness outlives a broken model."""
+def parse(message: bytes) -> Event | None:
+    """None for what is no JSON object."""
     try:
         event = orjson.loads(message)
     except orjson.JSONDecodeError:
-        return {}
-    return event if isinstance(event, dict) else {}
+        return None
+    return event if isinstance(event, dict) else None
 
 
-def part_of(event: dict[str, Any], name: str) -> dict[str, Any]:
-    """Empty where there is no such object, like `parse`."""
+def part_of(event: Event, name: str) -> Event:
+    """Empty where there is no such object."""
     part = event.get(name)
     return part if isinstance(part, dict) else {}
 
 
-def field_of(event: dict[str, Any], part: str, name: str) -> str | None:
-    value = part_of(event, part).get(name)
+def list_of(event: Event, name: str) -> list[Event]:
+    """The objects in it; empty where there is no such list."""
+    parts = event.get(name)
+    return [part for part in parts if isinstance(part, dict)] if isinstance(parts, list) else []
+
+
+def text_of(event: Event, name: str) -> str | None:
+    value = event.get(name)
     return None if value is None else str(value)
 
 
-def failure_of(response: dict[str, Any]) -> str | None:
+def field_of(event: Event, part: str, name: str) -> str | None:
+    return text_of(part_of(event, part), name)
+
+
+def failure_of(response: Event) -> str | None:
     details = part_of(response, "status_details")
     return field_of(details, "error", "message") or field_of(response, "status_details", "reason")
+
+
+def failure_code_of(response: Event) -> str | None:
+    return field_of(part_of(response, "status_details"), "error", "code")

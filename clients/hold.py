@@ -17,6 +17,7 @@ from clients import speech
 from clients.arguments import Plan, parse
 from clients.call import Call
 from clients.checks import BAD_ARGUMENTS, INTERRUPTED
+from clients.ids import Ids
 from clients.live import View
 from clients.observations import HoldCompleted, HoldStarted, Observation
 from clients.outcome import Outcome, complain
@@ -35,9 +36,9 @@ class Hold:
         self._tally = Tally(plan.connections)
         self._end = asyncio.Event()
         self._began = time.monotonic()
-        utterance = speech.utterance(plan.utterance)
+        utterance, ids = speech.utterance(plan.utterance), Ids()
         self._calls = [
-            Call(number, plan, utterance, self._note, self._end) for number in range(1, plan.connections + 1)
+            Call(number, plan, utterance, ids, self._note, self._end) for number in range(1, plan.connections + 1)
         ]
         self._view = View(self._calls, self._tally, plan.ramp + plan.duration)
         self._in_place = plan.connections

@@ -16,7 +16,14 @@ from clients.summary import Tally
 MOST_ROWS = 20
 REFRESH_S = 0.5
 LINE_EVERY_S = 10.0
-STATE_STYLES = {"speaking": "cyan", "answering": "green", "reconnecting": "yellow", "cut": "red", "refused": "red"}
+STATE_STYLES = {
+    "speaking": "cyan",
+    "answering": "green",
+    "waiting": "blue",
+    "reconnecting": "yellow",
+    "cut": "red",
+    "refused": "red",
+}
 
 
 class View:
@@ -62,7 +69,7 @@ class View:
         return Text("  ".join(facts))
 
     def _rows(self) -> Table:
-        table = Table("call", "revision", "replica", box=None, header_style="bold")
+        table = Table("call", "kind", "revision", "replica", box=None, header_style="bold")
         for heading in ("age s", "turns", "RTT ms", "first audio ms"):
             table.add_column(heading, justify="right")
         table.add_column("state")
@@ -71,6 +78,7 @@ class View:
             connection = session and session.connection
             table.add_row(
                 str(call.number),
+                call.kind.name,
                 Text((connection and connection.revision) or "-"),
                 Text((connection and connection.replica) or "-"),
                 f"{time.monotonic() - session.opened_at:.0f}" if session else "-",

@@ -10,7 +10,19 @@ from datetime import UTC, datetime
 from typing import Any, ClassVar, Literal, TypedDict
 
 ClosedBy = Literal["local", "remote", "dropped"]
-TurnState = Literal["idle", "speaking", "answering"]
+TurnState = Literal["idle", "speaking", "answering", "waiting"]
+FaultName = Literal[
+    "cross_talk",
+    "unknown_response",
+    "broken_json",
+    "out_of_order",
+    "repeated_id",
+    "no_session_updated",
+    "session_differs",
+    "error_event",
+    "audio_length",
+    "silent_audio",
+]
 
 
 def utc_now() -> str:
@@ -58,6 +70,7 @@ class Opened(Observation):
 
     name = "opened"
     call: int
+    kind: str
     connect_ms: float
     revision: str | None
     replica: str | None
@@ -87,19 +100,65 @@ class Pong(Observation):
     rtt_ms: float | None
 
 
+class AnswerHeard(TypedDict):
+    """One response as the caller heard it: `deltas` and bytes are those of its audio, decoded and put together.
+
+    `audio_tokens` is what its `usage` says; null where it says nothing, or where the response did not end.
+    """
+
+    id: str
+    deltas: int
+    audio_bytes: int
+    audio_sha256: str
+    audio_tokens: int | None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Turn(Observation):
-    """`status`: the model's (completed, cancelled, failed, incomplete), or ours: timeout, or cut (socket ended).
+    """`status`: the model's (completed, cancelled, failed, incomplete), or ours.
 
-    Both times count from the end of speech; null when it did not come to that. `detail`: the model on a failure.
+    Ours are timeout, cut (the socket ended) and unanswered (we hung up while the turn was open, which proves nothing).
+
+    Both times count from the end of speech; null when it did not come to that. Where the caller had to ask again, after
+    a tool or a throttled response, `first_audio_ms` counts from the last asking before that audio. `detail`: the model
+    on a failure; `code`: that of the last response that failed, also when a later one was completed. `worst_gap_ms`:
+    the longest time between two deltas of one item. `loudness`: the root mean square of all audio heard, 0 to 1.
     """
 
     name = "turn"
     call: int
+    kind: str
+    session: str | None
+    revision: str | None
+    replica: str | None
     status: str
     first_audio_ms: float | None
     duration_ms: float | None
     detail: str | None
+    code: str | None
+    responses: list[AnswerHeard]
+    worst_gap_ms: float | None
+    loudness: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault(Observation):
+    """Something that no healthy model sends, or that it sent and this call did not get. `detail`: ids and numbers.
+
+    cross_talk: an id that belongs to another call of this hold. unknown_response: an event of a response that this call
+    never heard of. out_of_order: audio outside its response or item, or anything before session.created.
+    no_session_updated, session_differs: our session.update was not answered, or not with what it asked for.
+    audio_length: much more or less audio than `usage` counts. silent_audio: an answer without a sound.
+    """
+
+    name = "fault"
+    call: int
+    kind: str
+    session: str | None
+    revision: str | None
+    replica: str | None
+    fault: FaultName
+    detail: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,10 +168,13 @@ class Closed(Observation):
     Dropped is also what has gone silent: three pings without any sign of life, or our own Close without an answer.
     `early` is true when it was cut: ended by anything but our hanging up, at the end of the hold or of the call.
     `turn_s` says for how long it had been in that `turn`: a relay cannot know of speech that has only just begun.
+    `turn` is waiting while the caller still owes the model something: the output of a tool, or to ask again.
+    `audio_*_sent`: the PCM of everything that was said, put together.
     """
 
     name = "closed"
     call: int
+    kind: str
     code: int
     reason: str
     closed_by: ClosedBy
@@ -120,6 +182,8 @@ class Closed(Observation):
     early: bool
     turn: TurnState
     turn_s: float
+    audio_bytes_sent: int
+    audio_sha256_sent: str
     revision: str | None
     replica: str | None
     session: str | None

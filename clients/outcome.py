@@ -23,11 +23,11 @@ class Outcome:
 
     @property
     def exit_code(self) -> int:
-        """A target that let nobody in is not a failed check, and a record with holes proves nothing."""
+        """A target that let nobody in is no failed check; a record with holes or without an answer proves nothing."""
         if not self._tally.opened:
             return UNREACHABLE if self._tally.refusals else INTERRUPTED
         kept = all(each.held for each in self._checks) and self._plan.record.failure is None
-        return HELD if kept else FAILED
+        return HELD if kept and not self._tally.never_answered else FAILED
 
     def summary(self) -> dict[str, Any]:
         """What --json prints, and the last line of the record carries."""
@@ -54,6 +54,9 @@ class Outcome:
         if self.exit_code == UNREACHABLE:
             ((cause, _),) = self._tally.refusals_by_cause().most_common(1)
             complain(f"{self._plan.target.url} let no session in: {cause_and_cure(*cause)}")
+        if self._tally.never_answered:
+            turns = ", ".join(f"{count} {status}" for status, count in self._tally.turns.most_common())
+            complain(f"turns were taken and none was completed: {turns}")
         if self._plan.record.failure:
             complain(f"the record is incomplete: {self._plan.record.failure}")
 

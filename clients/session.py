@@ -7,7 +7,7 @@ hold is over or all has been said. The reader's return is the end of the session
 import asyncio
 import math
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 
 import aiohttp
@@ -17,9 +17,12 @@ from clients.arguments import Plan
 from clients.conversation import Conversation
 from clients.dial import Connection
 from clients.endings import DROPPED, GOODBYE, NO_GOODBYE, SILENT, Ending, answer_to, by_close_frame, by_us
+from clients.ids import Ids
+from clients.kinds import Kind
 from clients.observations import Closed, Identity, Observation, Opened, utc_now
 from clients.pace import between
 from clients.pings import Pings
+from clients.speech import Piece
 
 CLOSE_DEADLINE_S = 5.0
 
@@ -31,12 +34,17 @@ class Session:
         connection: Connection,
         gap_ms: float | None,
         plan: Plan,
-        utterance: list[bytes],
+        kind: Kind,
+        utterance: Sequence[Piece],
+        ids: Ids,
         note: Callable[[Observation], None],
         end: asyncio.Event,
     ) -> None:
         self.connection = connection
-        self.conversation = Conversation(call, connection.socket, utterance, plan.turn_deadline, note)
+        self.conversation = Conversation(
+            call, kind, connection, utterance, plan.turn_deadline, plan.tool_seconds, ids, note
+        )
+        self._kind = kind
         self._call = call
         self._gap_ms = gap_ms
         self._plan = plan
@@ -75,6 +83,8 @@ class Session:
             match message.type:
                 case WSMsgType.TEXT:
                     self.conversation.hear(message.data)
+                case WSMsgType.BINARY:
+                    self.conversation.hear_binary(message.data)
                 case WSMsgType.PING:
                     await _while_connected(self._socket.pong(message.data))
                 case WSMsgType.PONG:
@@ -89,7 +99,7 @@ class Session:
     async def _converse(self) -> None:
         await self.conversation.greeted()
         self._note_opened()
-        lasts_s = self._plan.call_seconds * between(0.8, 1.2) or math.inf
+        lasts_s = math.inf if self._kind.whole_hold else self._plan.call_seconds * between(0.8, 1.2) or math.inf
         await self.conversation.talk(self._plan.talk_every, self.opened_at + lasts_s)
         self._over.set()
 
@@ -124,6 +134,7 @@ class Session:
             Opened(
                 ts=self._opened_ts,
                 call=self._call,
+                kind=self._kind.name,
                 connect_ms=self.connection.connect_ms,
                 gap_ms=self._gap_ms,
                 **self._identity(),
@@ -136,9 +147,12 @@ class Session:
         self.cut = not self._over.is_set() or ending is NO_GOODBYE
         if self.cut:
             self.conversation.cut()
+        else:
+            self.conversation.hung_up()
         self._note(
             Closed(
                 call=self._call,
+                kind=self._kind.name,
                 code=ending.code,
                 reason=ending.reason,
                 closed_by=ending.closed_by,
@@ -146,6 +160,8 @@ class Session:
                 early=self.cut,
                 turn=self.conversation.turn,
                 turn_s=round(self.ended_at - self.conversation.turn_began, 3),
+                audio_bytes_sent=self.conversation.audio_bytes_sent,
+                audio_sha256_sent=self.conversation.audio_sent.hexdigest(),
                 **self._identity(),
             )
         )

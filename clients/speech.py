@@ -11,13 +11,14 @@ import math
 from array import array
 from collections.abc import Iterator, Sequence
 from itertools import cycle, islice
+from typing import NamedTuple
 
 import orjson
 
 RATE_HZ = 24_000
 CHUNK_S = 0.1
 CHUNK_SAMPLES = int(RATE_HZ * CHUNK_S)
-# Longer than the 500 ms of silence after which the model's server VAD, asked for below, ends a turn.
+# Longer than the 500 ms of silence after which the model's server VAD, asked for in terms.py, ends a turn.
 SILENCE_S = 0.8
 
 SYLLABLE_S = 0.22
@@ -26,39 +27,23 @@ LEVEL = 16_000  # of 32767: a close microphone
 VOWELS_HZ = ((730, 1090, 2440), (270, 2290, 3010), (570, 840, 2410), (530, 1840, 2480))
 FORMANT_WIDTH_HZ = 90
 
-_FORMAT = {"type": "audio/pcm", "rate": RATE_HZ}
-_SERVER_VAD = {
-    "type": "server_vad",
-    "threshold": 0.5,
-    "prefix_padding_ms": 300,
-    "silence_duration_ms": 500,
-    "create_response": True,
-}
-SESSION_UPDATE = orjson.dumps(
-    {
-        "type": "session.update",
-        "session": {
-            "type": "realtime",
-            "instructions": "This is a test call. Whatever you hear, answer in one short sentence.",
-            "output_modalities": ["audio"],
-            "audio": {
-                "input": {"format": _FORMAT, "turn_detection": _SERVER_VAD},
-                "output": {"format": _FORMAT},
-            },
-        },
-    }
-)
+
+class Piece(NamedTuple):
+    """100 ms of speech or silence: the message, and the PCM that is in it."""
+
+    message: bytes
+    pcm: bytes
 
 
-def utterance(seconds: float) -> list[bytes]:
+def utterance(seconds: float) -> list[Piece]:
     """`input_audio_buffer.append` events of 100 ms each; the last is filled up with silence."""
     samples = _voice(round(seconds * RATE_HZ))
     return [_append(samples[at : at + CHUNK_SAMPLES]) for at in range(0, len(samples), CHUNK_SAMPLES)]
 
 
-def _append(samples: array[int]) -> bytes:
+def _append(samples: array[int]) -> Piece:
     pcm = samples.tobytes().ljust(CHUNK_SAMPLES * samples.itemsize, b"\0")
-    return orjson.dumps({"type": "input_audio_buffer.append", "audio": base64.b64encode(pcm).decode()})
+    return Piece(orjson.dumps({"type": "input_audio_buffer.append", "audio": base64.b64encode(pcm).decode()}), pcm)
 
 
 def _voice(count: int) -> array[int]:

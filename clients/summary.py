@@ -2,11 +2,15 @@
 
 import dataclasses
 import statistics
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from clients.observations import Closed, Observation, Opened, Pong, Refused, Turn
+from clients.observations import Closed, Fault, Observation, Opened, Pong, Refused, Turn
+
+THROTTLED = "inference_rate_limit_exceeded"
+# Nobody who has waited less than this after speaking knows whether an answer will come.
+ANSWER_DUE_MS = 3000.0
 
 
 def spread(values: Sequence[float]) -> dict[str, float | None]:
@@ -16,6 +20,11 @@ def spread(values: Sequence[float]) -> dict[str, float | None]:
     cuts = statistics.quantiles(values, n=100, method="inclusive") if len(values) > 1 else [values[0]] * 99
     p50, p95, p99 = (round(cuts[percent - 1], 1) for percent in (50, 95, 99))
     return {"count": len(values), "p50": p50, "p95": p95, "p99": p99, "max": max(values)}
+
+
+def status_of(turn: Turn) -> str:
+    """`throttled` for what failed only because the deployment was busy, else the turn's own."""
+    return "throttled" if turn.status == "failed" and turn.code == THROTTLED else turn.status
 
 
 class Tally:
@@ -32,6 +41,9 @@ class Tally:
         self.first_audios_ms: list[float] = []
         self.gaps_ms: list[float] = []
         self.turns: Counter[str] = Counter()
+        self.turns_by_kind: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        self.faults: Counter[str] = Counter()
+        self._due = 0
         self.unanswered_pings = 0
         self.held = 0
         self.opened: set[int] = set()
@@ -60,9 +72,15 @@ class Tally:
             case Pong(rtt_ms=float(rtt)):
                 self.rtts_ms.append(rtt)
             case Turn():
-                self.turns[observation.status] += 1
+                status = status_of(observation)
+                self.turns[status] += 1
+                self.turns_by_kind[observation.kind][status] += 1
+                open_at_the_end = status in ("cut", "unanswered")
+                self._due += not open_at_the_end or (observation.duration_ms or 0) >= ANSWER_DUE_MS
                 if observation.first_audio_ms is not None:
                     self.first_audios_ms.append(observation.first_audio_ms)
+            case Fault():
+                self.faults[observation.fault] += 1
             case Closed():
                 self.closes[observation.closed_by, observation.code] += 1
                 if observation.early:
@@ -76,7 +94,13 @@ class Tally:
 
     @property
     def failed_turns(self) -> int:
-        return self.turns.total() - self.turns["completed"]
+        """A throttled deployment is not the relay's failure, and a turn that was open at our hang-up is nobody's."""
+        return self.turns.total() - sum(self.turns[status] for status in ("completed", "throttled", "unanswered"))
+
+    @property
+    def never_answered(self) -> bool:
+        """Turns were to be completed, and none was. One that had only just been spoken at the end could not be yet."""
+        return self._due > 0 and not self.turns["completed"]
 
     def measured(self) -> dict[str, float | None]:
         """What the limits of the same names are held against."""
@@ -105,6 +129,8 @@ class Tally:
             "gap_ms": spread(self.gaps_ms),
             "unanswered_pings": self.unanswered_pings,
             "turns": dict(self.turns),
+            "turns_by_kind": {kind: dict(turns) for kind, turns in self.turns_by_kind.items()},
+            "faults": dict(self.faults),
             "revisions": {revision or "unknown": count for revision, count in self.by_revision.items()},
             "closes": [
                 {"closed_by": side, "code": code, "count": count} for (side, code), count in self.closes.most_common()

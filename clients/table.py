@@ -22,7 +22,12 @@ SIDES = {
     "remote": "by the other side, with a Close frame",
     "dropped": "dropped, no Close frame",
 }
-TURNS = {"idle": "between turns", "speaking": "while the caller spoke", "answering": "before the answer was done"}
+TURNS = {
+    "idle": "between turns",
+    "speaking": "while the caller spoke",
+    "answering": "before the answer was done",
+    "waiting": "while the model waited for the caller",
+}
 
 
 def show(tally: Tally, checks: Sequence[Check], held_for: str) -> None:
@@ -34,6 +39,9 @@ def show(tally: Tally, checks: Sequence[Check], held_for: str) -> None:
     turns = ", ".join(f"{count} {status}" for status, count in tally.turns.most_common()) or "none"
     revisions = ", ".join(f"{count} on {name}" for name, count in numbers["revisions"].items()) or "none"
     console.print(f"turns: {turns}\nsessions by revision: {revisions}")
+    if tally.faults:
+        faults = ", ".join(f"{count} {fault}" for fault, count in tally.faults.most_common())
+        console.print(f"faults in what was heard: {faults}", style="red")
     if tally.unanswered_pings:
         console.print(f"pings without an answer: {tally.unanswered_pings}")
     in_turn = tally.held > len(tally.opened)

@@ -71,7 +71,7 @@ def traces(evidence: Evidence, lanes: Lanes, colour: Mapping[str, str], zero: fl
     bars = [_bars(evidence, lanes, revision, colour, zero) for revision in (*colour, None)]
     turns = [turn for each in evidence.turns.values() for turn in each if (turn.hold, turn.call) in lanes.of]
     completed = [turn for turn in turns if turn.status == "completed"]
-    failed = [turn for turn in turns if turn.status not in ("completed", "cut")]
+    failed = [turn for turn in turns if turn.status not in ("completed", "cut", "unanswered")]
     sessions = evidence.sessions
     cuts = [_ended(s, zero, lanes, f"<b>{html.escape(cause_of(s, evidence))}</b><br>") for s in sessions if s.cut]
     moves = [_ended(s, zero, lanes, "<b>moved</b>, between two turns<br>") for s in sessions if s.moved]

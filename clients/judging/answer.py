@@ -84,7 +84,7 @@ def counts(evidence: Evidence) -> dict[str, int]:
         "refused": len(evidence.refusals),
         "open_at_the_end": sum(session.end is None for session in sessions),
         "turns": len(turns),
-        "turns_not_completed": sum(turn.status != "completed" for turn in turns),
+        "turns_not_completed": sum(turn.status not in ("completed", "unanswered") for turn in turns),
         "lines_ignored": evidence.ignored,
     }
 

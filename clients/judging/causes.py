@@ -19,7 +19,11 @@ NEAR_S = 1.5
 """A kill and the end of its sockets are told by two processes, a busy machine apart."""
 NEAR_SHARE = 0.03
 """A timeout counts from a frame that only the hop saw: off by a ping's or a turn's last frame."""
-TURNS = {"speaking": "while the caller spoke", "answering": "before the answer was done"}
+TURNS = {
+    "speaking": "while the caller spoke",
+    "answering": "before the answer was done",
+    "waiting": "while the model waited for the caller",
+}
 
 
 def cause_of(session: Session, evidence: Evidence) -> str:

@@ -42,8 +42,9 @@ async def test_a_hold_without_cuts_ends_with_0_and_records_every_observation(mod
     assert all(each["connect_ms"] > 0 and each["gap_ms"] is None for each in result.all("opened"))
     lost_ms = machine.lost_s * 1000
     assert all(0 < each["rtt_ms"] < 500 + lost_ms for each in result.all("pong"))
-    for turn in result.all("turn"):
-        assert turn["status"] == "completed"
+    completed = [turn for turn in result.all("turn") if turn["status"] == "completed"]
+    assert {turn["status"] for turn in result.all("turn")} <= {"completed", "unanswered"}
+    for turn in completed:
         assert 400 < turn["first_audio_ms"] <= turn["duration_ms"] < 2000 + lost_ms, "the model waits 500 ms of silence"
     for closed in result.all("closed"):
         assert (closed["code"], closed["closed_by"], closed["early"]) == (1000, "local", False)
@@ -112,7 +113,9 @@ async def test_two_hundred_sessions_are_held_by_one_process(model: Model, hold: 
 
     assert result.code == 0, result.stdout
     assert result.summary["sessions"]["survived"] == 200
-    assert result.summary["turns"].keys() == {"completed"}
+    assert result.summary["turns"].keys() <= {"completed", "unanswered"}
+    assert result.summary["turns"]["completed"] >= 200
+    assert result.summary["faults"] == {}
 
 
 async def test_ramp_spreads_the_connects(model: Model, hold: HoldFactory) -> None:
