@@ -13,7 +13,7 @@ from rtproxy.gated import GatedLeg
 from rtproxy.handover import Taken
 from rtproxy.leg import Leg
 from rtproxy.poller import Poller
-from rtproxy.tap import CallerTap, ModelTap
+from rtproxy.tap import SHORT_BYTES, CallerTap, ModelTap
 from rtproxy.turns import Turns, no_messages
 from rtproxy.wheel import Wheel
 
@@ -77,6 +77,7 @@ class Splice:
         else:
             self._reading = CallerTap(turns)
             self.client = Leg(self, "client", client.sock, client.tls, self._reading)
+            self.client.shortest = self.client.head_size + SHORT_BYTES
         turns.messages = self.client.messages
         self.upstream = Leg(self, "upstream", upstream.sock, upstream.tls, ModelTap(turns))
         self.client.peer, self.upstream.peer = self.upstream, self.client

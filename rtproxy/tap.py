@@ -1,9 +1,9 @@
 """Finds the events of a call in the frames that pass, for `turns`: as little of them as tells where a turn is.
 
 The model's messages are bare. The head of each is searched for its type, and only the few that move a turn are read.
-A client's are masked, and nearly all are audio: a frame that passes the usual way (`wire`) is not looked at, so that
-it costs nothing. Of the others the head is unmasked where it is short, as every request but a long one is; a long one
-is known by the model's answer. `CallerTap.read_all` reads on: in a drain, when a moment between turns is sought.
+A client's are masked, and nearly all are audio: a longer frame passes the usual way (`wire`) and is not looked at, so
+that it costs nothing. A short one may be a request, and its head is unmasked; a long request is known by the model's
+answer. `CallerTap.read_all` reads on: in a drain, when a moment between turns is sought.
 """
 
 import orjson
@@ -17,8 +17,9 @@ KIND_BYTES = 96
 """And its value behind it: no type that matters is as long."""
 COLLECT_LIMIT = 256 * 1024
 """Bytes of one message kept for parsing; a longer one still moves the turn, its details are not read."""
-SHORT_BYTES = 512
-"""A client's message up to this length is looked at though nobody reads on: it may be a request."""
+SHORT_BYTES = 256
+"""A client's message up to this length is looked at though nobody reads on: it may be a request. 20 ms of G.711, the
+least audio that clients send, are longer."""
 READ_LIMIT = 16 * 1024
 """And of one whose type does not stand in its head, so much is parsed."""
 _SEARCHED = HEAD_BYTES + KIND_BYTES

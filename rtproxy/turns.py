@@ -13,9 +13,9 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 SETTLE_S = 3.0
-"""How long a request is awaited that the client sends by itself if it sends one: `response.create` behind the output of
-a tool, an MCP call or a typed message (at once), and behind a failed response (again after 1 to 1.5 s; clients of
-throttled Azure deployments, realtime-news 2026-11). A silent tool, or a client that gives up, sends none."""
+"""How long a request is awaited that a program sends by itself if it sends one: `response.create` behind the output of
+a tool or an MCP call (at once), and behind a failed response (again after 1 to 1.5 s: clients of throttled Azure
+deployments). A silent tool, or a client that gives up, sends none."""
 DEBTS_LIMIT = 256
 """Ids kept of each kind of debt; a model that names more than that is not believed."""
 ID_LIMIT = 128
@@ -93,6 +93,7 @@ class Turns:
     """
 
     __slots__ = (
+        "_again",
         "_answered",
         "_ask_due",
         "_automatic",
@@ -136,6 +137,7 @@ class Turns:
         self._transcribes = False
         # What is owed.
         self._ask_due = False
+        self._again = False
         self._debts: dict[Debt, None] = {}
         self._answered: dict[Debt, None] = {}
         self._requests: dict[bytes, int] = {}
@@ -187,8 +189,6 @@ class Turns:
             self._read += 1
             self._requests[kind] = self._requests.get(kind, 0) + 1
             moves = True
-            if kind == b"conversation.item.create":
-                self._settle()
         if moves and self.on_change is not None:
             self.on_change()
 
@@ -304,7 +304,9 @@ class Turns:
             case "mcp_approval_request":
                 self._owe("approval", _id(item))
             case "message" if item.get("role") == "user" and _id(item) != self._spoken_item:
-                self._settle()
+                self._ask_due = True
+            case "message" if item.get("role") == "assistant" and not self.active:
+                self._ask_due = False  # the client rebuilds a conversation, and this is the answer of then
 
     def _item_deleted(self, event: Event) -> None:
         self._debts.pop(("transcript", _text(event.get("item_id"))), None)
@@ -340,8 +342,9 @@ class Turns:
         self.active = max(0, self.active - 1)
         if _out_of_band(event):
             return
-        if response.get("status") in ("failed", "cancelled"):
+        if self._again or response.get("status") in ("failed", "cancelled"):
             self._settle()
+        self._again = False
         output = response.get("output")
         for item in output if isinstance(output, list) else ():
             self._owe_for(_dict(item))
@@ -371,9 +374,10 @@ class Turns:
             self._requests[b"input_audio_buffer.commit"] = 0
             self._release_floor()
         elif asked := self._requests.get(CREATE):
-            # Refused: the client asks again soon, or gives up.
+            # Refused: the client asks again soon, when the response under way is over at the latest, or gives up.
             self._requests[CREATE] = asked - 1
             self._ask_due = False
+            self._again = bool(self.active)
             self._settle()
         else:
             self._count_one()
@@ -446,7 +450,8 @@ TABLE: dict[bytes, Row] = {
     b"input_audio_buffer.cleared": Row(Turns._cleared, "the floor is free, and what was said is forgotten"),
     # Items: what clients put into a conversation, and what a person or a tool has to answer.
     b"conversation.item.added": Row(
-        Turns._item_added, "the output of a tool, an approval or its answer, a typed message: a request follows"
+        Turns._item_added,
+        "a typed message owes a request; the output of a tool and an answer to an approval request pay a debt",
     ),
     b"conversation.item.created": Row(Turns._item_added, "preview: as conversation.item.added"),
     b"conversation.item.deleted": Row(Turns._item_deleted, "no transcript of it is owed any more"),

@@ -15,7 +15,7 @@ from rtproxy.poller import BROKEN, ENDING, READABLE, WRITABLE, Poller
 from rtproxy.tls import READ_BYTES, Tls
 
 _USUAL = READABLE | WRITABLE
-_SHORTEST = 133
+SHORTEST = 133
 """Bytes of a frame whose length takes two bytes, its header included, less one."""
 
 
@@ -59,6 +59,7 @@ class Wire(Walker):
         "received",
         "send",
         "sent",
+        "shortest",
     )
     peer: "Wire"
 
@@ -71,6 +72,7 @@ class Wire(Walker):
         self.send: Callable[[bytes], int] = sock.send if tls is None else tls.send
         self.out: Callable[[bytes], int] = drop
         self.received = 0
+        self.shortest = SHORTEST
         self._unsent = b""
         self.full = self.held_back = False
         self.got = self.sent = self.gone = self.closing = self._shut = self.lost = False
@@ -99,7 +101,7 @@ class Wire(Walker):
         size = len(data)
         if (
             usual
-            and _SHORTEST < size < READ_BYTES
+            and self.shortest < size < READ_BYTES
             and OPENING(data)[0] - size == self.usual
             and data.startswith(self.ignored, self.head_size)
         ):

@@ -47,7 +47,7 @@ class Call:
     def client(self, kind: str, **fields: Any) -> Call:
         """As `wire` has it: a usual frame passes unseen, unless somebody reads on."""
         said = frame(TEXT, orjson.dumps({"type": kind, **fields}), masked=True)
-        if not self._reads and self._up.calm and 133 < len(said) < 65_536:
+        if not self._reads and self._up.calm and SHORT_BYTES + 8 < len(said) < 65_536:
             self._up.frames += 1
         else:
             self._up.feed(said)
@@ -231,8 +231,37 @@ def test_an_answer_is_owed_from_the_request_on(terms: dict[str, Any], clock: lis
     assert call.responds().state == QUIET
 
 
-def test_a_typed_message_is_followed_by_a_request_or_is_context(clock: list[float]) -> None:
-    call = Call(**detected()).model("conversation.item.added", item={"id": "i", "type": "message", "role": "user"})
+def typed(role: str) -> dict[str, Any]:
+    return {"id": "item_t", "type": "message", "role": role}
+
+
+@pytest.mark.parametrize("kind", ["added", "created"])
+def test_a_typed_message_is_asked_about_however_long_that_takes(kind: str, clock: list[float]) -> None:
+    call = Call(**detected()).model(f"conversation.item.{kind}", item=typed("user"))
+    clock[0] += 600
+    assert call.state == WAITING
+    assert call.client("response.create").responds().state == QUIET
+
+
+def test_a_conversation_that_is_rebuilt_up_to_an_answer_owes_nothing() -> None:
+    call = Call(**detected())
+    for role in ("system", "user", "assistant", "user", "assistant"):
+        call.model("conversation.item.added", item=typed(role))
+    assert call.state == QUIET
+    assert call.model("conversation.item.added", item=typed("user")).state == WAITING
+
+
+def test_two_answers_that_were_asked_for_are_both_waited_for() -> None:
+    call = Call(**detected()).client("response.create").client("response.create", response={"conversation": "none"})
+    assert call.responds().state == WAITING
+    assert call.responds(conversation_id=None).state == QUIET
+
+
+def test_a_request_that_came_too_early_is_made_again_behind_the_response(clock: list[float]) -> None:
+    call = Call(**detected()).model("response.created", response={"id": "resp_1"}).client("response.create")
+    call.model("error", error={"code": "conversation_already_has_active_response"})
+    clock[0] += 10
+    call.model("response.done", response={"status": "completed"})
     assert call.state == WAITING
     clock[0] += 3.1
     assert call.state == QUIET
@@ -394,7 +423,7 @@ def test_a_transcript_that_was_asked_for_is_owed_behind_the_answer_too() -> None
         b'{"type":"response.create"}',
         b'{"event_id":"event_1", "type" : "response.create"}',
         b'{"response":{"tools":[{"type":"function"}]},"type":"response.create"}',
-        b'{"response":{"instructions":"' + b"x" * 300 + b'"},"type":"response.create"}',
+        b'{"response":{"instructions":"' + b"x" * 170 + b'"},"type":"response.create"}',
     ],
 )
 def test_a_request_is_found_however_it_is_written_and_cut(event: bytes) -> None:
