@@ -8,6 +8,7 @@ import asyncio
 import json
 import math
 import sys
+import textwrap
 import uuid
 from collections.abc import Sequence
 from contextlib import suppress
@@ -27,6 +28,12 @@ from stage.gpt.throttle import Throttle
 from stage.gpt.voice import Voice
 
 _REGION = "East US 2"
+
+
+def _names(names: list[str]) -> str:
+    return "\n  ".join(textwrap.wrap(", ".join(names), 110))
+
+
 _HELP = f"""\
 What a client provokes:
   tools        `call NAME` in the last text that the user wrote or, after speech, in the instructions; `call A and B`
@@ -41,7 +48,9 @@ What a client provokes:
 Token counts: 20 a second of audio sent, 10 a second heard, one for four characters of text.
 
 While it runs: GET /_stage/sessions tells the model's own view; POST /_stage/faults {{"fault": NAME, ...}} breaks
-things, of one "session" or of all: {", ".join(FAULTS)}.
+things, of one "session" or of all. NAME is one of:
+  {_names(list(FAULTS))}
+docs/model.md has the fields of each.
 """
 # Longer than a call takes to say goodbye, which `wire` bounds.
 _SHUTDOWN_TIMEOUT_S = 5.0
@@ -115,6 +124,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         drop_after_seconds=settings.drop_after,
         max_sessions=settings.max_sessions,
         generation=settings.generation,
+        thinking_seconds=settings.thinking_seconds,
+        transcription_seconds=settings.transcription_seconds,
         mcp_seconds=settings.mcp_seconds,
         throttle=settings.throttle,
         refuse_after_101=settings.refuse_after_101,
@@ -145,7 +156,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--max-sessions", type=_count, metavar="N", help="sessions at once, more get 429 (no limit)")
     add("--rate-limits", choices=("start", "end"), default="end", help="place of rate_limits.updated (%(default)s)")
     add("--generation", type=int, choices=(1, 2), default=Options.generation, help="2: gpt-realtime-2.x (%(default)s)")
-    add("--mcp-seconds", type=_seconds, default=Options.mcp_seconds, metavar="S", help="length of an MCP call (12)")
+    for flag, default, what in (
+        ("--thinking-seconds", Options.thinking_seconds, "silence before an answer"),
+        ("--transcription-seconds", Options.transcription_seconds, "from speech to its transcript"),
+        ("--mcp-seconds", Options.mcp_seconds, "length of an MCP call"),
+    ):
+        add(flag, type=_seconds, default=default, metavar="S", help=f"{what} (%(default)s)")
     add("--throttle", type=_share, default=0.0, metavar="X", help="share of responses that fail for want of tokens (0)")
     late = tuple(handshake.LATE_REFUSALS)
     add("--refuse-after-101", type=int, choices=late, help="let each call in, then `error` and Close (never)")

@@ -3,6 +3,7 @@
 import ast
 import re
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import get_args
 
@@ -11,6 +12,8 @@ import pytest
 from rtproxy import events, settings
 from rtproxy.closing import ENDINGS
 from rtproxy.upstream import FAILURE_CAUSES
+from stage.gpt.faults import FAULTS
+from stage.gpt.unverified import Unverified
 from stage.rehearsal.scenarios import SCENARIOS
 from stage.soak.kinds import KINDS
 
@@ -19,6 +22,7 @@ README, JAPANESE = (ROOT / name for name in ("README.md", "README.ja.md"))
 SCENARIO_PAGES = [ROOT / "docs" / name for name in ("rehearsal.md", "rehearsal.ja.md")]
 EVENT_PAGES = [ROOT / "docs" / name for name in ("events.md", "events.ja.md")]
 SOAK_PAGES = [ROOT / "docs" / name for name in ("soak.md", "soak.ja.md")]
+MODEL_PAGES = [ROOT / "docs" / name for name in ("model.md", "model.ja.md")]
 ENDING_PAGES = [ROOT / "docs" / name for name in ("endings.md", "endings.ja.md")]
 BOTH = pytest.mark.parametrize("readme", [README, JAPANESE], ids=lambda path: path.name)
 
@@ -126,6 +130,12 @@ def test_the_faults_table_lists_every_fault(page: Path) -> None:
     for side, (_, faults) in (("client", client), ("model", model)):
         documented = set(re.findall(r"`([\w-]+)`", faults))
         assert documented == {name.removeprefix(f"{side}.") for name in KINDS if name.startswith(side)}
+
+
+@pytest.mark.parametrize("page", MODEL_PAGES)
+def test_the_models_tables_list_every_fault_and_every_guess(page: Path) -> None:
+    documented = {name for row in rows(page) for name in re.findall(r"`(\w+)`", row[0])}
+    assert {*FAULTS, *(guess.name for guess in fields(Unverified))} < documented
 
 
 @BOTH

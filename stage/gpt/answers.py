@@ -18,7 +18,7 @@ from typing import Any
 
 from stage.gpt.fields import check_fields
 from stage.gpt.history import History, text_tokens
-from stage.gpt.mcp import ApprovalRequest, McpCall, McpTool
+from stage.gpt.mcp import ApprovalRequest, McpCall, McpTool, approved_call
 from stage.gpt.outputs import FunctionCall, Output, Speech, Text
 from stage.gpt.shapes import Event, Rejected
 from stage.gpt.unverified import Unverified
@@ -85,6 +85,8 @@ def choose_outputs(
     ask: Ask, history: History, voice: Voice, servers: Mapping[str, McpTool], unverified: Unverified
 ) -> list[Output]:
     """`servers`: the tools of the MCP servers that the response may use. Raises Rejected for a tool nobody has."""
+    if not unverified.approved_call_runs_at_once and (request := history.just_approved()):
+        return [approved_call(request)]
     speaks_phases = ask.reasons and unverified.phase_on_items
     called = _tools_to_call(ask, history, servers)
     if not called:

@@ -65,9 +65,10 @@ class Call:
             rate_limits_first=options.rate_limits == "start",
             note=self._note,
             mcp_calls=RunningCalls(self._emit, history, options.mcp_seconds),
+            transcription_s=options.transcription_seconds,
             unverified=options.unverified,
         )
-        tempo = Tempo(options.pace, self.wire.drained, self.may_finish)
+        tempo = Tempo(options.thinking_seconds, options.pace, self.wire.drained, self.may_finish)
         self.conversation = Conversation(session, shared.voice, floor, tempo, shared.throttle)
         self._dialect, self._seconds, self._file = dialect, options.session_seconds, shared.file
         self._is_silent = False

@@ -42,6 +42,7 @@ class Conversation:
         self._buffer_from_ms = 0
         self._next_item_id = new_id("item")
         self._speaker: Speaker | None = None  # of the conversation; out-of-band responses run beside it
+        self._unasked: Speaker | None = None  # the answer to the last idle timeout
         self._beside: dict[str, Speaker] = {}
         self._transcriptions: set[asyncio.Task[None]] = set()
         self.handlers: Mapping[str, Callable[[Event], None]] = {
@@ -120,8 +121,9 @@ class Conversation:
         """A response has said its `response.done`."""
         if self._beside.pop(speaker.response.id, None):
             return
+        repeats = self._floor.unverified.idle_timeout_repeats or speaker is not self._unasked
         detection = self._detection
-        if detection and detection.get("idle_timeout_ms") and not self.ears.speaking:
+        if repeats and detection and detection.get("idle_timeout_ms") and not self.ears.speaking:
             playback_s = speaker.response.sent.audio_bytes / BYTES_PER_MS / 1000
             self._idle.start(playback_s, detection["idle_timeout_ms"] / 1000)
 
@@ -133,6 +135,7 @@ class Conversation:
         self._buffer_from_ms = start_ms
         self._take_buffer()
         self._respond_unasked()
+        self._unasked = self._speaker
 
     def _respond_unasked(self) -> None:
         try:
@@ -204,7 +207,9 @@ class Conversation:
         if transcription := self.session["audio"]["input"]["transcription"]:
             model = str(transcription.get("model"))
             by_duration = any(word in model for word in self._floor.unverified.duration_billed)
-            task = asyncio.create_task(transcribe(item, self._emit, by_duration=by_duration))
+            task = asyncio.create_task(
+                transcribe(item, self._emit, self._floor.transcription_s, by_duration=by_duration)
+            )
             self._transcriptions.add(task)
             task.add_done_callback(self._transcriptions.discard)
 

@@ -57,6 +57,13 @@ class History:
     def last_id(self) -> str | None:
         return self._items[-1].id if self._items else None
 
+    def just_approved(self) -> Item | None:
+        """The request that the newest item approves."""
+        last = self._items[-1].shape if self._items else {}
+        if last.get("type") == "mcp_approval_response" and last["approve"]:
+            return self.find(last["approval_request_id"], "create")
+        return None
+
     def has_since_user(self, types: Collection[str]) -> bool:
         """Whether the newest user message has one of these types of items behind it."""
         for item in reversed(self._items):

@@ -18,6 +18,7 @@ _LONGEST_ID = 32
 class Items:
     def __init__(self, floor: Floor) -> None:
         self._history, self._emit, self._mcp_calls = floor.history, floor.emit, floor.mcp_calls
+        self._approved_run_at_once = floor.unverified.approved_call_runs_at_once
         self.handlers: Mapping[str, Callable[[Event], None]] = {
             "conversation.item.create": self._create,
             "conversation.item.retrieve": self._retrieve,
@@ -34,8 +35,7 @@ class Items:
     def _create(self, event: Event) -> None:
         item = self._read(require(event, "item", dict))
         self.add(item, event.get("previous_item_id"))
-        if item.shape["type"] == "mcp_approval_response" and item.shape["approve"]:
-            request = self._history.find(item.shape["approval_request_id"], "create")
+        if self._approved_run_at_once and (request := self._history.just_approved()):
             self._mcp_calls.run_approved(request)
 
     def _retrieve(self, event: Event) -> None:

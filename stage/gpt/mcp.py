@@ -77,6 +77,10 @@ class ApprovalRequest(Output):
         }
 
 
+def approved_call(request: Item) -> McpCall:
+    return McpCall(McpTool(request.shape["server_label"], request.shape["name"], needs_approval=False), request.id)
+
+
 class Place(NamedTuple):
     """Where a running call was announced: in a response, in the conversation, in both."""
 
@@ -110,8 +114,7 @@ class RunningCalls:
 
     def run_approved(self, request: Item) -> None:
         """A person agreed: the call is an item of its own, in no response."""
-        tool = McpTool(request.shape["server_label"], request.shape["name"], needs_approval=False)
-        call = McpCall(tool, request.id)
+        call = approved_call(request)
         call.write_all()
         call.settle("in_progress")
         previous = {"previous_item_id": self.history.add(call.item)}

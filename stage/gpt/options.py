@@ -20,6 +20,10 @@ class Options:
     answer_seconds: float = 3
     # How many times faster than speech the answer's audio leaves.
     pace: float = 4
+    # From response.created to the first output: 2.x reasons, and is silent for a second or two.
+    thinking_seconds: float = 0.1
+    # From the end of what the user said to its transcript, which may come after the answer.
+    transcription_seconds: float = 0.2
     # From the arguments of an MCP call to its end. 10 to 15 s were reported for a search.
     mcp_seconds: float = 12
     # Share of the responses of all calls that the deployment has no tokens left for.

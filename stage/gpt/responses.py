@@ -17,7 +17,7 @@ from stage.gpt.unverified import Unverified
 
 @dataclass
 class Floor:
-    """What every response of a call shares."""
+    """What all parts of a call's conversation share."""
 
     conversation_id: str
     history: History
@@ -25,6 +25,7 @@ class Floor:
     rate_limits_first: bool
     note: NoteResponse
     mcp_calls: RunningCalls
+    transcription_s: float
     unverified: Unverified
     cached: tuple[int, int] = (0, 0)  # (text, audio) tokens of the last prompt that the next finds in the cache
 

@@ -14,7 +14,6 @@ from stage.gpt.outputs import Output
 from stage.gpt.responses import Response
 from stage.gpt.shapes import Event
 
-_THINKING_S = 0.1
 _HUM_INTERVAL_S = 1.0
 _STEPS_BEFORE_A_FILTER = 2
 
@@ -31,6 +30,7 @@ class Mishap(Enum):
 class Tempo:
     """`pace` is how many times faster than speech; `drained` returns when the socket has taken all so far."""
 
+    thinking_s: float
     pace: float
     drained: Callable[[], Awaitable[None]]
     may_finish: asyncio.Event
@@ -73,7 +73,7 @@ class Speaker:
             self.response.abandon()
 
     async def _speak(self) -> None:
-        await asyncio.sleep(_THINKING_S)
+        await asyncio.sleep(self._tempo.thinking_s)
         if self._plan.mishap is Mishap.THROTTLED:
             self._finish("failed", failure=self._plan.throttled)
             return

@@ -7,14 +7,14 @@ from stage.gpt.history import Item, text_tokens
 from stage.gpt.shapes import Event
 
 _HEARD = "Hello, can you help me with my booking?"
-_WORD_INTERVAL_S = 0.02
 
 
-async def transcribe(item: Item, emit: Callable[[Event], None], *, by_duration: bool) -> None:
+async def transcribe(item: Item, emit: Callable[[Event], None], seconds: float, *, by_duration: bool) -> None:
     """Emit the deltas of `item`'s transcript, then put it on the item. `by_duration`: how it is billed."""
     place = {"item_id": item.id, "content_index": 0}
-    for index, word in enumerate(_HEARD.split()):
-        await asyncio.sleep(_WORD_INTERVAL_S)
+    words = _HEARD.split()
+    for index, word in enumerate(words):
+        await asyncio.sleep(seconds / len(words))
         delta = f" {word}" if index else word
         emit({"type": "conversation.item.input_audio_transcription.delta", **place, "delta": delta})
     item.shape = {**item.shape, "content": [{"type": "input_audio", "transcript": _HEARD}]}

@@ -27,7 +27,7 @@ class Unverified:
     usage_of_a_failed_response: bool = False
     """Whether a failed response has a `usage`. Without it is what a reader must survive."""
     approved_call_runs_at_once: bool = True
-    """Whether an MCP call begins with its approval, outside any response. The types have no event that would tell."""
+    """Whether an MCP call begins with its approval, in no response; else the next response makes it. No source says."""
     unfinished_mcp_call_ends: bool = False
     """Whether an MCP call whose response was cut before its arguments were whole gets `.failed`."""
     idle_timeout_repeats: bool = True

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from stage.gpt.unverified import Unverified
 from tests.stage.conftest import Caller, ModelFactory, silence, speech
 
 Events = list[dict[str, Any]]
@@ -248,6 +249,22 @@ async def test_an_mcp_call_begins_once_it_is_approved(model_for: ModelFactory, r
     assert (await caller.rejection())["param"] == "item.approval_request_id"
     (spoken,) = output(await answered(caller))
     assert spoken["type"] == "message"
+
+
+async def test_an_approved_mcp_call_is_made_by_the_next_response_where_that_is_the_guess(
+    model_for: ModelFactory,
+) -> None:
+    unverified = Unverified(approved_call_runs_at_once=False)
+    caller = await (await model_for(mcp_seconds=0, unverified=unverified)).call()
+    await listed(caller, tools=[server()])
+    request = output(await asked(caller, "call search"))[-1]
+    answer = {"type": "mcp_approval_response", "approval_request_id": request["id"], "approve": True}
+    await caller.send("conversation.item.create", item=answer)
+
+    (call,) = output(await answered(caller))
+
+    assert (call["type"], call["approval_request_id"]) == ("mcp_call", request["id"])
+    await caller.until("response.mcp_call.completed")
 
 
 async def test_an_mcp_call_never_begins_when_it_is_not_approved(model_for: ModelFactory) -> None:

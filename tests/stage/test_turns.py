@@ -6,6 +6,7 @@ from itertools import groupby
 
 import pytest
 
+from stage.gpt.unverified import Unverified
 from tests.stage.conftest import Caller, LiveModel, ModelFactory, silence, speech
 
 TURN = [
@@ -218,6 +219,21 @@ async def test_the_model_speaks_unasked_when_nobody_did_after_its_last_answer(mo
     assert idle["audio_start_ms"] == idle["audio_end_ms"] == 500, "the client sent nothing more"
 
 
+@pytest.mark.parametrize("repeats", [True, False])
+async def test_the_idle_timeout_repeats_as_it_is_guessed_to(model_for: ModelFactory, repeats: bool) -> None:
+    caller = await (await model_for(answer_seconds=0.1, unverified=Unverified(idle_timeout_repeats=repeats))).call()
+    await caller.update(audio={"input": {"turn_detection": {"type": "server_vad", "idle_timeout_ms": 100}}})
+    await caller.send("response.create")
+    await caller.until("input_audio_buffer.timeout_triggered")
+    await caller.until("rate_limits.updated")
+
+    if repeats:
+        await caller.until("input_audio_buffer.timeout_triggered")
+    else:
+        with pytest.raises(TimeoutError):
+            await caller.socket.receive(timeout=1)
+
+
 async def test_the_idle_timeout_starts_anew_when_somebody_speaks(model_for: ModelFactory) -> None:
     caller = await (await model_for(answer_seconds=0.1)).call()
     detection = {"type": "server_vad", "silence_duration_ms": 200, "idle_timeout_ms": 700, "create_response": False}
@@ -242,6 +258,27 @@ async def test_a_transcript_arrives_beside_the_answer_when_transcription_is_on(c
     assert "".join(deltas) == events[-1]["transcript"]
     usage = events[-1]["usage"]
     assert usage["total_tokens"] == usage["input_tokens"] + usage["output_tokens"]
+
+
+async def test_a_transcript_arrives_after_the_answer_when_it_takes_long(model_for: ModelFactory) -> None:
+    caller = await (await model_for(transcription_seconds=1, answer_seconds=0.1)).call()
+    await caller.update(audio={"input": {"transcription": {"model": "my-transcribe"}}})
+    await caller.append(speech(500), silence(200))
+
+    await caller.until("response.done")
+
+    await caller.until("conversation.item.input_audio_transcription.completed")
+
+
+async def test_the_model_thinks_before_it_speaks_as_long_as_it_is_told(model_for: ModelFactory) -> None:
+    caller = await (await model_for(thinking_seconds=0.5)).call()
+    clock = asyncio.get_running_loop().time
+    began_at = clock()
+    await caller.send("response.create")
+
+    await caller.until("response.output_item.added")
+
+    assert clock() - began_at >= 0.5
 
 
 async def test_rate_limits_come_before_the_words_when_set_to_the_start(model_for: ModelFactory) -> None:
