@@ -7,6 +7,7 @@ from pathlib import Path
 
 from clients.facts import (
     Act,
+    Clock,
     Fault,
     Hold,
     Knocked,
@@ -29,7 +30,9 @@ class Evidence:
     """Everything in order of time: `sessions` by opening, `turns` and `pongs` by place.
 
     `spoken` and `listened` are the model's own record, by response and by its name of the session.
-    `log_ends` is the time of the last line of each replica's log.
+    `logged_acts` is what relays log of their own processes, named as the platform's acts are; `log_ends` is the time of
+    the last line of each replica's log. `clocks` (of relays, by replica) and `platform_clock` say how far these were
+    from the hold's; the times here are corrected by that.
     `began` and `ended` are the first and the last thing that a hold observed, `observations` how many there were.
     """
 
@@ -46,8 +49,10 @@ class Evidence:
     spoken: dict[str, Spoken] = field(default_factory=dict)
     listened: dict[str, Listened] = field(default_factory=dict)
     logged: dict[str, Logged] = field(default_factory=dict)
-    logged_stops: list[Act] = field(default_factory=list)
+    logged_acts: list[Act] = field(default_factory=list)
     log_ends: dict[str, float] = field(default_factory=dict)
+    clocks: dict[str, Clock] = field(default_factory=dict)
+    platform_clock: Clock | None = None
     probed: list[Probed] = field(default_factory=list)
     acts: list[Act] = field(default_factory=list)
     began: float = float("inf")
@@ -77,7 +82,7 @@ class Evidence:
     @cached_property
     def stops(self) -> list[Stop]:
         """The platform's account; where it gives none, that of the relays."""
-        return stops_of(self.acts) or stops_of(self.logged_stops)
+        return stops_of(self.acts) or stops_of(self.logged_acts)
 
     @cached_property
     def calls(self) -> dict[tuple[str, int], list[Session]]:

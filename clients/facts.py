@@ -260,6 +260,16 @@ class Act:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Clock:
+    """How much later than the hold's it is: `off_s`, of `pairs` measurements the least and the most."""
+
+    off_s: float
+    least_s: float
+    most_s: float
+    pairs: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Window:
     """A time in which the same weights held. Revisions at weight 0 are left out."""
 

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import orjson
 
+from clients.clocks import corrected, measured
 from clients.evidence import Evidence
 from clients.facts import (
     Act,
@@ -93,9 +94,10 @@ class _Reader:
         for place, pongs in found.pongs.items():
             found.pongs[place] = _placed(sorted(pongs, key=lambda pong: pong.at), by_place[place])
         found.refusals.sort(key=lambda refused: refused.at)
-        for acts in (found.acts, found.logged_stops):
+        for acts in (found.acts, found.logged_acts):
             acts.sort(key=lambda act: act.at)
         found.probed.sort(key=lambda probed: probed.at)
+        corrected(found, measured(found))
         found.sessions = settled(found)
         return found
 
@@ -166,12 +168,15 @@ class _Reader:
                 known = logged.get(line["session"]) or Logged(id=line["session"], **_only(line, "revision", "replica"))
                 ending = _only(line, "ended_by", "client_code", "upstream_code", "turn", "upstream_error")
                 logged[known.id] = replace(known, closed=at, **ending)
+            case "proxy.started":
+                about = _only(line, "revision", "replica")
+                self.evidence.logged_acts.append(Act(at, "replica.started", about))
             case "signal.received":
                 about = _only(line, "revision", "replica") | {"reason": line["signal"]}
-                self.evidence.logged_stops.append(Act(at, "replica.sigterm", about))
+                self.evidence.logged_acts.append(Act(at, "replica.sigterm", about))
             case "proxy.stopped":
                 about = _only(line, "revision", "replica", "code")
-                self.evidence.logged_stops.append(Act(at, "replica.exited", about))
+                self.evidence.logged_acts.append(Act(at, "replica.exited", about))
 
     def _model(self, line: Line, at: float) -> None:
         match line["model"]:

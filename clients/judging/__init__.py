@@ -8,14 +8,27 @@ cooldown     what scaled to zero, and what came in at weight 0
 termination  SIGTERM to exit, and the calls in between
 hearing      what a caller hears: whether it is whole, in order, and of this call
 quality      what a caller waits for, on each revision: before and during the shift
+admission    who was let in without a key
 rollback     what became of the rollout
+proof        what the record can prove at all: evidence.*
 answer       all of it as one sentence, numbers and an exit code
 """
 
 from collections.abc import Callable, Mapping, Sequence
 
 from clients.evidence import Evidence
-from clients.judging import cooldown, hearing, placement, quality, rollback, routing, survival, termination
+from clients.judging import (
+    admission,
+    cooldown,
+    hearing,
+    placement,
+    proof,
+    quality,
+    rollback,
+    routing,
+    survival,
+    termination,
+)
 from clients.judging.check import Check
 
 Decide = Callable[[Evidence, Evidence | None], Check]
@@ -56,6 +69,11 @@ CHECKS: tuple[tuple[str, str, Decide | None], ...] = (
     ("quality.kinds", "each kind of call that talks completed a turn on each revision", quality.kinds),
     ("quality.duration", "answers take as long as before", quality.duration),
     ("quality.connect", "a dial gets its session as soon as before", quality.connect),
+    ("evidence.hold", "calls were held over the whole shift, and after it", _alone(proof.hold)),
+    ("evidence.log", "the relays' log has every session", _alone(proof.log)),
+    ("evidence.exits", "each replica that was asked to stop was seen to exit", _alone(proof.exits)),
+    ("evidence.clock", "the clocks agree, or are corrected by how much they are off", _alone(proof.clock)),
+    ("admission.keys", "each dial without a key or with a wrong one got 401", _alone(admission.keys)),
     ("rollback.outcome", "the rollout was completed", _alone(rollback.outcome_check)),
     ("rollback.blue_untouched", "no call on blue was cut", _alone(rollback.blue_untouched)),
 )

@@ -13,7 +13,7 @@ from clients.judging.rollback import Rollout, rollout
 AS_EXPECTED, OTHERWISE = 0, 1
 LIVED_THROUGH = (
     *("survival.cut", "survival.refused", "hearing.cross_talk", "hearing.events", "hearing.session", "hearing.audio"),
-    "quality.turns",
+    *("quality.turns", "evidence.hold"),
 )
 """What must have passed before a headline says that nobody noticed, where nothing else is required."""
 
@@ -122,7 +122,8 @@ def headline(
     if number["open_at_the_end"]:
         unseen = number["open_at_the_end"]
         return f"Nobody was seen cut: {calls}, but the record has no end of {unseen}{_while(rollout)}."
-    unseen_checks = _not_seen(checks, LIVED_THROUGH if required is None else required)
+    lived_through = [name for name in LIVED_THROUGH if name != "evidence.hold" or len(evidence.windows) > 1]
+    unseen_checks = _not_seen(checks, lived_through if required is None else required)
     rest = (
         f", but not everything was seen, so somebody may have noticed: {listed(unseen_checks)}" if unseen_checks else ""
     )

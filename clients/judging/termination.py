@@ -29,8 +29,10 @@ def grace(evidence: Evidence) -> Check:
     if late:
         names = listed([f"{stop.replica} ({stop.grace_s:g} s)" for stop in late])
         return GRACE(False, measured, f"{several(len(late), 'replica')} outlived the grace period: {names}.", expected)
-    if not took:
-        return GRACE("inconclusive", measured, "The record ends before a replica that was asked to stop did.", expected)
+    unseen = [stop.replica for stop in stops if not stop.exited]
+    if unseen:
+        said = f"The record ends before {listed(unseen)} did, after SIGTERM."
+        return GRACE("inconclusive", measured, said, expected)
     within = (
         f"The slowest of {several(len(took), 'replica')} exited {longest:.1f} s after SIGTERM, of {grace_s:g} s it had."
     )
@@ -46,6 +48,10 @@ def no_sigkill(evidence: Evidence) -> Check:
         return NO_SIGKILL(
             False, str(len(killed)), f"{several(len(killed), 'replica')} had to be killed: {listed(killed)}."
         )
+    unseen = [stop.replica for stop in stops if not stop.exited]
+    if unseen:
+        said = f"No kill is in the record, but nobody saw how {listed(unseen)} ended after SIGTERM."
+        return NO_SIGKILL("inconclusive", "0", said)
     codes = sorted({str(stop.code) for stop in stops if stop.code is not None})
     exits = f" and exited with {listed(codes)}" if codes else ""
     return NO_SIGKILL(True, "0", f"{several(len(stops), 'replica')} left after SIGTERM{exits}; nothing was killed.")
@@ -56,8 +62,6 @@ def codes(evidence: Evidence) -> Check:
     if not stops:
         return CODES.unknown(NO_STOP)
     caught = list(_caught(evidence))
-    if not caught:
-        return _empty(CODES, stops, evidence)
     ended = [(session, stop) for session, stop in caught if session.end]
     wrong = [(session, stop) for session, stop in ended if not _goes_well(session, evidence)]
     asked = sum(bool(session.end and session.end.code == MOVED_CODE and session.end.early) for session, _ in ended)
@@ -65,8 +69,11 @@ def codes(evidence: Evidence) -> Check:
     if wrong:
         ends = listed([f"call {s.call} {s.end.code} on {stop.replica}" for s, stop in wrong if s.end])
         return CODES(False, measured, f"{several(len(wrong), 'call')} on a stopping replica lost the socket: {ends}.")
+    if untried := _untried(CODES, [stop for _, stop in ended], stops):
+        return untried
     open_still = len(caught) - len(ended)
     rest = f" {several(open_still, 'call')} had no end in the record." if open_still else ""
+    rest += _on_which([stop for _, stop in ended], stops)
     said = f"{several(len(caught), 'call')} on stopping replicas: {asked} closed with {MOVED_CODE}, none lost."
     return CODES(True, measured, said + rest)
 
@@ -75,9 +82,8 @@ def turns(evidence: Evidence) -> Check:
     stops = _stops(evidence)
     if not stops:
         return TURNS.unknown(NO_STOP)
-    caught = [session for session, _ in _caught(evidence) if session.end]
-    if not caught:
-        return _empty(TURNS, stops, evidence)
+    pairs = [(session, stop) for session, stop in _caught(evidence) if session.end]
+    caught = [session for session, _ in pairs]
     asked = [
         session
         for session in caught
@@ -87,17 +93,31 @@ def turns(evidence: Evidence) -> Check:
     if broken:
         said = f"{several(len(broken), 'call')} closed in the middle of a turn: {listed(broken)}."
         return TURNS(False, f"{len(broken)} in a turn", said)
+    if untried := _untried(TURNS, [stop for _, stop in pairs], stops):
+        return untried
     hung_up = len(caught) - len(asked)
     rest = f"; {hung_up} more ended by themselves" if hung_up else ""
     said = f"{several(len(asked), 'call')} closed, none in the middle of a turn{rest}."
-    return TURNS(True, "0 in a turn", said)
+    return TURNS(True, "0 in a turn", said + _on_which([stop for _, stop in pairs], stops))
 
 
-def _empty(check: Named, stops: list[Stop], evidence: Evidence) -> Check:
-    """A drain that left nobody to close; replicas that never had a call prove nothing."""
-    served = {session.replica for session in evidence.sessions} & {stop.replica for stop in stops}
-    said = f"{several(len(stops), 'replica')} asked to stop had no call left."
-    return check("pass" if served else "inconclusive", "0 calls left", said)
+def _untried(check: Named, tried: list[Stop], stops: list[Stop]) -> Check | None:
+    """A replica without a call has nobody to close, which proves nothing of the drain of its revision."""
+    revisions = {stop.revision for stop in stops} - {stop.revision for stop in tried}
+    if not revisions:
+        return None
+    names = listed(sorted(revisions))
+    empty = sum(stop.revision in revisions for stop in stops)
+    measured = f"{len({stop.replica for stop in tried})} replicas tried"
+    said = f"{several(empty, 'replica')} of {names} had no call left at SIGTERM, so the drain was not tried."
+    return check("inconclusive", measured, said)
+
+
+def _on_which(tried: list[Stop], stops: list[Stop]) -> str:
+    """Which replicas the evidence is of, where not of all."""
+    names = {stop.replica for stop in tried}
+    empty = sorted({stop.replica for stop in stops} - names)
+    return f" {listed(empty)} had no call." if empty else ""
 
 
 def _stops(evidence: Evidence) -> list[Stop]:

@@ -146,14 +146,37 @@ class Lines:
         for act in acts or ("created", "ready"):
             self.act(at, f"revision.{act}", app="rtproxy", revision=revision, **more)
 
-    def stop(self, at: float, revision: str, number: int = 1, *, after_s: float = 5.0, **more: Any) -> None:
-        """SIGTERM and exit; `killed=True` has a SIGKILL between."""
+    def stop(
+        self,
+        at: float,
+        revision: str,
+        number: int = 1,
+        *,
+        after_s: float | None = 5.0,
+        logged: bool = False,
+        **more: Any,
+    ) -> None:
+        """SIGTERM and exit; `killed=True` has a SIGKILL between; without `after_s` nobody sees the exit.
+
+        `logged`: the relay tells of it, too.
+        """
         name = {"revision": revision, "replica": replica(revision, number)}
         killed = more.pop("killed", False)
         self.act(at, "replica.sigterm", **name | {"reason": "deactivated", "grace_s": 30} | more)
+        if logged:
+            self.log(at + 0.003, "signal.received", signal="SIGTERM", **name)
+        if after_s is None:
+            return
+        if logged and not killed:
+            self.log(at + after_s - 0.05, "proxy.stopped", code=0, **name)
         if killed:
             self.act(at + after_s, "replica.sigkill", **name, after_s=after_s)
         self.act(at + after_s, "replica.exited", **name, code=137 if killed else 0, after_s=after_s)
+
+    def ahead(self, lines: list[Line], by_s: float) -> None:
+        """As a clock wrote them that is ``by_s`` ahead of the right one."""
+        for line in lines:
+            line["ts"] = ts(datetime.fromisoformat(line["ts"]).timestamp() - BEGAN + by_s)
 
 
 def rollout(calls: int = 20, seed: int = 7, cut: int = 0) -> Lines:
@@ -189,8 +212,8 @@ def rollout(calls: int = 20, seed: int = 7, cut: int = 0) -> Lines:
     lines.revision(86, BLUE, "deactivated")
     for call in range(1, calls + 1):
         _place(lines, call, chance, cut=call <= cut)
-    lines.stop(86.1, BLUE, 1, after_s=8.1)
-    lines.stop(86.1, BLUE, 2, after_s=6.4)
+    lines.stop(86.1, BLUE, 1, after_s=8.1, logged=True)
+    lines.stop(86.1, BLUE, 2, after_s=6.4, logged=True)
     lines.observe(110.2, "hold.completed", summary={})
     return lines
 

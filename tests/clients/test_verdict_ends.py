@@ -224,11 +224,45 @@ def test_a_socket_lost_on_a_stopping_replica_fails(tmp_path: Path) -> None:
     assert f"call 1 1006 on {replica(BLUE)}" in check.sentence
 
 
-def test_a_replica_that_was_empty_when_it_was_asked_to_stop_passes(tmp_path: Path) -> None:
+def test_a_drain_without_a_call_was_not_tried(tmp_path: Path) -> None:
     checks = judged(caught(9, 1000), tmp_path)
 
     for name in ("termination.codes", "termination.turns"):
-        assert (checks[name].status, checks[name].measured) == ("pass", "0 calls left")
+        assert checks[name].status == "inconclusive"
+        assert f"1 replica of {BLUE} had no call left at SIGTERM, so the drain was not tried" in checks[name].sentence
+
+
+def test_each_revision_needs_a_drain_of_its_own(tmp_path: Path) -> None:
+    lines = caught(20, 1012)
+    lines.stop(40, GREEN)
+
+    check = judged(lines, tmp_path)["termination.turns"]
+
+    assert (check.status, f"1 replica of {GREEN} had no call left" in check.sentence) == ("inconclusive", True)
+
+
+def test_the_replicas_without_a_call_are_named_where_others_of_their_revision_had_some(tmp_path: Path) -> None:
+    lines = caught(20, 1012)
+    lines.stop(10, BLUE, 2)
+
+    check = judged(lines, tmp_path)["termination.turns"]
+
+    assert (check.status, f"{replica(BLUE, 2)} had no call." in check.sentence) == ("pass", True)
+
+
+def test_nobody_says_that_nothing_was_killed_whose_exit_nobody_saw(tmp_path: Path) -> None:
+    lines = app()
+    lines.opened(1, 1)
+    lines.stop(10, BLUE, 1, after_s=None)
+    lines.stop(10, BLUE, 2)
+    lines.closed(20, 1, 1012)
+
+    checks = judged(lines, tmp_path)
+
+    names = ("termination.grace", "termination.no_sigkill", "evidence.exits")
+    assert {name: checks[name].status for name in names} == dict.fromkeys(names, "inconclusive")
+    assert replica(BLUE) in checks["termination.no_sigkill"].sentence
+    assert "nothing was killed" not in checks["termination.no_sigkill"].sentence
 
 
 def test_a_caller_who_hangs_up_in_a_turn_is_not_cut_in_it(tmp_path: Path) -> None:
