@@ -139,6 +139,7 @@ async def test_an_idle_replica_shows_every_series_of_a_closed_list_at_zero(
     assert said == {
         'rtproxy_sessions{turn="quiet"}': 0,
         'rtproxy_sessions{turn="speaking"}': 0,
+        'rtproxy_sessions{turn="waiting"}': 0,
         'rtproxy_sessions{turn="responding"}': 0,
         "rtproxy_draining": 0,
         "rtproxy_responses_total": 0,

@@ -264,6 +264,9 @@ async def test_a_call_is_one_span_with_what_its_summary_says(
     told |= {
         f"rtproxy.{way}": closed[way] for way in ("frames_up", "frames_down", "bytes_up", "bytes_down", "responses")
     }
+    kinds = ("in_text", "in_audio", "in_cached", "out_text", "out_audio")
+    told |= {f"rtproxy.tokens_{kind}": 0 for kind in kinds}
+    told |= {"rtproxy.transcription_tokens": 0, "rtproxy.transcription_s": 0}
     told |= {"rtproxy.duration_s": closed["duration_s"], "rtproxy.turn": "quiet", "rtproxy.events_refused": 0}
     told |= {"rtproxy.revision": "app--blue", "rtproxy.replica": "app--blue-1", "rtproxy.request_id": "request-7"}
     told |= {"http.request.method": "GET", "http.route": "/v1/realtime", "http.response.status_code": 101}

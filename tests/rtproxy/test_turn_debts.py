@@ -463,6 +463,31 @@ def test_ids_that_a_model_makes_up_take_no_memory_without_a_bound() -> None:
     assert max(len(name or "") for _, name in call.turns._debts) <= 128
 
 
+# What a call used.
+
+
+def test_tokens_are_told_apart_and_transcriptions_count_by_themselves() -> None:
+    given = {"text_tokens": 119, "audio_tokens": 13, "cached_tokens": 64}
+    made = {"text_tokens": 30, "audio_tokens": 91}
+    used = {"input_tokens": 132, "output_tokens": 121, "input_token_details": given, "output_token_details": made}
+    call = Call(**detected()).responds(usage=used).responds(usage=used | {"input_token_details": None})
+    transcribed = "conversation.item.input_audio_transcription.completed"
+    call.model(transcribed, item_id="i", usage={"type": "tokens", "total_tokens": 48, "input_tokens": 38})
+    for seconds in (3.4, "3.4", -1, True, None, float(10**9)):
+        call.model(transcribed, item_id="i", usage={"type": "duration", "seconds": seconds})
+    assert call.turns.usage.tokens() == {
+        "tokens_in": 264,
+        "tokens_out": 242,
+        "tokens_in_text": 119,
+        "tokens_in_audio": 13,
+        "tokens_in_cached": 64,
+        "tokens_out_text": 60,
+        "tokens_out_audio": 182,
+        "transcription_tokens": 48,
+    }
+    assert call.turns.usage.transcription_s == 3.4
+
+
 # The table is whole.
 
 SERVER_EVENTS_WITHOUT_A_TURN = {
