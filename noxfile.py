@@ -54,11 +54,11 @@ def nightly(session: nox.Session) -> None:
 
 @nox.session
 def fuzz(session: nox.Session) -> None:
-    """Streams and events of every kind against the framing and the turns, for half an hour or more."""
+    """A thousand random calls, drained; then streams of every kind against the framing, for half an hour or more."""
     install(session, "everything")
-    tests = "tests/rtproxy/test_fuzz_frames.py"
+    tests = "tests/rtproxy/test_call_scripts.py", "tests/rtproxy/test_fuzz_frames.py"
     env = {"HYPOTHESIS_PROFILE": "long"}
-    session.run("python", "-m", "pytest", "--timeout", "0", tests, *session.posargs, env=env)
+    session.run("python", "-m", "pytest", "--timeout", "0", *tests, *session.posargs, env=env)
 
 
 @nox.session

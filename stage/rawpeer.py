@@ -92,7 +92,8 @@ class RawPeer:
         key = await self.reader.readexactly(4) if second & 0x80 else b""
         payload = await self.reader.readexactly(length)
         if key.strip(b"\0"):
-            payload = bytes(byte ^ key[i & 3] for i, byte in enumerate(payload))
+            mask = (key * (length // 4 + 1))[:length]
+            payload = (int.from_bytes(payload) ^ int.from_bytes(mask)).to_bytes(length)
         return Frame(first, payload)
 
     async def read_until(self, opcode: int) -> Frame:
