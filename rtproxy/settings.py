@@ -26,7 +26,7 @@ HELP = """\
   RTPROXY_OIDC_SCOPE         a scope or role that they must have (absent: none)
   RTPROXY_ALLOW_ANONYMOUS    true: calls without a key are let in
   RTPROXY_ALLOWED_ORIGINS    web origins that may call, comma separated (absent: any)
-  RTPROXY_CLIENT_EVENTS      client events that go on to the model, comma separated (absent: all, unread)
+  RTPROXY_CLIENT_EVENTS      client events that go on to the model, comma separated (absent: all)
   RTPROXY_MAX_SESSIONS       live sessions at most (1000)
   RTPROXY_MAX_CLIENT_SESSIONS  of them, one client's at most (absent: all)
   RTPROXY_MAX_CLIENT_STARTS  calls that one client may start in any 60 s (absent: any number)
