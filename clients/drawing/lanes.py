@@ -10,9 +10,10 @@ import plotly.graph_objects as go  # type: ignore[import-untyped]
 from clients.drawing.acts import short
 from clients.drawing.colours import CUT, FAILED_TURN, INK, UNKNOWN
 from clients.evidence import Evidence
-from clients.facts import Session, Turn, utc
+from clients.facts import Fault, Session, Turn, utc
 from clients.judging.causes import cause_of
 from clients.judging.check import several
+from clients.judging.hearing import FAULTS
 
 Place = tuple[str, int]
 TICK = "line-ns"
@@ -72,6 +73,7 @@ def traces(evidence: Evidence, lanes: Lanes, colour: Mapping[str, str], zero: fl
     turns = [turn for each in evidence.turns.values() for turn in each if (turn.hold, turn.call) in lanes.of]
     completed = [turn for turn in turns if turn.status == "completed"]
     failed = [turn for turn in turns if turn.status not in ("completed", "cut", "unanswered")]
+    faults = [_fault(each, lanes, zero) for each in evidence.faults if (each.hold, each.call) in lanes.of]
     sessions = evidence.sessions
     cuts = [_ended(s, zero, lanes, f"<b>{html.escape(cause_of(s, evidence))}</b><br>") for s in sessions if s.cut]
     moves = [_ended(s, zero, lanes, "<b>moved</b>, between two turns<br>") for s in sessions if s.moved]
@@ -99,6 +101,7 @@ def traces(evidence: Evidence, lanes: Lanes, colour: Mapping[str, str], zero: fl
         *(bar for bar in bars if bar is not None),
         _marks("turn completed", (_turn(each, lanes, zero) for each in completed), tick),
         _marks("turn not completed", (_turn(each, lanes, zero) for each in failed), down),
+        _marks("wrong to hear", faults, down | {"symbol": "diamond", "color": CUT}),
         _marks("moved (1012)", moves, right),
         _marks("moved or cut (1012)", unproven, down | {"symbol": "triangle-right-open", "color": CUT}),
         _marks("refused", refusals, square),
@@ -148,6 +151,12 @@ def _turn(turn: Turn, lanes: Lanes, zero: float) -> tuple[float, int, str]:
         f"turn {html.escape(turn.status)}{audio}{detail}<br>call {turn.call}, {turn.at - zero:.1f} s, {utc(turn.at)}"
     )
     return turn.at - zero, lanes.of[turn.hold, turn.call], words
+
+
+def _fault(fault: Fault, lanes: Lanes, zero: float) -> tuple[float, int, str]:
+    words = f"<b>{html.escape(FAULTS.get(fault.fault, fault.fault))}</b><br>{html.escape(fault.detail)}"
+    about = f"<br>call {fault.call}, {fault.at - zero:.1f} s, {utc(fault.at)}"
+    return fault.at - zero, lanes.of[fault.hold, fault.call], words + about
 
 
 def _ended(session: Session, zero: float, lanes: Lanes, words: str) -> tuple[float, int, str]:

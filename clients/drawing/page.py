@@ -6,7 +6,7 @@ from typing import Any
 
 from clients.drawing.figure import figure
 from clients.drawing.style import CSS
-from clients.drawing.tables import acts, checks, cuts, files, text, themes
+from clients.drawing.tables import acts, checks, cuts, faults, files, text, themes
 from clients.evidence import Evidence
 from clients.facts import utc
 from clients.judging.rollback import Rollout
@@ -40,6 +40,7 @@ def page(evidence: Evidence, verdict: Mapping[str, Any], rollout: Rollout) -> st
 <h2>What happened</h2><p class="soft">{CAPTION}</p><div class="scroll">{drawing}</div>
 <h2>Checks</h2>{checks(verdict["checks"])}
 <h2>Cuts and refusals</h2>{cuts(evidence)}
+{faults(evidence)}
 {acts(evidence)}
 {files(evidence)}
 <script>{FIT_PAPER}</script></body></html>
@@ -72,10 +73,11 @@ def _facts(evidence: Evidence, verdict: Mapping[str, Any]) -> str:
         "moved": counts["moved"],
         "turns": counts["turns"],
         "turns not completed": counts["turns_not_completed"],
+        "wrong to hear": counts.get("faults", 0),
         "rollout": verdict["outcome"],
         "observed for": f"{evidence.ended - evidence.began:.0f} s",
     }
-    hurt = {name for name in ("cut", "refused") if counts[name]}
+    hurt = {name for name in ("cut", "refused", "wrong to hear") if shown[name]}
     tiles = "".join(
         f"<div><dt>{name}</dt><dd{' class=bad' if name in hurt else ''}>{text(value)}</dd></div>"
         for name, value in shown.items()

@@ -10,6 +10,7 @@ from clients.evidence import Evidence
 from clients.facts import Session, utc
 from clients.judging.causes import TURNS, cause_of
 from clients.judging.check import several
+from clients.judging.hearing import FAULTS
 
 MARKS = {"pass": "✓", "fail": "✗", "inconclusive": "?"}
 MOST_ROWS = 300
@@ -61,6 +62,29 @@ def cuts(evidence: Evidence) -> str:
         return f"<p>None: {sessions}, each ended by its caller, moved between turns, or still open.</p>"
     more = f"<p>and {len(rows) - MOST_ROWS} more</p>" if len(rows) > MOST_ROWS else ""
     return _table(names, rows[:MOST_ROWS]) + more
+
+
+def faults(evidence: Evidence) -> str:
+    """What callers heard that no caller should."""
+    if not evidence.faults:
+        return ""
+    names = ("at", "call", "session", "replica", "wrong", "detail")
+    rows = [
+        _row(
+            names,
+            (
+                _at(each.at, evidence),
+                str(each.call),
+                f'<span class="mono">{text(each.session or "without an id")}</span>',
+                f'<span class="mono">{text(each.replica or each.revision or "unknown")}</span>',
+                text(FAULTS.get(each.fault, each.fault)),
+                text(each.detail),
+            ),
+        )
+        for each in sorted(evidence.faults, key=lambda fault: fault.at)
+    ]
+    more = f"<p>and {len(rows) - MOST_ROWS} more</p>" if len(rows) > MOST_ROWS else ""
+    return f"<h2>Wrong to hear</h2>{_table(names, rows[:MOST_ROWS])}{more}"
 
 
 def _cut(session: Session, evidence: Evidence) -> tuple[str, ...]:

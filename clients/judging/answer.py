@@ -85,6 +85,8 @@ def counts(evidence: Evidence) -> dict[str, int]:
         "open_at_the_end": sum(session.end is None for session in sessions),
         "turns": len(turns),
         "turns_not_completed": sum(turn.status not in ("completed", "unanswered") for turn in turns),
+        "turns_throttled": sum(turn.throttled for turn in turns),
+        "faults": len(evidence.faults),
         "lines_ignored": evidence.ignored,
     }
 

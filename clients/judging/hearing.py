@@ -22,6 +22,7 @@ AUDIO = Named("hearing.audio", THEME, "what the model sent")
 AS_LOUD = 0.5
 """Half as loud, or twice: 6 dB, which anybody hears."""
 FAULTS = {
+    "cross_talk": "heard what belongs to another call: cross-talk",
     "unknown_response": "heard of a response that was not theirs",
     "broken_json": "got a message that is no JSON event",
     "out_of_order": "heard events in the wrong order",

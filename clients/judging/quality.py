@@ -36,6 +36,7 @@ PATIENCE_S = 5.0
 DEAF_PINGS = 3
 """So many pings of one session without a single answer are no chance."""
 NOTHING_TO_COMPARE = "No weights changed in this record, and there is no --baseline to compare with."
+Patience = Mapping[str | None, float]
 Heard = TypeVar("Heard", Turn, Pong)
 ALWAYS = (float("-inf"), float("inf"))
 
@@ -95,24 +96,24 @@ def turns(evidence: Evidence, baseline: Evidence | None = None) -> Check:
     check = Named("quality.turns", THEME, f"not completed <= before + {100 * OVER:g} %")
     shift = shift_of(evidence, baseline) or ALWAYS
     old, new = _before_and_during(shift, _ended, evidence, baseline)
-    patience_s = _patience_s([turn for each in (*old.values(), *new.values()) for turn in each])
-    before = [_answered(each, patience_s) for each in old.values()]
+    patience = _patience([turn for each in (*old.values(), *new.values()) for turn in each])
+    before = [_answered(each, patience) for each in old.values()]
     n_before, failed_before = sum(map(len, before)), sum(each.count(False) for each in before)
     throttled = sum(turn.throttled for each in new.values() for turn in each)
     compared = shift is not ALWAYS or baseline is not None
     if compared and n_before < FEWEST:
-        counts = f"{n_before} before, {sum(len(_answered(each, patience_s)) for each in new.values())} during"
+        counts = f"{n_before} before, {sum(len(_answered(each, patience)) for each in new.values())} during"
         return check.unknown(f"Too few turns to compare: {counts}.{_of_throttled(throttled)}")
     allowed = min(1.0, failed_before / max(n_before, 1) + OVER)
     found = []
     for revision in carriers(shift, evidence):
-        answers = _answered(new.get(revision, ()), patience_s)
+        answers = _answered(new.get(revision, ()), patience)
         if len(answers) < FEWEST:
             found += [] if revision in old and compared else [_too_few(revision, len(answers), "ended turn")]
             continue
         found.append(_not_completed(revision, answers, allowed))
         for replica, mine in _by_replica(new[revision]).items():
-            each = _not_completed(replica, _answered(mine, patience_s), allowed)
+            each = _not_completed(replica, _answered(mine, patience), allowed)
             found += [each] if each.status == "fail" and found[-1].status != "fail" else []
     rest = f", {failed_before} of {n_before} before" if n_before else ""
     return _together(check, found, rest, _of_throttled(throttled))
@@ -273,12 +274,16 @@ def _by_replica(heard: Sequence[Heard]) -> dict[str, list[Heard]]:
     return dict(found)
 
 
-def _patience_s(turns: Sequence[Turn]) -> float:
-    lasted = (turn.duration_ms or 0.0 for turn in turns if turn.status == "completed")
-    return max(PATIENCE_S, max(lasted, default=0.0) / 1000)
+def _patience(turns: Sequence[Turn]) -> Patience:
+    """In seconds, by kind of call: a tool takes longer than a word."""
+    found: dict[str | None, float] = defaultdict(lambda: PATIENCE_S)
+    for turn in turns:
+        if turn.status == "completed":
+            found[turn.kind] = max(found[turn.kind], (turn.duration_ms or 0.0) / 1000)
+    return found
 
 
-def _answered(turns: Sequence[Turn], patience_s: float) -> list[bool]:
+def _answered(turns: Sequence[Turn], patience: Patience) -> list[bool]:
     """Of each turn whether it was completed.
 
     One that was cut with its socket is a matter of survival, one that was throttled of the deployment's capacity, and
@@ -286,7 +291,8 @@ def _answered(turns: Sequence[Turn], patience_s: float) -> list[bool]:
     """
     found = []
     for turn in turns:
-        unfinished = turn.status == "unanswered" and (turn.duration_ms or 0.0) <= 1000 * patience_s
+        due_s = patience.get(turn.kind, PATIENCE_S)
+        unfinished = turn.status == "unanswered" and (turn.duration_ms or 0.0) <= 1000 * due_s
         if turn.status != "cut" and not turn.throttled and not unfinished:
             found.append(turn.status == "completed")
     return found

@@ -154,12 +154,16 @@ def _ended_by(session: Session, evidence: Evidence, *sides: str) -> bool:
 def _in_a_turn(session: Session, evidence: Evidence) -> str | None:
     """In words, None between two turns.
 
-    The relay's word counts where the caller had given up waiting for an answer. Of speech that has only just begun it
-    may have heard behind its own Close.
+    The relay's word counts where the caller had given up waiting for an answer, or is spoken to unasked. Of speech that
+    has only just begun it may have heard behind its own Close, and what it waits for after an answer that the caller
+    had in full, nobody owes.
     """
     end, logged = session.end, evidence.logged.get(session.id or "")
     assert end is not None
+    mine = [turn for turn in evidence.turns.get(session.place, ()) if session.opened <= turn.at <= end.at + EXIT_S]
+    satisfied = mine[-1].status == "completed" if mine else False
     by_relay = logged.turn if logged and logged.ended_by == "drain" and end.turn == "idle" else "quiet"
+    by_relay = "quiet" if satisfied and by_relay != "responding" else by_relay
     if not end.in_a_turn and by_relay == "quiet":
         return None
     cut = [

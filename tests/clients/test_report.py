@@ -70,6 +70,35 @@ def test_what_other_ends_said_cannot_become_markup(tmp_path: Path) -> None:
     assert nasty not in drawn(lines, tmp_path)
 
 
+def test_the_page_shows_what_was_wrong_to_hear_and_what_is_not_known_of_a_1012(tmp_path: Path) -> None:
+    lines = Lines()
+    lines.hold()
+    lines.opened(1, 1, logged=False)
+    lines.fault(5, 1, "cross_talk", "response.done with response resp_9 of call 2")
+    lines.closed(9, 1, 1012)
+
+    page = drawn(lines, tmp_path)
+
+    assert (
+        "heard what belongs to another call: cross-talk response.done with response resp_9 of call 2"
+        in Words(page).text
+    )
+    assert all(name in page for name in ('"name":"wrong to hear"', '"name":"moved or cut (1012)"'))
+
+
+def test_a_verdict_that_lacks_what_it_had_to_decide_is_no_pass(tmp_path: Path) -> None:
+    run, verdict, out = rollout(5).write(tmp_path / "run"), tmp_path / "verdict.json", tmp_path / "report.html"
+    judge = [sys.executable, "-m", "clients.verdict", str(run), "--require", "admission.keys", "--json", str(verdict)]
+    subprocess.run(judge, check=False, capture_output=True, timeout=DEADLINE_S)
+
+    assert draw(run, "--verdict", verdict, "--out", out).returncode == 0
+
+    page = Words(out.read_text()).text
+    assert "? inconclusive" in page
+    assert "not as expected: admission.keys" in page
+    assert "inconclusive (required)" in page
+
+
 def test_the_verdict_may_come_from_a_file(tmp_path: Path) -> None:
     run, verdict, out = rollout(5, cut=2).write(tmp_path / "run"), tmp_path / "verdict.json", tmp_path / "report.html"
     judge = [sys.executable, "-m", "clients.verdict", str(run), "--expect", "survival.cut=fail", "--json", str(verdict)]

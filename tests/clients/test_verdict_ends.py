@@ -301,3 +301,17 @@ def test_the_relays_own_word_that_a_turn_was_cut_fails(tmp_path: Path) -> None:
 
     assert check.status == "fail"
     assert "call 1 (responding)" in check.sentence
+
+
+@pytest.mark.parametrize(("turn", "status"), [("waiting", "pass"), ("speaking", "pass"), ("responding", "fail")])
+def test_what_the_relay_waits_for_after_a_full_answer_nobody_owes(tmp_path: Path, turn: str, status: str) -> None:
+    lines = caught(33, 1012, relay={"turn": turn})
+    lines.turn(30, 1)
+
+    assert judged(lines, tmp_path)["termination.turns"].status == status
+
+
+def test_a_caller_who_waits_for_a_tool_is_in_a_turn(tmp_path: Path) -> None:
+    checks = judged(caught(33, 1012, turn="waiting"), tmp_path)
+
+    assert (checks["termination.turns"].status, checks["survival.cut"].status) == ("fail", "fail")

@@ -98,6 +98,15 @@ def test_a_turn_still_open_at_the_hang_up_counts_when_an_answer_was_long_due(
     assert judged(lines, tmp_path)["quality.turns"].status == status
 
 
+def test_a_slow_tool_of_another_call_excuses_no_missing_answer(tmp_path: Path) -> None:
+    lines = shifted(green=5)
+    lines.placed_turn(SHIFT_AT + 12, 2, kind="tools", duration_ms=28_000.0)
+    for index in range(10):
+        lines.placed_turn(SHIFT_AT + 20 + index, 2, "unanswered", duration_ms=9000.0)
+
+    assert judged(lines, tmp_path)["quality.turns"].status == "fail"
+
+
 def test_without_anything_to_compare_with_turns_are_held_against_a_model_that_answers(tmp_path: Path) -> None:
     for status, found in (("completed", "pass"), ("timeout", "fail")):
         lines = shifted(green=10, blue=0, status=status)
