@@ -342,7 +342,7 @@ class Turns:
         self.active = max(0, self.active - 1)
         if _out_of_band(event):
             return
-        if self._again or response.get("status") in ("failed", "cancelled"):
+        if self._again or response.get("status") == "failed":
             self._settle()
         self._again = False
         output = response.get("output")
@@ -368,19 +368,32 @@ class Turns:
             self._settle()
 
     def _error(self, event: Event) -> None:
-        code = _text(_dict(event.get("error")).get("code"))
-        self.error_code = code
+        error = _dict(event.get("error"))
+        self.error_code = code = _text(error.get("code"))
         if code == "input_audio_buffer_commit_empty":
             self._requests[b"input_audio_buffer.commit"] = 0
             self._release_floor()
-        elif asked := self._requests.get(CREATE):
-            # Refused: the client asks again soon, when the response under way is over at the latest, or gives up.
-            self._requests[CREATE] = asked - 1
+        elif code == "response_cancel_not_active":
+            self._count_one()
+        elif self._requests.get(CREATE) and self._refuses_an_ask(error):
+            # The client asks again soon, when the response under way is over at the latest, or gives up.
+            self._requests[CREATE] -= 1
             self._ask_due = False
             self._again = bool(self.active)
             self._settle()
+        elif other := next((kind for kind in _ANSWERS.values() if kind != CREATE and self._requests.get(kind)), None):
+            self._requests[other] -= 1
         else:
             self._count_one()
+
+    def _refuses_an_ask(self, error: Event) -> bool:
+        """An error need not name its event. What may be about another request leaves the ask open: that cuts nobody."""
+        param = error.get("param")
+        if error.get("code") == "conversation_already_has_active_response":
+            return True
+        if isinstance(param, str):
+            return param.startswith("response")
+        return not any(self._requests.get(kind) for kind in _ANSWERS.values() if kind != CREATE)
 
 
 def no_messages() -> int:
@@ -470,7 +483,7 @@ TABLE: dict[bytes, Row] = {
     b"response.done": Row(
         Turns._response_done,
         "the answer is over; a function call owes its output, an MCP call its end, an approval request its answer; "
-        "behind a failed or cancelled one the client may ask again",
+        "behind a failed one the client may ask again",
     ),
     b"error": Row(Turns._error, "a request was refused, or the session ends"),
 }

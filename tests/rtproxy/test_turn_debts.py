@@ -283,14 +283,31 @@ def test_an_answer_out_of_band_pays_no_other_debt() -> None:
     assert call.responds().state == QUIET
 
 
-@pytest.mark.parametrize("status", ["failed", "cancelled"])
-def test_a_client_may_ask_again_behind_a_response_that_failed(status: str, clock: list[float]) -> None:
-    call = Call(**detected()).responds(status=status)
+def test_a_client_may_ask_again_behind_a_response_that_failed(clock: list[float]) -> None:
+    call = Call(**detected()).responds(status="failed")
     clock[0] += 2.0
     assert call.state == WAITING
     assert call.responds().state == QUIET
-    clock[0] += 60
-    assert call.responds(status="incomplete").state == QUIET
+
+
+@pytest.mark.parametrize("status", ["cancelled", "incomplete"])
+def test_a_response_that_was_cancelled_or_cut_short_ends_its_turn_at_once(status: str) -> None:
+    assert Call(**detected()).responds(status=status).state == QUIET
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        {"code": "response_cancel_not_active"},
+        {"code": "invalid_value", "param": "session.audio.output.voice"},
+        {"code": "item_truncate_invalid_item_id", "param": None},
+    ],
+)
+def test_an_error_about_something_else_leaves_an_answer_owed(error: dict[str, Any], clock: list[float]) -> None:
+    call = Call(**detected()).client("response.create").client("conversation.item.truncate", item_id="item_1")
+    call.model("error", error=error)
+    clock[0] += 600
+    assert call.state == WAITING
 
 
 # Tools.
