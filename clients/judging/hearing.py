@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from clients.evidence import Evidence
 from clients.facts import Session, Turn
 from clients.judging.check import Check, Named, listed, several
-from clients.judging.quality import ALWAYS, FEWEST, carriers, shift_of
+from clients.judging.quality import ALWAYS, FEWEST, UNKNOWN, carriers, shift_of
 
 THEME = "hearing"
 CROSS_TALK = Named("hearing.cross_talk", THEME, "0")
@@ -42,7 +42,7 @@ def cross_talk(evidence: Evidence, baseline: Evidence | None = None) -> Check:
     details = [fault.detail for fault in faults]
     for session, response in _heard_in_another_session(evidence):
         places.add((session.hold, session.call, session.revision))
-        details.append(f"response {response} is another session's in the model's record")
+        details.append(f"response {response}, or its sound, is another session's in the model's record")
     if details:
         revisions = listed(sorted({str(revision) for _, _, revision in places}))
         said = (
@@ -76,7 +76,8 @@ def session(evidence: Evidence, baseline: Evidence | None = None) -> Check:
     """By the sessions: each asks for its settings once, and waits for the answer."""
     start, _ = shift_of(evidence, baseline) or ALWAYS
     asked = Counter({revision: 0 for revision in carriers((start, ALWAYS[1]), evidence)})
-    asked.update(str(each.revision) for each in evidence.sessions if each.kind is not None and each.revision in asked)
+    new = [each.revision or UNKNOWN for each in evidence.sessions if each.kind is not None]
+    asked.update(revision for revision in new if revision in asked)
     faulty = _faulty(SESSION, evidence, ("no_session_updated", "session_differs"))
     if faulty:
         return faulty
@@ -151,8 +152,9 @@ def _answers_heard(evidence: Evidence, baseline: Evidence | None) -> dict[str, i
     shift = shift_of(evidence, baseline) or ALWAYS
     counts = dict.fromkeys(carriers(shift, evidence), 0)
     for turn in _turns(evidence):
-        if turn.responses and turn.revision in counts and any(each.deltas for each in turn.responses):
-            counts[turn.revision] += 1
+        revision = turn.revision or UNKNOWN
+        if turn.responses and revision in counts and any(each.deltas for each in turn.responses):
+            counts[revision] += 1
     return counts
 
 
@@ -175,12 +177,20 @@ def _sessions(evidence: Evidence) -> dict[str, Session]:
 
 
 def _heard_in_another_session(evidence: Evidence) -> Iterator[tuple[Session, str]]:
+    """By its name; or by its sound, which the model gave to other sessions only."""
     sessions = _sessions(evidence)
+    sounds: dict[str, set[str]] = {}
+    for spoken in evidence.spoken.values():
+        if spoken.audio.audio_bytes:
+            sounds.setdefault(spoken.audio.audio_sha256, set()).add(spoken.session)
     for turn in _turns(evidence):
         mine = sessions.get(turn.session or "")
+        if mine is None or mine.upstream_session is None:
+            continue
         for heard in turn.responses or ():
-            spoken = evidence.spoken.get(heard.response)
-            if mine and mine.upstream_session and spoken and spoken.session != mine.upstream_session:
+            named, sounded = evidence.spoken.get(heard.response), sounds.get(heard.audio_sha256)
+            other_name = named is not None and named.session != mine.upstream_session
+            if other_name or (sounded is not None and mine.upstream_session not in sounded):
                 yield mine, heard.response
 
 
@@ -195,7 +205,11 @@ def _other_loudness(evidence: Evidence, baseline: Evidence | None) -> list[str]:
         return []
     found = []
     for revision in carriers(shift, evidence):
-        mine = [t.loudness for t in known if t.loudness is not None and t.revision == revision and t.at >= shift[0]]
+        mine = [
+            t.loudness
+            for t in known
+            if t.loudness is not None and (t.revision or UNKNOWN) == revision and t.at >= shift[0]
+        ]
         if len(mine) >= FEWEST and not AS_LOUD <= (now := statistics.median(mine)) / then <= 1 / AS_LOUD:
             found.append(f"{now:.3f} on {revision}, {then:.3f} before")
     return found
@@ -225,7 +239,7 @@ def _down(evidence: Evidence) -> _Compared:
                 continue
             sent = spoken.audio
             if (heard.audio_bytes, heard.audio_sha256) == (sent.audio_bytes, sent.audio_sha256):
-                found.by_revision[str(turn.revision)] += 1
+                found.by_revision[turn.revision or UNKNOWN] += 1
                 continue
             other = "other bytes" if heard.audio_bytes == sent.audio_bytes else f"{heard.audio_bytes} bytes"
             where = f"call {turn.call} on {turn.revision}"
@@ -243,7 +257,7 @@ def _up(evidence: Evidence) -> _Compared:
         if end is None or heard is None:
             found.left_out += 1
         elif (heard.audio_bytes, heard.audio_sha256) == (end.audio_bytes_sent, end.audio_sha256_sent):
-            found.by_revision[str(session.revision)] += 1
+            found.by_revision[session.revision or UNKNOWN] += 1
         elif heard.audio_bytes < (end.audio_bytes_sent or 0) and (end.early or end.turn != "idle"):
             # A Close overtakes nothing, but what is sent behind the other side's Close is lost.
             found.left_out += 1

@@ -36,6 +36,8 @@ PATIENCE_S = 5.0
 DEAF_PINGS = 3
 """So many pings of one session without a single answer are no chance."""
 NOTHING_TO_COMPARE = "No weights changed in this record, and there is no --baseline to compare with."
+UNKNOWN = "an unknown revision"
+"""Where the 101 does not say which: it is judged like any other."""
 Patience = Mapping[str | None, float]
 Heard = TypeVar("Heard", Turn, Pong)
 ALWAYS = (float("-inf"), float("inf"))
@@ -129,7 +131,7 @@ def kinds(evidence: Evidence, baseline: Evidence | None = None) -> Check:
     shift = shift_of(evidence, baseline) or ALWAYS
     failed, unseen, completed = [], [], 0
     for revision in carriers(shift, evidence):
-        mine = [turn for turns in evidence.turns.values() for turn in turns if turn.revision == revision]
+        mine = [turn for turns in evidence.turns.values() for turn in turns if (turn.revision or UNKNOWN) == revision]
         for kind in talking:
             ended = [turn for turn in mine if turn.kind == kind and turn.status not in ("cut", "unanswered")]
             if any(turn.status == "completed" for turn in ended):
@@ -161,8 +163,8 @@ def _judged(evidence: Evidence) -> set[str | None]:
 def carriers(shift: tuple[float, float], evidence: Evidence) -> list[str]:
     """Revisions that had a call during the shift."""
     mine = evidence.to_app or evidence.sessions
-    seen = (each.revision for each in mine if (each.end.at if each.end else evidence.ended) >= shift[0])
-    return list(dict.fromkeys(revision for revision in seen if revision is not None))
+    seen = [each for each in mine if (each.end.at if each.end else evidence.ended) >= shift[0]]
+    return list(dict.fromkeys(each.revision or UNKNOWN for each in seen))
 
 
 Values = Callable[[Evidence, float, float], Iterator[tuple[str | None, float]]]
@@ -172,7 +174,7 @@ Values = Callable[[Evidence, float, float], Iterator[tuple[str | None, float]]]
 def _by_revision(pairs: Iterator[tuple[str | None, float]]) -> dict[str, list[float]]:
     found: dict[str, list[float]] = defaultdict(list)
     for revision, value in pairs:
-        found[revision or "unknown"].append(value)
+        found[revision or UNKNOWN].append(value)
     return dict(found)
 
 
@@ -308,9 +310,9 @@ def _before_and_during(
     old: dict[str, list[Heard]] = defaultdict(list)
     new: dict[str, list[Heard]] = defaultdict(list)
     for one in pick(baseline, *ALWAYS) if baseline else pick(evidence, ALWAYS[0], shift[0]):
-        old[one.revision or "unknown"].append(one)
+        old[one.revision or UNKNOWN].append(one)
     for one in pick(evidence, *shift):
-        new[one.revision or "unknown"].append(one)
+        new[one.revision or UNKNOWN].append(one)
     return dict(old), dict(new)
 
 

@@ -80,7 +80,18 @@ def test_an_answer_that_the_models_record_has_in_another_session_is_cross_talk(t
 
     check = judged(held.hang_up(), tmp_path)["hearing.cross_talk"]
 
-    assert (check.status, f"response {name} is another session's" in check.sentence) == ("fail", True)
+    assert (check.status, f"response {name}, or its sound, is another session's" in check.sentence) == ("fail", True)
+
+
+def test_the_sound_of_another_calls_answer_under_the_own_name_is_cross_talk(tmp_path: Path) -> None:
+    held = Held()
+    held.answer(49, 1, audio_sha256="of call 1")
+    held.lines.of_model[-1]["audio_sha256"] = "of call 1"
+    held.answer(50, 2, audio_sha256="of call 1")
+
+    check = judged(held.hang_up(), tmp_path)["hearing.cross_talk"]
+
+    assert (check.status, f"1 call on {GREEN} heard what belongs to another" in check.sentence) == ("fail", True)
 
 
 @pytest.mark.parametrize(

@@ -63,6 +63,19 @@ def test_green_is_judged_for_as_long_as_it_is_held_and_not_to_the_exit_of_blue(t
     assert judged(lines, tmp_path)["quality.turns"].status == "fail"
 
 
+@pytest.mark.parametrize(("status", "found"), [("completed", "pass"), ("timeout", "fail")])
+def test_a_revision_that_the_101_does_not_name_is_judged_like_any_other(
+    tmp_path: Path, status: str, found: str
+) -> None:
+    lines = shifted(status=status)
+    for line in lines.harness:
+        line |= {"revision": None, "replica": None} if line.get("revision") == GREEN else {}
+
+    check = judged(lines, tmp_path)["quality.turns"]
+
+    assert (check.status, "turns on an unknown revision were" in check.sentence) == (found, True), check.sentence
+
+
 def test_one_bad_replica_of_a_revision_is_found(tmp_path: Path) -> None:
     lines = shifted(green=60)
     lines.opened(SHIFT_AT + 3, 3, GREEN, 2, kind="vad")
