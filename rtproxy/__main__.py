@@ -21,7 +21,7 @@ from rtproxy.events import Log
 from rtproxy.halfopen import Runner
 from rtproxy.outlet import Outlet
 from rtproxy.session import ADMISSION, LIVE
-from rtproxy.settings import HELP, TELEMETRY_HELP, Settings, SettingsError, load
+from rtproxy.settings import HELP, PROXY_HELP, TELEMETRY_HELP, Settings, SettingsError, load
 
 BACKLOG = 2048
 CUT_S = 1.0
@@ -42,6 +42,7 @@ async def serve(settings: Settings, log: Log) -> int:
         site = web.TCPSite(runner, settings.host, settings.port, backlog=BACKLOG)
         await site.start()
         port = runner.addresses[0][1]
+        proxy = settings.https_proxy.of(settings.endpoint)
         log(
             "proxy.started",
             version=__version__,
@@ -50,6 +51,7 @@ async def serve(settings: Settings, log: Log) -> int:
             port=port,
             pid=os.getpid(),
             telemetry=app[TELEMETRY],
+            https_proxy=proxy.name if proxy else None,
         )
         # What start-up made stays: a collection while calls are up need not look at it, which took 20 ms.
         gc.collect()
@@ -83,7 +85,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="rtproxy",
         description="A relay for voice calls to Azure OpenAI gpt-realtime.",
-        epilog=f"settings, read from the environment:\n{HELP}\n{TELEMETRY_HELP}",
+        epilog=f"settings, read from the environment:\n{HELP}\n{PROXY_HELP}\n{TELEMETRY_HELP}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"rtproxy {__version__}")

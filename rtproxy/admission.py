@@ -11,6 +11,7 @@ from rtproxy.handshake import KEY_PROTOCOL, check_upgrade, credentials_of
 from rtproxy.limits import Limits
 from rtproxy.live import Live
 from rtproxy.oidc import Issuer
+from rtproxy.origins import Origins
 from rtproxy.parameters import Parameters, parameters_of
 from rtproxy.refusal import Refused, draining, full, unknown
 from rtproxy.settings import Settings
@@ -42,11 +43,13 @@ class Admission:
         self.keys = ClientKeys(settings.client_keys, settings.client_keys_file)
         self.issuer: Issuer | None = None
         if settings.oidc_issuer is not None:
-            self.issuer = Issuer(settings.oidc_issuer, settings.oidc_audience, settings.oidc_scope)
+            self.issuer = Issuer(
+                settings.oidc_issuer, settings.oidc_audience, settings.oidc_scope, settings.https_proxy
+            )
         self._live = live
         self._limit = settings.max_sessions
         self._limits = Limits(settings.max_client_sessions, settings.max_client_starts, live)
-        self._origins = settings.allowed_origins
+        self._origins = Origins(settings.allowed_origins)
         self._settings = settings
         self._anonymous = settings.allow_anonymous
         self._tickets = Tickets(self.keys.key_of)
@@ -58,8 +61,7 @@ class Admission:
         """
         check_upgrade(request)
         self._check_door()
-        origin = request.headers.get(hdrs.ORIGIN)
-        if self._origins and origin is not None and origin.lower() not in self._origins:
+        if not self._origins.allow(request.headers.getall(hdrs.ORIGIN, [])):
             cure = "Calls from this web origin are not allowed: add it to RTPROXY_ALLOWED_ORIGINS."
             raise Refused(403, "invalid_request_error", "origin_not_allowed", cure)
         client, ticket = await self._client(request)

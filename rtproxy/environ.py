@@ -10,6 +10,9 @@ from pathlib import Path
 
 from yarl import URL
 
+from rtproxy.origins import allowed_origin
+from rtproxy.proxies import Proxies
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _EVENT_TYPE = re.compile(r"[a-z_]+(\.[a-z_]+)*")
 
@@ -144,13 +147,32 @@ class Reader:
             )
 
     def origins(self) -> frozenset[str]:
-        entries = [e.strip().lower() for e in self._environ.get("RTPROXY_ALLOWED_ORIGINS", "").split(",")]
-        for entry in filter(None, entries):
-            if not re.fullmatch(r"https?://[^/\s,]+", entry):
+        """Each as browsers write it, and without any an empty set."""
+        name = "RTPROXY_ALLOWED_ORIGINS"
+        value = self._environ.get(name, "").strip()
+        origins = set()
+        # Commas alone name none, and none would let all in: that is a slip, not a wish.
+        for each in sorted(self.words(name)) or filter(None, [value]):
+            try:
+                origins.add(allowed_origin(each))
+            except ValueError as problem:
+                shown = re.sub(r"//.*@", "//...@", each)[:60]  # a password would stand before the @
                 self.problems.append(
-                    f"RTPROXY_ALLOWED_ORIGINS has {entry[:60]!r}; accepted: origins such as https://app.example.com"
+                    f"{name} has {shown!r}: {problem}; accepted: origins such as https://app.example.com or "
+                    "https://*.example.com"
                 )
-        return frozenset(filter(None, entries))
+        return frozenset(origins)
+
+    def https_proxy(self, *ends: URL | str | None) -> Proxies:
+        """Sound for every one of ``ends``, the URLs that the relay itself connects to."""
+        proxies = Proxies.read(self._environ)
+        for end in ends:
+            try:
+                proxies.of(URL(end or ""))
+            except ValueError as problem:
+                if (told := f"HTTPS_PROXY is {problem}") not in self.problems:
+                    self.problems.append(told)
+        return proxies
 
     def client_events(self) -> frozenset[str]:
         value = self._environ.get("RTPROXY_CLIENT_EVENTS", "").strip()

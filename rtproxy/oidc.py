@@ -13,8 +13,10 @@ from typing import Any
 
 import aiohttp
 import jwt
+from yarl import URL
 
 from rtproxy.environ import is_web
+from rtproxy.proxies import Proxies
 from rtproxy.refusal import Refused, unknown
 
 READ_EVERY_S = 900.0
@@ -27,16 +29,18 @@ LEEWAY_S = 60
 SUBJECT_CHARACTERS = 255
 """OpenID Connect Core 1.0 section 2."""
 _ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
+_NO_PROXIES = Proxies()
 _DISCOVERY = "/.well-known/openid-configuration"
 
 
 class Issuer:
     """Whose tokens let a client in; they must be for one of ``audience``, and have ``scope`` when there is one."""
 
-    def __init__(self, url: str, audience: frozenset[str], scope: str | None) -> None:
+    def __init__(self, url: str, audience: frozenset[str], scope: str | None, proxies: Proxies = _NO_PROXIES) -> None:
         self._url = url
         self._audience = audience
         self._scope = scope
+        self._proxies = proxies
         self._keys: dict[str | None, jwt.PyJWK] = {}
         self._asked = float("-inf")
         self._asking = asyncio.Lock()
@@ -121,19 +125,22 @@ class Issuer:
     async def _read_keys(self) -> dict[str | None, jwt.PyJWK]:
         timeout = aiohttp.ClientTimeout(total=FETCH_TIMEOUT_S)
         async with asyncio.timeout(FETCH_TIMEOUT_S), aiohttp.ClientSession(timeout=timeout) as session:
-            document = await _json(session, self._url.rstrip("/") + _DISCOVERY)
+            document = await self._json(session, self._url.rstrip("/") + _DISCOVERY)
             # Section 4.3: what is said there must be said by the issuer itself.
             if document["issuer"] != self._url or not is_web(document["jwks_uri"]):
                 raise ValueError(document["issuer"])
-            keys = jwt.PyJWKSet.from_dict(await _json(session, document["jwks_uri"])).keys
+            keys = jwt.PyJWKSet.from_dict(await self._json(session, document["jwks_uri"])).keys
         found = {key.key_id: key for key in keys if key.public_key_use in (None, "sig")}
         # A token may leave its key unnamed where there is only one.
         return {**found, None: next(iter(found.values()))} if len(found) == 1 else found
 
-
-async def _json(session: aiohttp.ClientSession, url: str) -> dict[str, Any]:
-    async with session.get(url, allow_redirects=False, raise_for_status=True) as response:
-        return dict(await response.json(content_type=None))
+    async def _json(self, session: aiohttp.ClientSession, url: str) -> dict[str, Any]:
+        proxy = self._proxies.of(URL(url))
+        way, headers = (None, None) if proxy is None else (proxy.url, proxy.headers)
+        async with session.get(
+            url, allow_redirects=False, raise_for_status=True, proxy=way, proxy_headers=headers
+        ) as response:
+            return dict(await response.json(content_type=None))
 
 
 def _scopes(claims: Mapping[str, Any]) -> list[str]:

@@ -66,6 +66,7 @@ async def carry(request: web.Request) -> web.StreamResponse:
             cause=failure.cause,
             status=failure.status,
             upstream_status=failure.upstream_status,
+            upstream_error=failure.upstream_error,
             request_id=failure.request_id,
         )
         return failure.response()

@@ -8,6 +8,7 @@ from pathlib import Path
 from yarl import URL
 
 from rtproxy.environ import Reader
+from rtproxy.proxies import Proxies
 
 ENTRA_SCOPE = "https://ai.azure.com/.default"
 
@@ -33,6 +34,10 @@ HELP = """\
   RTPROXY_MAX_CALL_SECONDS   a call ends when it has lasted this long, between two turns (absent: never)
   RTPROXY_DRAIN_SECONDS      from SIGTERM to exit, less than the platform's grace period (25)
   RTPROXY_HEARTBEAT_SECONDS  a ping a leg this often (25)
+"""
+PROXY_HELP = """\
+HTTPS_PROXY, http://HOST:PORT or http://USER:PASSWORD@HOST:PORT, is the way to the model and to the issuer, but for
+the names in NO_PROXY; loopback is always reached directly
 """
 TELEMETRY_HELP = """\
 with rtproxy[telemetry] installed, the standard OTEL_* variables too: where OTEL_EXPORTER_OTLP_ENDPOINT says,
@@ -73,6 +78,7 @@ class Settings:
     allow_anonymous: bool
     allowed_origins: frozenset[str]
     client_events: frozenset[str]
+    https_proxy: Proxies = field(repr=False)
     max_sessions: int
     max_client_sessions: int | None
     max_client_starts: int | None
@@ -88,9 +94,9 @@ class Settings:
 def load(environ: Mapping[str, str]) -> Settings:
     """Reads every variable; raises SettingsError with all the problems found."""
     read = Reader(environ)
-    keys = read.client_keys()
+    keys, endpoint, issuer = read.client_keys(), read.endpoint(), read.issuer()
     settings = Settings(
-        endpoint=read.endpoint(),
+        endpoint=endpoint,
         deployment=read.required("AZURE_OPENAI_DEPLOYMENT", "the name of your gpt-realtime deployment"),
         api_key=read.header("AZURE_OPENAI_API_KEY"),
         api_version=environ.get("AZURE_OPENAI_API_VERSION") or None,
@@ -100,11 +106,12 @@ def load(environ: Mapping[str, str]) -> Settings:
         allow_anonymous=read.flag("RTPROXY_ALLOW_ANONYMOUS"),
         client_keys=keys,
         client_keys_file=read.keys_file(keys),
-        oidc_issuer=read.issuer(),
+        oidc_issuer=issuer,
         oidc_audience=read.words("RTPROXY_OIDC_AUDIENCE"),
         oidc_scope=environ.get("RTPROXY_OIDC_SCOPE", "").strip() or None,
         allowed_origins=read.origins(),
         client_events=read.client_events(),
+        https_proxy=read.https_proxy(endpoint, issuer),
         max_sessions=read.whole("RTPROXY_MAX_SESSIONS", 1_000_000) or 1000,
         max_client_sessions=read.whole("RTPROXY_MAX_CLIENT_SESSIONS", 1_000_000),
         max_client_starts=read.whole("RTPROXY_MAX_CLIENT_STARTS", 10_000),

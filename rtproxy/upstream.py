@@ -3,17 +3,19 @@
 import asyncio
 import base64
 import os
+import re
 import ssl
 import time
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+import orjson
 from aiohttp import hdrs
 from aiohttp.http_exceptions import HttpProcessingError
 from yarl import URL
 
 from rtproxy import __version__
-from rtproxy.dial import Answer, Connection
+from rtproxy.dial import Answer, Connection, ProxyFailed
 from rtproxy.frames import close_frame
 from rtproxy.handover import Taken, accept_of, says_upgrade
 from rtproxy.identity import Identity, NoToken
@@ -24,10 +26,16 @@ from rtproxy.tls import client_context
 
 DIAL_TIMEOUT_S = 10.0
 """Name, TCP, TLS and the model's 101; a caller hears silence for as long."""
+CODE_CHARACTERS = 64
+RETRY_AFTER_MS = "retry-after-ms"
 _REQUEST_ID_HEADERS = ("apim-request-id", "x-request-id")
+_CODE = re.compile(r"[A-Za-z0-9_.:-]+")
+_DELAY = re.compile(r"[0-9]{1,10}(\.[0-9]{1,3})?")
+_DATE = re.compile(r"(Mon|Tue|Wed|Thu|Fri|Sat|Sun), [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9]{2}(:[0-9]{2}){2} GMT")
 
-
-FAILURE_CAUSES = ("refused", "unreachable", "timeout", "token", "descriptors")
+REASON_S = 1.0
+"""Behind a refusal, its body."""
+FAILURE_CAUSES = ("refused", "unreachable", "timeout", "token", "descriptors", "proxy")
 
 
 class Dialed(NamedTuple):
@@ -60,14 +68,17 @@ class DialFailed(Refused):
         message: str,
         *,
         upstream_status: int | None = None,
+        upstream_error: str | None = None,
         request_id: str | None = None,
         retry_after: str | None = None,
+        headers: Mapping[str, str] = {},
     ) -> None:
         kind = "rate_limit_error" if status == 429 else "server_error"
         code = {429: "rate_limit_exceeded", 503: "at_capacity"}.get(status, f"upstream_{cause}")
-        super().__init__(status, kind, code, message, retry_after=retry_after)
+        super().__init__(status, kind, code, message, retry_after=retry_after, headers=headers)
         self.cause = cause
         self.upstream_status = upstream_status
+        self.upstream_error = upstream_error
         self.request_id = request_id
 
 
@@ -81,6 +92,7 @@ class Upstream:
 
     def __init__(self, settings: Settings, identity: Identity | None) -> None:
         self._url = realtime_url(settings)
+        self._proxy = settings.https_proxy.of(self._url)
         self._api_key = settings.api_key
         self._identity = identity
         self._tls = client_context()
@@ -89,7 +101,7 @@ class Upstream:
     async def dial(self, subprotocols: Sequence[str], query: Mapping[str, str], headers: Mapping[str, str]) -> Dialed:
         """Opens a WebSocket to the model, offering ``subprotocols``; ``query`` and ``headers`` are the call's own part.
 
-        Raises DialFailed, in DIAL_TIMEOUT_S at most.
+        Raises DialFailed, in DIAL_TIMEOUT_S and REASON_S at most.
         """
         started = time.monotonic()
         key = base64.b64encode(os.urandom(16)).decode()
@@ -97,21 +109,32 @@ class Upstream:
         headers = {**headers, **self._headers(key, subprotocols)}
         try:
             async with asyncio.timeout(DIAL_TIMEOUT_S):
-                connection = await Connection.open(url, self._tls, self._session)
+                connection = await Connection.open(url, self._tls, self._session, self._proxy)
                 try:
                     answer = await connection.ask(url, headers)
-                    _check(answer, key)
                 except BaseException:
                     connection.leave()
                     raise
         except TimeoutError:
-            raise DialFailed(504, "timeout", f"The model did not answer within {DIAL_TIMEOUT_S:g} s.") from None
+            through = " through the proxy of HTTPS_PROXY" if self._proxy else ""
+            text = f"The model did not answer within {DIAL_TIMEOUT_S:g} s{through}."
+            raise DialFailed(504, "timeout", text) from None
         except (OSError, HttpProcessingError) as problem:
             if no_descriptor_is_left():
                 told = full()
                 raise DialFailed(told.status, "descriptors", told.message, retry_after=told.retry_after) from problem
+            if isinstance(problem, ProxyFailed):
+                text = f"The proxy of HTTPS_PROXY {problem}."
+                raise DialFailed(502, "proxy", text, upstream_status=problem.status) from problem
             what = type(problem).__name__
             raise DialFailed(502, "unreachable", f"The model could not be reached ({what}).") from problem
+        try:
+            if not _is_sound(answer, key):
+                reason = b"" if answer.status == 101 else await connection.reason(answer, REASON_S)
+                raise _refused(answer, _error_code(reason, headers))
+        except BaseException:
+            connection.leave()
+            raise
         if connection.tls is not None and not connection.tls.resumed:
             self._session = connection.tls.session
         protocol = answer.headers.get(hdrs.SEC_WEBSOCKET_PROTOCOL)
@@ -138,19 +161,8 @@ class Upstream:
             raise DialFailed(502, "token", "The relay has no Entra ID token for the model.") from None
 
 
-def _check(answer: Answer, key: str) -> None:
-    request_id = _request_id(answer)
-    told = f" (upstream request id {request_id})" if request_id else ""
-    if answer.status == 429:
-        raise DialFailed(
-            429,
-            "refused",
-            f"The model takes no more calls for now{told}.",
-            upstream_status=429,
-            request_id=request_id,
-            retry_after=_retry_after(answer),
-        )
-    sound = (
+def _is_sound(answer: Answer, key: str) -> bool:
+    return (
         answer.status == 101
         and says_upgrade(answer.headers)
         and answer.headers.get(hdrs.SEC_WEBSOCKET_ACCEPT) == accept_of(key)
@@ -158,15 +170,51 @@ def _check(answer: Answer, key: str) -> None:
         # An extension we did not offer would put bits into frames that nobody agreed on (RFC 6455 section 4.1).
         and hdrs.SEC_WEBSOCKET_EXTENSIONS not in answer.headers
     )
-    if not sound:
-        what = f"HTTP {answer.status}" if answer.status != 101 else "an unsound handshake"
-        raise DialFailed(
-            502,
-            "refused",
-            f"The model refused the call: {what}{told}.",
-            upstream_status=answer.status,
-            request_id=request_id,
-        )
+
+
+def _refused(answer: Answer, error: str | None) -> DialFailed:
+    request_id = _request_id(answer)
+    # The client hears a code that is one; free text stays in the log.
+    why = [error] if error is not None and _CODE.fullmatch(error) else []
+    why += [f"upstream request id {request_id}"] if request_id else []
+    told = f" ({', '.join(why)})" if why else ""
+    busy = answer.status in (429, 503)
+    again_ms = _sound(answer.headers.get(RETRY_AFTER_MS), _DELAY) if busy else None
+    if answer.status == 429:
+        text = f"The model takes no more calls for now{told}."
+    elif answer.status == 101:
+        text = f"The model refused the call: an unsound handshake{told}."
+    elif 300 <= answer.status < 400:
+        text = f"The model refused the call: HTTP {answer.status}, a redirect, which is not followed{told}."
+    else:
+        text = f"The model refused the call: HTTP {answer.status}{told}."
+    return DialFailed(
+        429 if answer.status == 429 else 502,
+        "refused",
+        text,
+        upstream_status=answer.status,
+        upstream_error=error,
+        request_id=request_id,
+        retry_after=_sound(answer.headers.get(hdrs.RETRY_AFTER), _DELAY, _DATE) if busy else None,
+        headers={RETRY_AFTER_MS: again_ms} if again_ms else {},
+    )
+
+
+def _error_code(body: bytes, headers: Mapping[str, str]) -> str | None:
+    """What a refusal calls its reason (``error.code`` of Azure and OpenAI), cut and printable; never a credential."""
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
+    error = document.get("error", document) if isinstance(document, dict) else None
+    found = [error.get(name) for name in ("code", "type", "statusCode")] if isinstance(error, dict) else [error]
+    codes = [str(each) for each in found if isinstance(each, str | int) and not isinstance(each, bool) and each != ""]
+    if isinstance(error, str) and not _CODE.fullmatch(error):
+        return None  # a sentence, not a code
+    secrets = (headers.get("api-key", ""), headers.get(hdrs.AUTHORIZATION, "").removeprefix("Bearer "))
+    if not codes or any(secret and secret in codes[0] for secret in secrets):
+        return None
+    return "".join(each if each.isascii() and each.isprintable() else "?" for each in codes[0][:CODE_CHARACTERS])
 
 
 def _request_id(answer: Answer) -> str | None:
@@ -177,6 +225,6 @@ def _request_id(answer: Answer) -> str | None:
     return None
 
 
-def _retry_after(answer: Answer) -> str | None:
-    value = answer.headers.get(hdrs.RETRY_AFTER, "")
-    return value if value and len(value) <= 40 else None
+def _sound(value: str | None, *forms: re.Pattern[str]) -> str | None:
+    """A header of the model that goes on to the client, if it has one of its forms: no free text does."""
+    return value if value is not None and any(form.fullmatch(value) for form in forms) else None

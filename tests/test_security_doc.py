@@ -57,7 +57,7 @@ def test_every_paragraph_on_logs_names_a_test_but_the_list_of_events() -> None:
 
 
 def test_every_variable_that_is_named_is_a_setting() -> None:
-    known = set(re.findall(r"^  (\w+)", settings.HELP, re.M))
+    known = set(re.findall(r"^  (\w+)", settings.HELP, re.M)) | {"HTTPS_PROXY"}
     said = {span.partition("=")[0] for span in spans(r"[A-Z][A-Z0-9]*_[A-Z0-9_]+(=\w+)?", PAGE.read_text())}
     assert said
     assert said - known == set()
@@ -85,7 +85,9 @@ def test_every_file_that_is_linked_exists() -> None:
 def test_the_limits_have_the_numbers_of_the_relay() -> None:
     said = limits()
     assert f"{FRAME_LIMIT >> 20} MiB" in said["a frame"]
-    assert f"{upstream.DIAL_TIMEOUT_S:g} s, {dial.ANSWER_LIMIT >> 10} KiB" in said["the model's answer to a dial"]
+    answer = f"{upstream.DIAL_TIMEOUT_S:g} s, {dial.ANSWER_LIMIT >> 10} KiB"
+    reason = f"{upstream.REASON_S:g} s, {dial.REASON_BYTES >> 10} KiB"
+    assert f"{answer}; {reason}" in said["the model's answer to a dial; the body of a refusal"]
     assert f"{halfopen.HANDSHAKE_S:g} s" in said["a request, to be said"]
     assert f"{wheel.STALL_S:g} s" in said["a reader that stands still"]
 

@@ -156,7 +156,7 @@ async def test_an_idle_replica_shows_every_series_of_a_closed_list_at_zero(
         "rtproxy_events_refused_total": 0,
         **{
             f'rtproxy_dial_failures_total{{cause="{cause}"}}': 0
-            for cause in ("refused", "unreachable", "timeout", "token", "descriptors")
+            for cause in ("refused", "unreachable", "timeout", "token", "descriptors", "proxy")
         },
         "rtproxy_log_lines_lost_total": 0,
     }

@@ -19,7 +19,7 @@ SECRET = "hush"
 """Everything that must not be told has this in it."""
 CLIENT_KEY, MODEL_KEY, IDENTITY_HEADER = "hush-client-key", "hush-model-key", "hush-identity-header"
 AUDIO = base64.b64encode(b"hush" * 300)
-TOLD = orjson.dumps({"error": {"code": "hush-code", "message": "hush: key hush-model-key is wrong"}})
+TOLD = orjson.dumps({"error": {"code": "refused-by-a-test", "message": "hush: key hush-model-key is wrong"}})
 
 LOUD = '''
 """Loaded by the interpreter before the relay: every logger at its loudest, and two defects that input brings out."""

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from yarl import URL
 
+from rtproxy.proxies import Proxies
 from rtproxy.settings import HELP, Settings, SettingsError, load
 from tests.conftest import DEADLINE_S
 
@@ -51,6 +52,7 @@ def test_every_setting_that_may_be_absent_has_the_default_of_the_plan() -> None:
         allow_anonymous=False,
         allowed_origins=frozenset(),
         client_events=frozenset(),
+        https_proxy=Proxies(),
         max_sessions=1000,
         max_client_sessions=None,
         max_client_starts=None,

@@ -1,0 +1,95 @@
+"""HTTPS_PROXY and NO_PROXY: what goes through a proxy, by the rules of curl, Go and Python. Loopback never does."""
+
+import base64
+import ipaddress
+import re
+from collections.abc import Mapping
+from typing import NamedTuple, Self
+
+from yarl import URL
+
+_HOST = re.compile(r"[0-9a-fA-F:.]*:[0-9a-fA-F:.]*|([A-Za-z0-9_-]{1,63}\.)*[A-Za-z0-9_-]{1,63}\.?")
+ACCEPTED = "http://HOST:PORT or http://USER:PASSWORD@HOST:PORT"
+
+
+class Proxy(NamedTuple):
+    """A proxy that opens a tunnel (RFC 9110 section 9.3.6). ``headers`` hold its password: they go to nobody else."""
+
+    host: str
+    port: int
+    headers: Mapping[str, str]
+
+    @property
+    def url(self) -> URL:
+        """Without the password."""
+        return URL.build(scheme="http", host=self.host, port=self.port)
+
+    @property
+    def name(self) -> str:
+        """What a log may say."""
+        return f"{self.url.host_subcomponent}:{self.port}"
+
+    @classmethod
+    def parse(cls, value: str) -> Self:
+        """Raises ValueError, which does not quote it."""
+        try:
+            url = URL(value if "://" in value else f"http://{value}")
+            sound = url.scheme == "http" and bool(_HOST.fullmatch(url.raw_host or "")) and bool(url.port)
+            sound = sound and url.path in ("", "/") and not (url.query_string or url.fragment)
+        except ValueError:
+            url, sound = URL(), False
+        if not sound or url.raw_host is None or url.port is None:
+            raise ValueError(f"not a proxy; accepted: {ACCEPTED}")
+        if url.user is None and url.password is None:
+            return cls(url.raw_host, url.port, {})
+        credentials = base64.b64encode(f"{url.user or ''}:{url.password or ''}".encode()).decode()
+        return cls(url.raw_host, url.port, {"Proxy-Authorization": f"Basic {credentials}"})
+
+
+class Proxies(NamedTuple):
+    """What the environment says: the value of HTTPS_PROXY, and the entries of NO_PROXY."""
+
+    value: str = ""
+    direct: tuple[str, ...] = ()
+
+    @classmethod
+    def read(cls, environ: Mapping[str, str]) -> Self:
+        """Where a variable is there in both cases the lower one counts, as for curl and Python."""
+        value, direct = (environ.get(name, environ.get(name.upper(), "")) for name in ("https_proxy", "no_proxy"))
+        return cls(value.strip(), tuple(filter(None, re.split(r"[,\s]+", direct.lower()))))
+
+    def of(self, url: URL) -> Proxy | None:
+        """The proxy on the way to ``url``, None where there is none. Raises ValueError where it is not a proxy."""
+        if not self.value or url.scheme != "https" or self._is_direct(url):
+            return None
+        return Proxy.parse(self.value)
+
+    def _is_direct(self, url: URL) -> bool:
+        host = (url.raw_host or "").rstrip(".")
+        try:
+            address = ipaddress.ip_address(host)
+        except ValueError:
+            address = None
+        if host == "localhost" or (address is not None and address.is_loopback):
+            return True
+        return any(_names(entry, host, url.port, address) for entry in self.direct)
+
+
+def _names(
+    entry: str, host: str, port: int | None, address: ipaddress.IPv4Address | ipaddress.IPv6Address | None
+) -> bool:
+    """Whether an entry of NO_PROXY is ``*``, the host or one of its parents, its address, or a network that has it."""
+    if entry == "*":
+        return True
+    if address is not None:
+        try:
+            return address in ipaddress.ip_network(entry.strip("[]"), strict=False)
+        except ValueError:
+            pass  # perhaps one with a port
+    name, colon, digits = entry.rpartition(":")
+    if colon and digits.isdecimal():
+        if int(digits) != port:
+            return False
+        entry = name.strip("[]")
+    entry = entry.removeprefix("*").strip(".")
+    return bool(entry) and (host == entry or host.endswith(f".{entry}"))
