@@ -109,6 +109,16 @@ async def test_every_spoken_turn_calls_when_the_instructions_say_so(caller: Call
         assert answer["type"] == "message"
 
 
+async def test_the_model_speaks_and_does_not_call_again_while_an_output_is_outstanding(caller: Caller) -> None:
+    await caller.update(tools=functions("order"))
+    _, call = output(await asked(caller, "call order"))
+
+    (answer,) = output(await answered(caller))
+
+    assert answer["type"] == "message"
+    await returns(caller, call)
+
+
 async def test_a_silent_tool_is_called_without_a_word_and_nothing_follows(caller: Caller) -> None:
     await caller.update(tools=functions("order", "wait_for_user"))
 
