@@ -50,7 +50,8 @@ NUMBERS: tuple[tuple[str, type[int | float], float, float | None, str], ...] = (
     ("--max-connect-p95-ms", float, 0, None, "time from dialling to the 101"),
     ("--max-rtt-p95-ms", float, 0, None, "time from ping to pong"),
     ("--max-first-audio-p95-ms", float, 0, None, "time from the end of speech to the first audio"),
-    ("--max-failed-turns", int, 0, None, "turns that did not end as completed"),
+    ("--max-failed-turns", int, 0, None, "turns that did not end as completed; throttled and unanswered ones apart"),
+    ("--max-faults", int, 0, None, "things heard that no healthy model sends: cross-talk, lost audio and the like"),
 )
 
 

@@ -14,6 +14,7 @@ class Limits:
     max_rtt_p95_ms: float | None = None
     max_first_audio_p95_ms: float | None = None
     max_failed_turns: int | None = None
+    max_faults: int | None = None
 
     def given(self) -> dict[str, float]:
         return {name: limit for name, limit in asdict(self).items() if limit is not None}

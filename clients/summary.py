@@ -110,6 +110,7 @@ class Tally:
             "max_rtt_p95_ms": spread(self.rtts_ms)["p95"],
             "max_first_audio_p95_ms": spread(self.first_audios_ms)["p95"],
             "max_failed_turns": self.failed_turns,
+            "max_faults": self.faults.total(),
         }
 
     def numbers(self) -> dict[str, Any]:

@@ -24,7 +24,7 @@ def test_every_problem_is_named_at_once(capsys: pytest.CaptureFixture[str]) -> N
     said = complaint(
         capsys,
         *("ftp://relay", "--connections", "five", "--duration", "0", "--ramp=-1", "--talk-every", "nan"),
-        *("--connect-to", "relay", "--call-seconds=-1"),
+        *("--connect-to", "relay", "--call-seconds=-1", "--kinds", "vad,mumble", "--tool-seconds=-1"),
         *("--ca-file", "/nowhere.pem", "--record", "/nowhere/r.jsonl", "--frob"),
     )
 
@@ -35,6 +35,9 @@ def test_every_problem_is_named_at_once(capsys: pytest.CaptureFixture[str]) -> N
         "--talk-every wants a number of at least 0, not 'nan'",
         "--connect-to wants the form HOST:PORT, with [ ] around an IPv6 address, not 'relay'",
         "--call-seconds wants a number of at least 0, not '-1'",
+        "--kinds wants some of vad, push-to-talk, tools, silent, long, text, barge-in, mute,",
+        "comma-separated, not 'mumble'",
+        "--tool-seconds wants a number of at least 0, not '-1'",
         "unknown option --frob",
         "URL wants the form ws://host:port, wss://, http:// or https://",
         "--ca-file wants a PEM file with certificates",

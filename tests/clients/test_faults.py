@@ -68,8 +68,9 @@ async def test_what_belongs_to_another_call_is_cross_talk_and_both_calls_are_nam
 
 
 async def test_only_its_own_audio_is_an_answer(model: Model, hold: HoldFactory) -> None:
-    result = await heard(hold, model, audio_to_the_other, turns=4)
+    result = await heard(hold, model, audio_to_the_other, "--max-faults", "0", turns=4)
 
+    assert (result.code, result.summary["checks"][-1]["name"]) == (1, "max_faults")
     assert {each["audio_bytes"] for turn in result.all("turn") for each in turn["responses"]} == {0}
     assert {turn["first_audio_ms"] for turn in result.all("turn")} == {None}
 

@@ -1,16 +1,25 @@
 """The kinds of call that a hold can hold, each against the simulated model."""
 
+import re
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import orjson
 import pytest
 
 from clients.kinds import KINDS
+from clients.observations import FaultName
 from tests.clients.conftest import HoldFactory, Model, ModelFactory, Result
 
+DOCS = Path(__file__).parents[2] / "docs"
 TALKING = [name for name, kind in KINDS.items() if kind.talks]
 SPOKEN = [name for name in TALKING if name != "text"]
+
+
+@pytest.mark.parametrize("page", ["clients.md", "clients.ja.md"])
+def test_the_page_lists_every_kind_and_every_fault(page: str) -> None:
+    rows = re.findall(r"^\| `([\w-]+)` \|", (DOCS / page).read_text(), re.M)
+    assert rows == [*KINDS, *get_args(FaultName)]
 
 
 async def held(hold: HoldFactory, model: Model, kinds: str, *options: str, turns: int = 1) -> Result:

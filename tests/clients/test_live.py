@@ -13,7 +13,7 @@ from tests.clients.conftest import BRISK, DEADLINE_S, KEY, Model
 @pytest.mark.parametrize(
     ("connections", "seen"),
     [
-        ("2", ["call", "revision", "first audio ms", "2 of 2 sessions open"]),
+        ("2", ["call", "kind", "revision", "first audio ms", "2 of 2 sessions open"]),
         ("25", ["opened in all", "25 of 25 sessions"]),
     ],
 )
