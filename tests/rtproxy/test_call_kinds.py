@@ -44,11 +44,26 @@ MOVED_AFTER_ITS_TURN = {
     "the caller holds the button from the first event on": call(Talk(4400), detection="none", born_so=True),
     "the caller holds the button of a preview client": call(Talk(4400), detection="none", api="beta"),
     "the caller holds the button and says nothing": call(Talk(800, rest_ms=3600), detection="none"),
+    "the caller holds the button, having cleared": call(Talk(800, rest_ms=3600, fresh=True), detection="none"),
+    "the session changes while the caller holds the button": call(
+        Talk(800, rest_ms=3600, updates=True), detection="none"
+    ),
     "the caller lets the button go and asks late": call(Talk(300, ask_ms=4200), detection="none"),
     "the caller holds the button after a call with turn detection": call(SPEAKS, Detect("none"), Talk(3800)),
     "the model answers push to talk late": call(SPEAKS, detection="none", answer=Answer(before_ms=4200)),
+    "the caller types and asks late": call(Type(4200)),
+    "the session changes while the caller speaks": call(Talk(800, rest_ms=3600, updates=True)),
+    "the caller asks again where it asked too early": call(
+        Ask(waits=False), Pause(100), Ask(rude=True), answer=Answer(deltas=30, gap_ms=130), then=Answer(before_ms=600)
+    ),
+    "the caller asks for two responses, and one begins late": call(
+        Ask(out_of_band=True, waits=False), Ask(), answer=Answer(before_ms=4400)
+    ),
     "the model answers a text late": call(Type(), answer=Answer(before_ms=4400)),
     "the model greets late": call(Ask(), answer=Answer(before_ms=4400)),
+    "the model greets late, and there is nothing yet to cancel": call(
+        Ask(cancel_ms=100), answer=Answer(before_ms=4400)
+    ),
     "the model answers out of band late": call(Ask(out_of_band=True), answer=Answer(before_ms=4400)),
     "a tool takes long": call(SPEAKS, answer=tool(Tool(4200))),
     "a tool of a preview client takes long": call(SPEAKS, answer=tool(Tool(4200)), api="beta"),
@@ -93,6 +108,7 @@ MOVED_SOME_TIME = {
     "the caller went mute in mid-sentence": call(Talk(300, then="leave")),
     "the caller let the button go and sends no commit": call(Talk(300, then="leave"), detection="none"),
     "a tool says nothing": call(SPEAKS, answer=tool(Tool(20, output=False))),
+    "the service refused the request for a response": call(Ask(), answer=Answer(outcome="refused")),
     "nothing is said after a tool": call(SPEAKS, answer=tool(Tool(20, asks=False))),
     "nobody asks again after a throttled response": call(SPEAKS, answer=Answer(outcome="throttled")),
 }

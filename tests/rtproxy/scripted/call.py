@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+from collections import deque
 from collections.abc import Callable
 
 from tests.rtproxy.scripted.ledger import Ledger
@@ -19,6 +20,10 @@ class Call:
         self.answers: dict[str, Answer] = {}
         self.tools: dict[str, Tool] = {}
         self.mcp: dict[str, Mcp] = {}
+        self.asks: deque[str] = deque()
+        """The requests for a response that are on their way to the model."""
+        self.refused: deque[str] = deque()
+        """Those whose refusal is on its way back."""
         self.unready: set[str] = set()
         """The caller will ask for these, and there is something else to be done before."""
         self.buffered = False

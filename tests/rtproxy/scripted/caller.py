@@ -15,8 +15,8 @@ from tests.rtproxy.scripted.wire import Event, Line
 class Following:
     """What a response left to be done before its caller asks for the next one."""
 
-    def __init__(self, ask: str, sure: bool) -> None:
-        self.ask, self.sure = ask, sure
+    def __init__(self, ask: str, sure: bool, ask_ms: int) -> None:
+        self.ask, self.sure, self.ask_ms = ask, sure, ask_ms
         self.open: set[str] = set()
 
 
@@ -34,7 +34,7 @@ class ScriptedCaller:
         self._left = False
         self._holding = False
         call.on_append = self._appended
-        self._commits = self._clears = 0
+        self._commits = self._clears = self._cleared = 0
         self._answered_by_itself: set[str] = set()
         self._asks_ms: int | None = None
         self._sent: set[str] = set()
@@ -107,12 +107,16 @@ class ScriptedCaller:
         await self.call.until(lambda: not self.ledger.sure and self._sent <= self.ledger.settled)
 
     async def _talk(self, step: Talk) -> None:
-        commits, clears = self._commits, self._clears
+        commits = self._commits
         self._asks_ms = step.ask_ms
         holding = self._wanted == "none"
         self._holding = holding
+        if step.fresh:
+            await self._clear()
         self._microphone = "loud"
         await asyncio.sleep(step.ms / 2000)
+        if step.updates:
+            await self._update()
         if step.rest_ms:
             self._microphone = "off"
             await asyncio.sleep(step.rest_ms / 1000)
@@ -127,16 +131,25 @@ class ScriptedCaller:
         self._microphone = "off" if holding else "silent"
         self._holding = False
         if step.then == "clear":
-            await self._say("input_audio_buffer.clear")
-            await self.call.until(lambda: self._clears > clears)
+            await self._clear()
+            await self.call.until(lambda: self._cleared == self._clears)
         elif step.then == "commit" or holding:
             await self._say("input_audio_buffer.commit")
         if step.then != "clear" and step.waits:
             await self.call.until(lambda: self._commits > commits)
 
+    async def _clear(self) -> None:
+        self._clears += 1
+        await self._say("input_audio_buffer.clear")
+
     async def _detect(self, detection: str) -> None:
         self._microphone = "off"
         self._wanted = detection
+        await self._update()
+        self._microphone = "off" if detection == "none" else "silent"
+
+    async def _update(self) -> None:
+        detection = self._wanted
         wanted: dict[str, Any] | None = None
         if detection != "none":
             wanted = {"type": detection, "create_response": self.script.creates}
@@ -147,7 +160,6 @@ class ScriptedCaller:
         elif self.script.transcription:
             kind = "transcription_session.update"
         await self._say(kind, session=session)
-        self._microphone = "off" if detection == "none" else "silent"
 
     async def _aside(self, kind: str) -> None:
         if kind == "system":
@@ -155,6 +167,8 @@ class ScriptedCaller:
             self._mine[item] = None
             content = [{"type": "input_text", "text": "The caller is in a car."}]
             await self._create({"id": item, "type": "message", "role": "system", "content": content})
+        elif kind == "update":
+            await self._update()
         elif kind == "truncate":
             await self._say("conversation.item.truncate", item_id="item_1", content_index=0, audio_end_ms=1)
         elif kind == "retrieve":
@@ -204,7 +218,7 @@ class ScriptedCaller:
             case "input_audio_buffer.committed":
                 self._committed(event["item_id"])
             case "input_audio_buffer.cleared":
-                self._clears += 1
+                self._cleared += 1
                 self._buffer_is_empty()
             case "conversation.item.added" | "conversation.item.created":
                 self._added(event["item"])
@@ -240,7 +254,9 @@ class ScriptedCaller:
         self._buffer_is_empty()
 
     def _buffer_is_empty(self) -> None:
-        self.ledger.settle(*[name for name, debt in self.ledger.debts.items() if debt.kind in ("floor", "speech")])
+        held = self._holding and self.call.buffered  # anew: what it said since then is in the buffer already
+        kinds = ("speech",) if held else ("floor", "speech")
+        self.ledger.settle(*[name for name, debt in self.ledger.debts.items() if debt.kind in kinds])
 
     def _added(self, item: dict[str, Any]) -> None:
         if item["id"] in self._mine:
@@ -255,7 +271,7 @@ class ScriptedCaller:
         self.ledger.owe("model", f"response {response['id']}")
         causes = self.call.causes[response["id"]]
         self.ledger.settle(*causes)
-        self._asked -= {cause.removeprefix("reply ") for cause in causes}
+        self._asked -= {cause.removeprefix("reply to ") for cause in causes}
         if response["conversation_id"] is not None:
             self._active.add(response["id"])
             self.ledger.settle_doubts("ask")
@@ -273,7 +289,7 @@ class ScriptedCaller:
         if tools or mcp:
             asks = any(self.call.tools[each].asks and self.call.tools[each].output for each in tools)
             asks = asks or any(self.call.mcp[each].asks for each in mcp)
-            following = Following(self.call.name("ask"), asks)
+            following = Following(self.call.name("ask"), asks, plan.ask_ms)
             if asks:
                 self.ledger.owe("caller", following.ask)
                 self.call.unready.add(following.ask)
@@ -316,19 +332,20 @@ class ScriptedCaller:
     def _all_there(self, following: Following) -> None:
         self.call.unready.discard(following.ask)
         if following.sure:
-            self._begin(self._ask_after(20, following.ask))
+            self._begin(self._ask_after(following.ask_ms, following.ask))
         else:
             self.ledger.owe("caller", following.ask, sure=False)
 
     def _refused(self, error: dict[str, Any]) -> None:
-        cause = error["event_id"]
-        self._asked.discard(cause)
-        if error["code"] == "conversation_already_has_active_response":
-            # It asks again when that one is done.
-            ask = self.call.name("ask")
-            self.ledger.owe("caller", ask)
-            self.ledger.settle(f"reply {cause}")
-            self._begin(self._ask_after(300, ask))
+        again = error["code"] == "conversation_already_has_active_response"
+        if again or error["code"] == "invalid_value":
+            # Asked too early, it asks again when that response is done; what it asked for wrongly it drops.
+            refused, ask = self.call.refused.popleft(), self.call.name("ask")
+            self._asked.discard(refused)
+            self.ledger.owe("caller", ask, sure=again)
+            self.ledger.settle(f"reply to {refused}")
+            if again:
+                self._begin(self._ask_again(ask))
 
     # What it does about it.
 
@@ -336,17 +353,23 @@ class ScriptedCaller:
         await asyncio.sleep(ms / 1000)
         await self._ask(ask)
 
+    async def _ask_again(self, ask: str) -> None:
+        await self.call.until(self._may_ask)
+        await self._ask_after(300, ask)
+
     async def _ask(self, ask: str, *, out_of_band: bool = False, rude: bool = False) -> None:
-        event_id = ask.replace(" ", "_")
         if not (out_of_band or rude):
             await self.call.until(self._may_ask)
             if ask in self.ledger.settled:
                 return
         if not out_of_band:
-            self._asked.add(event_id)
+            self._asked.add(ask)
         self._sent.add(ask)
-        body = {"response": {"conversation": "none", "output_modalities": ["text"]}} if out_of_band else {}
-        await self._say("response.create", event_id=event_id, **body)
+        body: Event = {"response": {"conversation": "none", "output_modalities": ["text"]}} if out_of_band else {}
+        if self.script.noise % 2:
+            body |= {"event_id": f"mine_{ask.split()[1]}"}
+        self.call.asks.append(ask)
+        await self._say("response.create", **body)
 
     def _may_ask(self) -> bool:
         """No response is under way or due: a careful client asks for one after the other."""

@@ -8,7 +8,7 @@ from tests.rtproxy.scripted.script import Answer, Aside, Ask, Detect, Mcp, Pause
 SHORT = st.integers(5, 150)
 MOSTLY, SOMETIMES = st.sampled_from([True, True, True, False]), st.sampled_from([False, False, False, True])
 ENDS = st.sampled_from(["stop", "stop", "stop", "stop", "stop", "stop", "commit", "clear", "clear", "leave"])
-ASIDES = st.sampled_from(["system", "truncate", "retrieve", "cancel", "commit_empty"]).map(Aside)
+ASIDES = st.sampled_from(["system", "update", "truncate", "retrieve", "cancel", "commit_empty"]).map(Aside)
 DETECTIONS = st.sampled_from(["server_vad", "semantic_vad", "none"])
 
 
@@ -21,7 +21,9 @@ def waits(longest_ms: int) -> st.SearchStrategy[int]:
 def answers(draw: st.DrawFn, longest_ms: int, beta: bool) -> Answer:
     """A response: most are plain."""
     long = waits(longest_ms)
-    plain = Answer(draw(SHORT | SHORT | long), draw(st.integers(0, 10)), draw(SHORT))
+    # A program asks for the next response at once, or soon: a relay may take seconds of silence for a no.
+    ask_ms = draw(SHORT | st.integers(150, 2000))
+    plain = Answer(draw(SHORT | SHORT | long), draw(st.integers(0, 10)), draw(SHORT), ask_ms=ask_ms)
     tools = st.tuples(long, MOSTLY, MOSTLY).map(lambda fields: Tool(*fields))
     mcp = st.tuples(long, SOMETIMES, MOSTLY, st.none() | long, MOSTLY, MOSTLY).map(lambda fields: Mcp(*fields))
     match draw(st.sampled_from(["plain", "plain", "plain", "tools", "tools", "mcp", "bad", "throttled", "mute"])):
@@ -31,7 +33,7 @@ def answers(draw: st.DrawFn, longest_ms: int, beta: bool) -> Answer:
             calls = draw(st.lists(mcp, min_size=1, max_size=2))
             return plain._replace(mcp=tuple(calls), tools=tuple(draw(st.lists(tools, max_size=1))))
         case "bad":
-            return plain._replace(outcome=draw(st.sampled_from(["failed", "incomplete"])))
+            return plain._replace(outcome=draw(st.sampled_from(["failed", "incomplete", "refused"])))
         case "throttled":
             retry_ms = draw(st.integers(1000, 1500) | st.none())
             return plain._replace(outcome="throttled", deltas=0, retry_ms=retry_ms)
@@ -44,7 +46,7 @@ def steps(longest_ms: int, transcription: bool) -> st.SearchStrategy[Step]:
     """One step of a call."""
     long = waits(longest_ms)
     rests = st.sampled_from([0, 0, 0, 500, longest_ms * 2 // 3])
-    talk = st.tuples(st.integers(200, 900), rests, ENDS, long | long | long | st.none(), MOSTLY)
+    talk = st.tuples(st.integers(200, 900), rests, ENDS, long | long | long | st.none(), SOMETIMES, SOMETIMES, MOSTLY)
     heard: st.SearchStrategy[Step] = talk.map(lambda fields: Talk(*fields)) | long.map(Pause)
     if transcription:
         return heard

@@ -104,9 +104,10 @@ class ScriptedModel:
             case "input_audio_buffer.append":
                 await self._append(event["audio"][0] == LOUD)
             case "session.update" | "transcription_session.update":
-                self.detection = detection_of(event["session"])
                 self._begun = True
-                self._speaking, self._loud_ms, self._silent_ms = False, 0, 0
+                if (detection := detection_of(event["session"])) != self.detection:
+                    self.detection = detection
+                    self._speaking, self._loud_ms, self._silent_ms = False, 0, 0
                 updated = "transcription_session.updated" if kind.startswith("transcription") else "session.updated"
                 await self._say(updated, session=self._session())
             case "input_audio_buffer.commit":
@@ -197,10 +198,12 @@ class ScriptedModel:
         if by_itself and answers:
             void = asyncio.Event()
             self._pending = f"answer {item}", void
-            self._begin(self._answer_unless(f"answer {item}", void))
+            plan = next(self._plans)
+            if plan.outcome == "refused":  # there is nothing to refuse
+                plan = plan._replace(outcome="completed")
+            self._begin(self._answer_unless(f"answer {item}", void, plan))
 
-    async def _answer_unless(self, cause: str, void: asyncio.Event) -> None:
-        plan = next(self._plans)
+    async def _answer_unless(self, cause: str, void: asyncio.Event, plan: Answer) -> None:
         await asyncio.sleep(plan.before_ms / 1000)
         await self.call.until(lambda: self._active is None or void.is_set())
         if void.is_set() or plan.outcome == "unborn":
@@ -235,8 +238,8 @@ class ScriptedModel:
             self._begin(self._call_mcp(item["approval_request_id"], mcp, self.call.id("resp")))
 
     async def _asked(self, event: Event) -> None:
-        ask = event["event_id"].replace("_", " ")
-        reply = f"reply {event['event_id']}"
+        ask = self.call.asks.popleft()
+        reply = f"reply to {ask}"
         self.ledger.owe("model", reply)
         self.ledger.settle(ask)
         out_of_band = event.get("response", {}).get("conversation") == "none"
@@ -244,11 +247,17 @@ class ScriptedModel:
             plan = next(self._plans)._replace(tools=(), mcp=(), outcome="completed", retry_ms=None)
             self._begin(self._respond_after((reply,), plan, out_of_band=True))
         elif self._active is not None or self._pending is not None:
+            self.call.refused.append(ask)
             await self._error("conversation_already_has_active_response", event)
         else:
+            plan = next(self._plans)
+            if plan.outcome == "refused":
+                self.call.refused.append(ask)
+                await self._error("invalid_value", event)
+                return
             void = asyncio.Event()
             self._pending = reply, void
-            self._begin(self._answer_unless(reply, void))
+            self._begin(self._answer_unless(reply, void, plan))
 
     async def _respond_after(self, causes: tuple[str, ...], plan: Answer, *, out_of_band: bool) -> None:
         await asyncio.sleep(plan.before_ms / 1000)

@@ -37,9 +37,12 @@ class Answer(NamedTuple):
     deltas: int = 3
     gap_ms: int = 20
     outcome: str = "completed"
-    """Or ``failed``, ``throttled``, ``incomplete``; ``unborn``: no response.created; ``endless``: no response.done."""
+    """Or ``failed``, ``throttled``, ``incomplete``; ``refused``: an error is all that comes; ``unborn``: nothing comes;
+    ``endless``: no response.done comes."""
     tools: tuple[Tool, ...] = ()
     mcp: tuple[Mcp, ...] = ()
+    ask_ms: int = 20
+    """From the last output to the caller's request for the next response."""
     retry_ms: int | None = None
     """After how long the caller asks again where it was throttled; None: it does not."""
 
@@ -60,6 +63,10 @@ class Talk(NamedTuple):
     """``stop``: falls silent, or commits; ``commit``, ``clear``; ``leave``: sends no audio in this call any more."""
     ask_ms: int | None = 20
     """Where the model does not answer by itself: when the caller asks after its audio was committed. None: never."""
+    fresh: bool = False
+    """It clears the buffer first: the answer to that arrives when it speaks already."""
+    updates: bool = False
+    """It changes its instructions in the middle of it."""
     waits: bool = True
     """Whether it waits until nobody owes anything, or goes on with its next step at once: a barge-in, say."""
 
