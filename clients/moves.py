@@ -40,7 +40,7 @@ def _of_a_place(sessions: list[Session], stops: list[Stop], evidence: Evidence) 
             yield session, session
             continue
         stop = _stop_of(session, stops)
-        asked: Asked = "asked" if stop else _without_a_stop(session, evidence)
+        asked: Asked = "asked" if stop else _without_a_stop(session, stops, evidence)
         if stop:
             times[call, stop.replica, stop.asked] += 1
             asked = "again" if times[call, stop.replica, stop.asked] > 1 else asked
@@ -78,11 +78,17 @@ def _stop_of(session: Session, stops: list[Stop]) -> Stop | None:
     return None
 
 
-def _without_a_stop(session: Session, evidence: Evidence) -> Asked:
-    """The platform or the log would have said so; where the record has neither, a probe may have looked."""
+def _without_a_stop(session: Session, stops: list[Stop], evidence: Evidence) -> Asked:
+    """The platform or the log would have said so; where the record has neither, a probe may have looked.
+
+    A stop at another time is no proof while nobody knows how far the platform's clock is off.
+    """
     told_by_platform = any(act["replica"] == session.replica for act in evidence.acts)
+    stopped_at_some_time = any(stop.replica == session.replica for stop in stops)
     log_end = evidence.log_ends.get(session.replica or "", float("-inf"))
-    if told_by_platform or log_end >= _end_of(session) - ORDER_S:
+    if log_end >= _end_of(session) - ORDER_S:
+        return "unasked"
+    if told_by_platform and (evidence.platform_clock or not stopped_at_some_time):
         return "unasked"
     return next(_seen_afterwards(session, evidence), "unknown")
 

@@ -155,6 +155,8 @@ def _blue(evidence: Evidence, rollout: Rollout) -> str:
         return f"{hurt} of {calls} on {names} cut"
     if unseen:
         return f"none of {calls} on {names} was seen cut, but the record has no end of {unseen}"
+    if unproven := _calls(evidence, lambda session: session.revision in rollout.blue and session.unproven):
+        return f"none of {calls} on {names} was seen cut, but the record does not say whether {unproven} moved"
     return f"the {calls} on {names} untouched"
 
 

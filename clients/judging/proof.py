@@ -50,11 +50,8 @@ def log(evidence: Evidence) -> Check:
         return LOG.unknown("No call ever had a session.")
     unlogged = [each for each in evidence.sessions if (each.id or "") not in evidence.logged]
     late = evidence.ended - LAST_LINES_S
-    unended = [
-        each
-        for each in evidence.sessions
-        if each not in unlogged and each.end and each.end.at < late and evidence.logged[each.id or ""].closed is None
-    ]
+    told = [(each, evidence.logged[each.id]) for each in evidence.sessions if each.id in evidence.logged]
+    unended = [each for each, logged in told if each.end and each.end.at < late and logged.closed is None]
     measured = f"{len(evidence.sessions) - len(unlogged)} of {len(evidence.sessions)}"
     if unlogged or unended:
         parts = [f"lacks {several(len(unlogged), 'session')}{_where(unlogged)}"] if unlogged else []

@@ -77,8 +77,11 @@ def blue_untouched(evidence: Evidence) -> Check:
             False, str(len(cuts)), f"{several(len(cuts), 'call')} cut on {listed(found.blue)}: {listed(cuts)}."
         )
     unseen = sum(session.end is None for session in mine)
-    if unseen:
-        said = f"None of {several(len(mine), 'session')} was seen cut, but the record has no end of {unseen}."
+    unproven = sum(session.unproven for session in mine)
+    if unseen or unproven:
+        missing = [f"has no end of {unseen}"] if unseen else []
+        missing += [f"does not say whether {unproven} were moved or cut"] if unproven else []
+        said = f"None of {several(len(mine), 'session')} was seen cut, but the record {' and '.join(missing)}."
         return BLUE_UNTOUCHED("inconclusive", "0", said)
     return BLUE_UNTOUCHED(True, "0", f"None of {several(len(mine), 'session')} on {listed(found.blue)} was cut.")
 

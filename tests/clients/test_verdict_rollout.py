@@ -181,6 +181,20 @@ def test_a_hold_that_was_killed_proves_of_nobody_that_nobody_noticed(
     assert found["exit_code"] == 1
 
 
+def test_blue_is_not_called_untouched_while_nobody_knows_whether_a_call_of_it_moved(tmp_path: Path) -> None:
+    lines = rolled_back()
+    lines.opened(31, 4, BLUE, logged=False)
+    lines.closed(35, 4, 1012)
+    lines.opened(35.3, 4, BLUE, gap_ms=300.0, logged=False)
+    lines.closed(40, 4)
+    lines.relay = []
+    evidence = read([lines.write(tmp_path)])
+    checks = {check.name: check for check in judge(evidence)}
+
+    assert checks["rollback.blue_untouched"].status == "inconclusive"
+    assert "the record does not say whether 1 moved" in verdict(evidence, list(checks.values()), {})["headline"]
+
+
 def test_a_green_that_never_got_weight_is_rolled_back_too(tmp_path: Path) -> None:
     assert judged(rolled_back(weight=0), tmp_path)["rollback.outcome"].measured == "rolled back"
 

@@ -242,7 +242,7 @@ def test_a_1012_from_a_replica_that_nobody_asked_to_stop_is_a_cut(tmp_path: Path
     lines = held()
     sent_away(lines, 20)
     lines.closed(60, 1)
-    lines.stop(70, BLUE)
+    lines.stop(70, BLUE, logged=True)
 
     checks = judged(lines, tmp_path)
 
@@ -258,6 +258,20 @@ def test_a_1012_after_the_replica_was_gone_is_nobody_s_move(tmp_path: Path) -> N
     lines.closed(60, 1)
 
     assert judged(lines, tmp_path)["survival.cut"].status == "fail"
+
+
+@pytest.mark.parametrize(("stopped", "status"), [(True, "inconclusive"), (False, "fail")])
+def test_a_stop_at_another_time_proves_nothing_while_no_log_tells_how_far_the_platforms_clock_is_off(
+    tmp_path: Path, stopped: bool, status: str
+) -> None:
+    lines = held()
+    lines.act(0, "replica.ready", revision=BLUE, replica=replica(BLUE))
+    sent_away(lines, 20, logged=False)
+    lines.closed(60, 1)
+    if stopped:
+        lines.stop(25, BLUE)
+
+    assert judged(lines, tmp_path)["survival.moved"].status == status
 
 
 def test_one_stop_moves_a_call_once(tmp_path: Path) -> None:
