@@ -30,9 +30,9 @@ from clients.terms import differences, in_dialect_of
 
 FIRST_TURN_WITHIN_S = 3.0
 SESSION_DEADLINE_S = 10.0
-UPDATE_DEADLINE_S = 5.0
+UPDATE_DEADLINE_S = 8.0
 # A call that hangs up sooner after its session.update does not hold the missing answer against anybody.
-UPDATE_DUE_S = 2.0
+UPDATE_DUE_S = 4.0
 MOST_ASKED_AGAIN = 3
 ASK_AGAIN_AFTER_S = (1.0, 1.5)
 SOONEST_TOOL_S = 1.0

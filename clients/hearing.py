@@ -52,7 +52,7 @@ class Hearing:
         if event is None or not isinstance(kind, str):
             self.fault("broken_json", f"a message of {len(message)} bytes is no event")
             return None
-        if not self._began:
+        if not self._began and kind != "error":  # which a refusal after the 101 begins with
             self._began = True
             if kind != "session.created":
                 self.fault("out_of_order", f"{printed(kind)} before session.created")

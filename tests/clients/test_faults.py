@@ -156,6 +156,16 @@ async def test_each_fault_has_its_name_and_is_described_without_content(
     assert result.summary["faults"].keys() == {name}
 
 
+async def test_a_call_that_hangs_up_before_the_deadline_still_says_that_its_terms_were_not_granted(
+    model: Model, hold: HoldFactory
+) -> None:
+    async with middle(model.url, KEY, without_session_updated) as url:
+        result = await (await hold(url, "--duration", "5", "--json")).result()
+
+    assert result.summary["faults"] == {"no_session_updated": 2}
+    assert not result.all("turn"), "nobody talks before the terms are known"
+
+
 def every_delta_twice(call: int, event: Event) -> Passed:
     return [(call, event)] * (2 if event["type"] == AUDIO else 1)
 

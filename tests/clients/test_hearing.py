@@ -104,6 +104,13 @@ def test_an_old_call_and_a_busy_deployment_are_healthy(listener: Listener, code:
     assert listener.faults == []
 
 
+def test_a_refusal_after_the_101_is_an_error_and_no_disorder() -> None:
+    listener = Listener()
+    listener.hear("error", error={"type": "invalid_request_error", "code": "invalid_api_key"})
+
+    assert [fault for fault, _ in listener.faults] == ["error_event"]
+
+
 @pytest.mark.parametrize("status", ["cancelled", "incomplete", "failed"])
 def test_only_a_completed_answer_has_its_whole_length(listener: Listener, status: str) -> None:
     listener.begin("resp_1")

@@ -98,10 +98,12 @@ async def test_first_audio_is_measured_by_its_beta_name_too(model: Model, hold: 
     preview = "/openai/realtime?api-version=2025-04-01-preview&deployment=gpt-realtime"
 
     holding = await hold(model.url + preview, "--key-header", "api-key", "--connections", "1")
-    (turn,) = await holding.observed("turn")
+    (turn, *_) = await holding.observed("turn")
 
     assert turn["status"] == "completed"
     assert turn["first_audio_ms"] > 0
+    holding.interrupt()
+    assert (await holding.result()).all("fault") == []
 
 
 async def test_two_hundred_sessions_are_held_by_one_process(model: Model, hold: HoldFactory) -> None:
