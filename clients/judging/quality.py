@@ -33,6 +33,8 @@ ALPHA = 0.001
 FEWEST = 5
 PATIENCE_S = 5.0
 """A caller who hangs up sooner after speaking than this, or than answers ever took, has not waited for an answer."""
+FEWEST_OF_A_KIND = 3
+"""There may be one call of a kind only, and a bad turn may be chance."""
 DEAF_PINGS = 3
 """So many pings of one session without a single answer are no chance."""
 NOTHING_TO_COMPARE = "No weights changed in this record, and there is no --baseline to compare with."
@@ -122,30 +124,36 @@ def turns(evidence: Evidence, baseline: Evidence | None = None) -> Check:
 
 
 def kinds(evidence: Evidence, baseline: Evidence | None = None) -> Check:
-    """Each kind of call that talks, on each revision that carried calls during the shift."""
+    """Each kind that talks, of the holds that a revision served, on each that carried calls during the shift."""
     check = Named("quality.kinds", THEME, "each completed a turn on each revision")
-    asked = sorted({kind for hold in evidence.holds.values() for kind in hold.arguments.get("kinds") or ()})
-    talking = [kind for kind in asked if kind != "silent"]
-    if not talking:
-        return check.unknown("The record does not say which kinds of call were held.")
-    shift = shift_of(evidence, baseline) or ALWAYS
-    failed, unseen, completed = [], [], 0
-    for revision in carriers(shift, evidence):
-        mine = [turn for turns in evidence.turns.values() for turn in turns if (turn.revision or UNKNOWN) == revision]
-        for kind in talking:
-            ended = [turn for turn in mine if turn.kind == kind and turn.status not in ("cut", "unanswered")]
-            if any(turn.status == "completed" for turn in ended):
-                completed += 1
-            elif sum(not turn.throttled for turn in ended) >= DEAF_PINGS:
-                failed.append(f"{kind} on {revision} (0 of {several(len(ended), 'turn')})")
+    heard = [turn for turns in evidence.turns.values() for turn in turns]
+    patience = _patience(heard)
+    failed, unseen, completed = [], [], []
+    for revision in carriers(shift_of(evidence, baseline) or ALWAYS, evidence):
+        for kind in _talking(revision, evidence):
+            mine = [turn for turn in heard if (turn.revision or UNKNOWN, turn.kind) == (revision, kind)]
+            answers = _answered(mine, patience)
+            if any(answers):
+                completed.append(kind)
+            elif len(answers) >= FEWEST_OF_A_KIND:
+                failed.append(f"{kind} on {revision} (0 of {several(len(answers), 'turn')})")
             else:
                 unseen.append(f"{kind} on {revision}")
-    measured = f"{completed} of {completed + len(failed) + len(unseen)}"
+    if not completed and not failed and not unseen:
+        return check.unknown("The record does not say which kinds of call were held.")
+    measured = f"{len(completed)} of {len(completed) + len(failed) + len(unseen)}"
     if failed:
         return check(False, measured, f"No turn was completed by {listed(failed)}.")
-    if unseen or not completed:
-        return check("inconclusive", measured, f"No turn was seen of {listed(unseen) or 'any call'}.")
-    return check(True, measured, f"Every kind of call that talks ({listed(talking, 8)}) completed a turn.")
+    if unseen:
+        return check("inconclusive", measured, f"Too little was seen of {listed(unseen)}.")
+    names = listed(sorted(set(completed)), 8)
+    return check(True, measured, f"Every kind of call that talks ({names}) completed a turn.")
+
+
+def _talking(revision: str, evidence: Evidence) -> list[str]:
+    holds = {session.hold for session in evidence.sessions if (session.revision or UNKNOWN) == revision}
+    plans = (evidence.holds[hold].arguments.get("kinds") or () for hold in holds if hold in evidence.holds)
+    return sorted({kind for plan in plans for kind in plan} - {"silent"})
 
 
 def shift_of(evidence: Evidence, baseline: Evidence | None) -> tuple[float, float] | None:

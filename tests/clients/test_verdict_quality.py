@@ -228,6 +228,16 @@ def test_each_kind_of_call_that_talks_completes_a_turn_on_each_revision(
     assert (check.status, words in check.sentence) == (status, True), check.sentence
 
 
+def test_a_revision_is_asked_for_the_kinds_of_the_holds_that_it_served(tmp_path: Path) -> None:
+    lines = shifted()
+    lines.hold(SHIFT_AT, url=f"ws://{GREEN}.stage.localhost", hold="5308e000", kinds=["tools"])
+    lines.opened(SHIFT_AT + 1, 9, GREEN, hold="5308e000", kind="tools")
+
+    check = judged(lines, tmp_path)["quality.kinds"]
+
+    assert (check.status, check.sentence) == ("inconclusive", f"Too little was seen of tools on {GREEN}.")
+
+
 def test_an_older_record_without_kinds_leaves_the_new_checks_open(tmp_path: Path) -> None:
     lines = Lines()
     lines.hold()
