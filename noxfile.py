@@ -131,7 +131,7 @@ def hold(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """rtproxy beside nginx, HAProxy, Envoy and relays in Python, on loopback: nox -s bench -- --quick | --help"""
+    """rtproxy beside nginx, Envoy and relays in Python, or itself at a commit: -- --quick | --beside COMMIT | --help"""
     install(session, "bench")
     become(session, "python", "-m", "bench", *session.posargs)
 
@@ -219,7 +219,8 @@ def become(session: nox.Session, *command: str) -> None:
     """
     session.log(" ".join(command))
     sys.stdout.flush()
-    path = os.pathsep.join((session.bin, os.environ.get("PATH", "")))
+    # uv stands beside nox, which need not be on PATH.
+    path = os.pathsep.join((session.bin, os.environ.get("PATH", ""), str(Path(sys.executable).parent)))
     os.execvpe(command[0], command, {**os.environ, "PATH": path})  # noqa: S606 - there is no shell to want
 
 

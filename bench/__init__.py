@@ -10,6 +10,8 @@ result.py reading.py    figures, medians, ratios; their file
 figures.py targets.py   what figures are called; what ours are meant to reach
 table.py rows.py        for the terminal and the README
 plot.py bars.py page.py style.py    for the eye
+beside/                 what a frame costs beside another commit
+machine.py authority.py what a run is made on, and whose certificate the model has
 check.py                ratios of a good run, and whether a later one is as good
 
 Nothing of rtproxy, clients or stage is imported: our relay is a process like the others.

@@ -1,11 +1,8 @@
 """``nox -s bench``: every peer and our relay in turn, in the same run, and what that says about ours."""
 
 import asyncio
-import os
-import platform
 import resource
 import signal
-import ssl
 import sys
 import tempfile
 import time
@@ -14,17 +11,19 @@ from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
-import trustme
 import uvloop
 
 from bench import check, page, plot, table
 from bench.arguments import Asked, arguments
+from bench.authority import authority
+from bench.beside.run import beside
 from bench.breakdown import breakdown
 from bench.load.generator import Load
+from bench.machine import machine
 from bench.peers import PEERS, Peer
 from bench.plan import SLACK
 from bench.process import Cores, running
-from bench.result import OURS, Machine, Result, dump
+from bench.result import OURS, Result, dump
 from bench.result import Shape as Found
 from bench.shapes import Bench
 
@@ -34,10 +33,15 @@ FILES_SPARE = 2000
 
 
 def main() -> int:
-    """0: measured, and with --check as good as the baseline. 1: worse, or a peer failed. 2: bad arguments."""
+    """0: measured, and with --check as good as the baseline. 1: worse, or a peer failed. 2: bad arguments.
+
+    With --beside `bench.beside.run.beside` says what the code means.
+    """
     asked = arguments()
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    if asked.beside is not None:
+        return beside(asked, _command(sys.argv[1:]))
     here = [peer for peer in PEERS if peer.name in asked.peers and peer.version() is not None]
     missing = {peer.name: peer.get for peer in PEERS if peer.name in asked.peers and peer not in here}
     for name, get in missing.items():
@@ -52,7 +56,7 @@ def main() -> int:
     result = Result(
         command=_command(sys.argv[1:]),
         date=began.strftime("%Y-%m-%dT%H:%M:%SZ"),
-        machine=_machine(),
+        machine=machine(),
         versions={peer.name: peer.version() or "" for peer in here},
         missing=missing,
         shapes=tuple(found),
@@ -76,10 +80,7 @@ async def _measure(asked: Asked, peers: list[Peer], most: int, problems: list[st
     found = []
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         folder = Path(name)
-        authority, authority_file = trustme.CA(), folder / "ca.pem"
-        authority.cert_pem.write_to_path(str(authority_file))
-        identity = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        authority.issue_cert("localhost", "127.0.0.1").configure_cert(identity)
+        authority_file, identity = authority(folder)
         for shape in asked.shapes:
             began = time.monotonic()
             load = Load()
@@ -136,14 +137,6 @@ def _command(given: list[str]) -> str:
     """What anybody may type again: without the folder, which is the person's own."""
     kept = [each for before, each in pairwise(("", *given)) if before != "--out" and each.partition("=")[0] != "--out"]
     return " ".join(("nox -s bench", *(("--", *kept) if kept else ())))
-
-
-def _machine() -> Machine:
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    cpu = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    kernel = platform.release().split("-")[0]
-    return Machine(cpu, os.cpu_count() or 1, kernel, platform.python_version(), round(memory))
 
 
 def _tell(shape: str, what: str) -> None:

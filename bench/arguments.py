@@ -4,9 +4,15 @@ import argparse
 import math
 from pathlib import Path
 
+from bench.beside.statistic import ENOUGH
 from bench.breakdown import TOOLS
 from bench.peers import PEERS
 from bench.plan import SHAPES, Shape
+
+BESIDE_SHAPES = ("steady", "steady-tls")
+"""What a commit is measured in: the shapes in which nothing but frames costs anything."""
+WINDOWS = 40
+"""Beside a commit, unless told: ten more than have to count."""
 
 
 class Asked(argparse.Namespace):
@@ -17,6 +23,8 @@ class Asked(argparse.Namespace):
     peers: list[str]
     rounds: int
     seconds: float
+    beside: str | None
+    windows: int
     check: bool
     keep: bool
     breakdown: str | None
@@ -31,10 +39,26 @@ def arguments() -> Asked:
         epilog="Keep the machine quiet meanwhile. A full run takes about 25 minutes.",
     )
     parser.add_argument("--quick", action="store_true", help="only the shapes of the table, short: under 3 minutes")
-    parser.add_argument("--shapes", type=_shapes, help=f"some of {', '.join(each.name for each in SHAPES)}")
+    parser.add_argument(
+        "--shapes", type=_shapes, default=list(SHAPES), help=f"some of {', '.join(each.name for each in SHAPES)}"
+    )
     parser.add_argument("--peers", type=_peers, help=f"some of {', '.join(each.name for each in PEERS)}")
     parser.add_argument("--rounds", type=int, default=5, help="how often each peer has its turn (5; quick: 3)")
-    parser.add_argument("--seconds", type=float, default=3.0, help="how long each turn is (3; quick: 1)")
+    parser.add_argument(
+        "--seconds", type=float, default=3.0, help="how long each turn is (3; quick, and beside a commit: 1)"
+    )
+    parser.add_argument(
+        "--beside",
+        metavar="COMMIT",
+        help="only our relay, beside the one of a commit: CPU per frame, ours / before (HEAD: against your changes; "
+        ". (a dot): the files as they are against themselves). 0: at most 1.02. 1: more, or not decided. "
+        "2: there is no such commit. 3: a relay did not start",
+    )
+    parser.add_argument(
+        "--windows",
+        type=int,
+        help=f"with --beside: how many windows of a turn each ({WINDOWS}; fewer than {ENOUGH} decide nothing)",
+    )
     # Both would hold a run against itself.
     either = parser.add_mutually_exclusive_group()
     either.add_argument(
@@ -47,16 +71,35 @@ def arguments() -> Asked:
     parser.add_argument(
         "--out", type=Path, default=Path("artifacts/bench"), help="folder of what is written (%(default)s)"
     )
-    if parser.parse_args().quick:
-        parser.set_defaults(rounds=3, seconds=1.0)
+    given = parser.parse_args()
+    if given.beside is not None:
+        _only_beside(parser, given)
+        parser.set_defaults(shapes=[shape for shape in SHAPES if shape.name in BESIDE_SHAPES], seconds=1.0)
+    elif given.windows is not None:
+        parser.error("--windows is for --beside")
+    elif given.quick:
+        parser.set_defaults(shapes=[shape for shape in SHAPES if shape.quick], rounds=3, seconds=1.0)
+    parser.set_defaults(windows=WINDOWS)
     asked = parser.parse_args(namespace=Asked())
-    asked.shapes = asked.shapes or [shape for shape in SHAPES if shape.quick or not asked.quick]
     asked.peers = asked.peers or [peer.name for peer in PEERS]
     if asked.rounds < 1 or not 0.1 <= asked.seconds < math.inf:
         parser.error("at least one round of a tenth of a second, and an end to it")
+    if asked.windows < 1:
+        parser.error("at least one window")
     if asked.out.exists() and not asked.out.is_dir():
         parser.error(f"--out {asked.out} is no folder")
     return asked
+
+
+def _only_beside(parser: argparse.ArgumentParser, given: argparse.Namespace) -> None:
+    """Ends with 2 when something was asked for that a run beside a commit does not do."""
+    others = ("quick", "peers", "rounds", "check", "keep", "breakdown")
+    if strange := [name for name in others if getattr(given, name) != parser.get_default(name)]:
+        parser.error(f"--beside does not go with --{', --'.join(strange)}")
+    if given.shapes == parser.get_default("shapes"):
+        return
+    if strange := [shape.name for shape in given.shapes if shape.name not in BESIDE_SHAPES]:
+        parser.error(f"--beside measures {', '.join(BESIDE_SHAPES)}, not {', '.join(strange)}")
 
 
 def _shapes(names: str) -> list[Shape]:

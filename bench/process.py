@@ -27,7 +27,14 @@ class Running:
 
     def cpu_ns(self) -> int:
         """CPU time of the process, its threads and its children so far (schedstat: user and kernel)."""
-        return sum(int((thread / "schedstat").read_text().split()[0]) for thread in _threads(self.process.pid))
+        return self._schedstat(0)
+
+    def waited_ns(self) -> int:
+        """Time in which they could have run and another process had their core."""
+        return self._schedstat(1)
+
+    def _schedstat(self, field: int) -> int:
+        return sum(int((thread / "schedstat").read_text().split()[field]) for thread in _threads(self.process.pid))
 
     def rss_kb(self) -> int:
         """Resident memory of the process and its children, pages that they share counted once (Pss)."""
@@ -51,6 +58,12 @@ class Cores:
         usable = sorted(os.sched_getaffinity(0))
         self.load, self.peer = {usable[-1]}, {usable[0]}
         os.sched_setaffinity(0, self.load)
+
+    def stolen_s(self) -> float:
+        """Time in which the host took away these cores so far."""
+        names = {f"cpu{number}" for number in self.load | self.peer}
+        lines = (line.split() for line in Path("/proc/stat").read_text().splitlines())
+        return sum(int(fields[8]) for fields in lines if fields[0] in names) / os.sysconf("SC_CLK_TCK")
 
     @contextlib.contextmanager
     def for_a_child(self) -> Iterator[None]:
