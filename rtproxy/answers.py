@@ -27,6 +27,8 @@ class Answering(web.RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
+        if isinstance(exc, UnicodeEncodeError) and hdrs.EXPECT in request.headers:
+            return self.refuse(_unexpected())  # aiohttp quotes it, and fails where it is no text
         super().handle_error(request, status, exc, message)  # it logs a defect, and raises where an answer has begun
         answer = self.refuse(_no_http() if status < 500 else defect())
         answer.force_close()
@@ -50,9 +52,12 @@ def _of(answer: web.HTTPException) -> Refused:
             only = f"Here only {allowed} is allowed."
             return Refused(405, "invalid_request_error", "method_not_allowed", only, headers={hdrs.ALLOW: allowed})
         case web.HTTPExpectationFailed():
-            told = "The header Expect takes 100-continue."
-            return Refused(417, "invalid_request_error", "expectation_failed", told)
+            return _unexpected()
     return defect()
+
+
+def _unexpected() -> Refused:
+    return Refused(417, "invalid_request_error", "expectation_failed", "The header Expect takes 100-continue.")
 
 
 def _no_http() -> Refused:

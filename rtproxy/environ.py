@@ -14,6 +14,7 @@ from rtproxy.origins import allowed_origin
 from rtproxy.proxies import Proxies
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_VERSION = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(-preview)?")
 _EVENT_TYPE = re.compile(r"[a-z_]+(\.[a-z_]+)*")
 
 
@@ -145,6 +146,14 @@ class Reader:
                 "(or RTPROXY_CLIENT_KEYS_FILE, or RTPROXY_OIDC_ISSUER, or RTPROXY_ALLOW_ANONYMOUS=true to let "
                 "everybody in)"
             )
+
+    def api_version(self) -> str | None:
+        """The date of a preview API; GA has none."""
+        name = "AZURE_OPENAI_API_VERSION"
+        value = self._environ.get(name, "").strip()
+        if value and not _VERSION.fullmatch(value):
+            self.problems.append(f"{name} is {value[:40]!r}; accepted: a date, such as 2025-04-01-preview; for GA none")
+        return value or None
 
     def origins(self) -> frozenset[str]:
         """Each as browsers write it, and without any an empty set."""

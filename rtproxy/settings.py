@@ -99,7 +99,7 @@ def load(environ: Mapping[str, str]) -> Settings:
         endpoint=endpoint,
         deployment=read.required("AZURE_OPENAI_DEPLOYMENT", "the name of your gpt-realtime deployment"),
         api_key=read.header("AZURE_OPENAI_API_KEY"),
-        api_version=environ.get("AZURE_OPENAI_API_VERSION") or None,
+        api_version=read.api_version(),
         token_scope=environ.get("AZURE_OPENAI_TOKEN_SCOPE") or ENTRA_SCOPE,
         host=read.host("RTPROXY_HOST", "0.0.0.0"),  # noqa: S104 - a container's port is its front door
         port=int(read.number("PORT", 8080, 0, 65535, whole=True)),

@@ -76,8 +76,13 @@ async def test_a_wrong_method_is_405_with_the_right_one(relay: Relay, line: str,
     assert SECRET not in (whole + relay.log).lower()
 
 
-async def test_an_expectation_of_anything_else_is_417(relay: Relay) -> None:
-    status, _, told, whole = await answer(relay, "GET /v1/realtime HTTP/1.1", "Host: x", f"Expect: {SECRET}")
+@pytest.mark.parametrize("expectation", [SECRET, f"{SECRET}\xff"])
+@pytest.mark.parametrize("path", ["/v1/realtime", "/healthz", "/nowhere"])
+async def test_an_expectation_of_anything_else_is_417(
+    relay: Relay, path: str, expectation: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    status, _, told, whole = await answer(relay, f"GET {path} HTTP/1.1", "Host: x", f"Expect: {expectation}")
+    assert caplog.records == []
     assert (status, told["code"]) == (417, "expectation_failed")
     await is_logged_and_counted(relay, 417, "expectation_failed")
     assert SECRET not in whole + relay.log

@@ -213,6 +213,8 @@ def test_an_endpoint_is_refused_when_it_is_not_the_root_of_one(value: str) -> No
         ("RTPROXY_ALLOW_ANONYMOUS", "yes", "true or false"),
         ("RTPROXY_ALLOWED_ORIGINS", "app.example.com", "https://app.example.com"),
         ("RTPROXY_ALLOWED_ORIGINS", "https://a.example/path", "https://app.example.com"),
+        ("AZURE_OPENAI_API_VERSION", "v1", "a date, such as 2025-04-01-preview; for GA none"),
+        ("AZURE_OPENAI_API_VERSION", "2025-04-01&a=b", "a date, such as 2025-04-01-preview; for GA none"),
         ("RTPROXY_CLIENT_EVENTS", "response.create,*", "input_audio_buffer.append"),
         ("RTPROXY_CLIENT_EVENTS", "Response.Create", "input_audio_buffer.append"),
         ("RTPROXY_CLIENT_EVENTS", "response.create.", "input_audio_buffer.append"),
