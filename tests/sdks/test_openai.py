@@ -63,6 +63,44 @@ async def test_the_dated_azure_client_holds_a_spoken_turn_on_the_preview_url(lin
     await client.close()
 
 
+@pytest.mark.parametrize(
+    "asked", [{"extra_query": {"intent": "transcription"}}, {"call_id": "rtc_7"}], ids=["transcription", "sideband"]
+)
+async def test_the_sdk_gets_the_session_that_it_asks_for_in_the_place_of_a_model(
+    line: Line, asked: dict[str, Any]
+) -> None:
+    client = AsyncOpenAI(websocket_base_url=f"{line.ws}/openai/v1", api_key=KEY)
+    headers = {"OpenAI-Safety-Identifier": "user-7"}
+    async with asyncio.timeout(DEADLINE_S), client.realtime.connect(**asked, extra_headers=headers) as call:
+        created = await call.recv()
+    assert created.session.type == ("realtime" if "call_id" in asked else "transcription")
+    await client.close()
+
+
+async def test_the_dated_azure_client_is_told_which_setting_it_needs_at_a_relay_without_it(line: Line) -> None:
+    client = AsyncAzureOpenAI(
+        azure_endpoint=line.http, websocket_base_url=f"{line.ws}/openai", api_version=PREVIEW, api_key=KEY
+    )
+    async with asyncio.timeout(DEADLINE_S):
+        with pytest.raises(InvalidStatus) as refused:
+            await client.beta.realtime.connect(model="gpt-realtime").enter()
+    assert refused.value.response.status_code == 400
+    assert b"AZURE_OPENAI_API_VERSION" in refused.value.response.body
+    await client.close()
+
+
+@pytest.mark.parametrize("line", [{"AZURE_OPENAI_API_VERSION": PREVIEW}], indirect=True)
+async def test_the_sdk_is_told_which_setting_is_in_its_way_at_a_preview_relay(line: Line) -> None:
+    for path in ("/openai/v1", "/v1"):
+        client = AsyncOpenAI(websocket_base_url=f"{line.ws}{path}", api_key=KEY)
+        async with asyncio.timeout(DEADLINE_S):
+            with pytest.raises(InvalidStatus) as refused:
+                await client.realtime.connect(model="gpt-realtime").enter()
+        assert refused.value.response.status_code == 400
+        assert b"AZURE_OPENAI_API_VERSION" in refused.value.response.body
+        await client.close()
+
+
 async def test_the_sync_sdk_holds_a_spoken_turn_through_the_relay(line: Line) -> None:
     client = OpenAI(websocket_base_url=f"{line.ws}/openai/v1", api_key=KEY)
 
