@@ -165,6 +165,8 @@ class Conversation:
             await self._send(piece.message)
 
     async def send(self, event: Event) -> None:
+        if event["type"] == "conversation.item.create":
+            event = event | {"item": event["item"] | {"id": self._hearing.own_item()}}
         await self._send(orjson.dumps(event))
 
     async def pause(self, seconds: float) -> None:

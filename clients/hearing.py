@@ -5,6 +5,7 @@ once, MCP events carry no response_id and outlive their response, and one event 
 """
 
 import re
+import secrets
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -64,6 +65,12 @@ class Hearing:
         if "response_id" in event or (kind.startswith("response.") and kind.endswith(".delta")):
             return event if self._hear_of_response(event, kind, now) else None
         return event if self._owns_items(event, kind) else None
+
+    def own_item(self) -> str:
+        """An id for an item that the caller creates: whoever else hears of it hears this call."""
+        name = f"hold_{secrets.token_hex(8)}"
+        self._ids.claim(name, self._owner)
+        return name
 
     def fault(self, fault: FaultName, detail: str) -> None:
         self._faults[fault] += 1

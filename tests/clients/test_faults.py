@@ -67,6 +67,16 @@ async def test_what_belongs_to_another_call_is_cross_talk_and_both_calls_are_nam
     assert result.summary["faults"]["cross_talk"] == len(crossed)
 
 
+def everything_to_the_other(call: int, event: Event) -> Passed:
+    return [(call if event["type"].startswith("session.") else 1 - call, event)]
+
+
+async def test_two_callers_who_type_find_out_that_all_they_hear_was_exchanged(model: Model, hold: HoldFactory) -> None:
+    result = await heard(hold, model, everything_to_the_other, "--kinds", "text", "--connections", "2")
+
+    assert {(fault["call"], fault["fault"]) for fault in result.all("fault")} >= {(1, "cross_talk"), (2, "cross_talk")}
+
+
 async def test_only_its_own_audio_is_an_answer(model: Model, hold: HoldFactory) -> None:
     result = await heard(hold, model, audio_to_the_other, "--max-faults", "0", turns=4)
 
