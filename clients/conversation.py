@@ -17,7 +17,7 @@ import orjson
 
 from clients import speech
 from clients.dial import Connection
-from clients.events import Event, failure_code_of, failure_of, field_of, list_of, part_of
+from clients.events import THROTTLED, Event, failure_code_of, failure_of, field_of, list_of, part_of
 from clients.hearing import AUDIO_DELTAS, Hearing
 from clients.ids import Ids, Owner
 from clients.kinds import Kind
@@ -25,7 +25,6 @@ from clients.observations import Fault, FaultName, Observation, Turn, TurnState,
 from clients.pace import between
 from clients.responses import BYTES_PER_S, Response, loudness
 from clients.speech import Piece
-from clients.summary import THROTTLED
 from clients.terms import differences, in_dialect_of
 
 FIRST_TURN_WITHIN_S = 3.0

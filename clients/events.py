@@ -6,6 +6,9 @@ import orjson
 
 Event = dict[str, Any]
 
+# The code of a response that failed because the deployment has no tokens left for it: the socket stays open.
+THROTTLED = "inference_rate_limit_exceeded"
+
 
 def parse(message: bytes) -> Event | None:
     """None for what is no JSON object."""

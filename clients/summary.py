@@ -6,9 +6,9 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Any
 
+from clients.events import THROTTLED
 from clients.observations import Closed, Fault, Observation, Opened, Pong, Refused, Turn
 
-THROTTLED = "inference_rate_limit_exceeded"
 # Nobody who has waited less than this after speaking knows whether an answer will come.
 ANSWER_DUE_MS = 3000.0
 
