@@ -30,8 +30,9 @@ INSTALL_S = 50.0
 NODE = Path(__file__).parent / "node"
 SPEECH = array("h", [8000] * 24 + [-8000] * 24).tobytes() * 50
 SILENCE = bytes(4800)
-CHUNKS = [base64.b64encode(sound).decode() for sound in (*[SPEECH] * 5, *[SILENCE] * 10)]
-"""100 ms each, for `input_audio_buffer.append`: speech, and silence enough for every client's turn detection."""
+CHUNKS = [base64.b64encode(sound).decode() for sound in (*[SPEECH] * 5, *[SILENCE] * 45)]
+"""100 ms each, for `input_audio_buffer.append`: speech, and silence enough for every client's turn detection; the one
+that two of them choose, semantic, may take 4 s."""
 DRAIN_S = 1.0
 DRAINED = r"1012 .* revision draining, reconnect"
 """What the library `websockets`, and all that stands on it, says of a drain."""
