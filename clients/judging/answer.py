@@ -133,7 +133,10 @@ def headline(
         undecided = f"the record does not say whether {number['moved_or_cut']} of them were moved or cut"
         return f"Nobody was seen cut: {calls}, but {undecided}{_while(rollout)}{rest}."
     if number["moved"]:
-        return f"Nobody was cut: {calls}, {number['moved']} moved between two turns{_while(rollout)}{rest}."
+        moved = f"{number['moved']} moved between two turns"
+        if not unseen_checks and any(name in ("survival", "survival.moved") for name in required or ()):
+            return f"Nobody noticed: {calls}, 0 cut, {moved}{_while(rollout)}."
+        return f"Nobody was cut: {calls}, {moved}{_while(rollout)}{rest}."
     if unseen_checks:
         return f"Nobody was cut: {calls}{_while(rollout)}{rest}."
     return f"Nobody noticed: {calls}, 0 cut{_while(rollout)}."

@@ -68,7 +68,7 @@ def exits(evidence: Evidence) -> Check:
     measured = f"{len(stops) - len(unseen)} of {len(stops)}"
     if unseen:
         return EXITS("inconclusive", measured, f"Nobody saw the exit of {listed(unseen)}, after SIGTERM.")
-    return EXITS(True, measured, f"Each of {several(len(stops), 'replica')} that was asked to stop was seen to exit.")
+    return EXITS(True, measured, f"The exit of each replica that was asked to stop was seen, {len(stops)} in all.")
 
 
 def clock(evidence: Evidence) -> Check:

@@ -113,6 +113,17 @@ def test_nobody_noticed_only_where_every_required_check_passed(tmp_path: Path) -
     assert f"{unseen}hearing.cross_talk" in judge(run).stdout, "nobody has heard an answer"
 
 
+def test_a_move_goes_unnoticed_where_moves_were_required_to_go_well(good: Path) -> None:
+    assert judge(good).stdout.startswith("Nobody was cut: ")
+    assert judge(good, "--require", "survival.cut").stdout.startswith("Nobody was cut: ")
+
+    said = judge(good, "--require", "survival").stdout
+
+    assert said.startswith("Nobody noticed: ")
+    assert "calls, 0 cut, " in said
+    assert "moved between two turns while" in said
+
+
 def test_the_help_has_a_line_for_every_check() -> None:
     said = judge("--help").stdout
 
