@@ -188,12 +188,15 @@ class Turns:
         elif kind in REQUESTS:
             self._read += 1
             self._requests[kind] = self._requests.get(kind, 0) + 1
+            if kind in (COMMIT, CLEAR):
+                self._release_floor()  # what comes behind it is another turn's
             moves = True
         if moves and self.on_change is not None:
             self.on_change()
 
     def _owed(self) -> bool:
-        return bool(self.answer_due or self._ask_due or self._debts or self._requests.get(CREATE))
+        asked = any(self._requests.get(kind) for kind in (CREATE, COMMIT, CLEAR))
+        return bool(self.answer_due or self._ask_due or self._debts or asked)
 
     def _settle(self) -> None:
         self._settle_until = time.monotonic() + SETTLE_S
@@ -278,7 +281,8 @@ class Turns:
         by_the_model = not self._manual and not self.speaking and item == self._spoken_item and item is not None
         self.speaking = False
         self._spoken_item = item
-        self._release_floor()
+        if not self._requests.get(COMMIT):
+            self._release_floor()
         if self._transcribing or self._transcribes:
             self._owe("transcript", item)
         if self._transcribing:
@@ -288,7 +292,8 @@ class Turns:
 
     def _cleared(self, event: Event) -> None:
         self.speaking = False
-        self._release_floor()
+        if not self._requests.get(CLEAR):
+            self._release_floor()
 
     def _transcribed(self, event: Event) -> None:
         self._debts.pop(("transcript", _text(event.get("item_id"))), None)
@@ -333,7 +338,6 @@ class Turns:
         if not _out_of_band(event):
             self.answer_due = self._ask_due = False
             self._settle_until = 0.0
-            self._release_floor()
 
     def _response_done(self, event: Event) -> None:
         response = _dict(event.get("response"))
@@ -371,8 +375,9 @@ class Turns:
         error = _dict(event.get("error"))
         self.error_code = code = _text(error.get("code"))
         if code == "input_audio_buffer_commit_empty":
-            self._requests[b"input_audio_buffer.commit"] = 0
-            self._release_floor()
+            if not self._requests.get(COMMIT):
+                self._release_floor()
+            self._requests[COMMIT] = 0
         elif code == "response_cancel_not_active":
             self._count_one()
         elif self._requests.get(CREATE) and self._refuses_an_ask(error):
@@ -401,13 +406,14 @@ def no_messages() -> int:
     return 0
 
 
-APPEND, CREATE = b"input_audio_buffer.append", b"response.create"
+APPEND, COMMIT, CLEAR = b"input_audio_buffer.append", b"input_audio_buffer.commit", b"input_audio_buffer.clear"
+CREATE = b"response.create"
 REQUESTS = frozenset(
     (
         b"session.update",
         b"transcription_session.update",
-        b"input_audio_buffer.commit",
-        b"input_audio_buffer.clear",
+        COMMIT,
+        CLEAR,
         b"conversation.item.create",
         b"conversation.item.delete",
         b"conversation.item.retrieve",
@@ -421,8 +427,8 @@ REQUESTS = frozenset(
 _ANSWERS = {
     b"session.updated": b"session.update",
     b"transcription_session.updated": b"transcription_session.update",
-    b"input_audio_buffer.committed": b"input_audio_buffer.commit",
-    b"input_audio_buffer.cleared": b"input_audio_buffer.clear",
+    b"input_audio_buffer.committed": COMMIT,
+    b"input_audio_buffer.cleared": CLEAR,
     b"conversation.item.added": b"conversation.item.create",
     b"conversation.item.created": b"conversation.item.create",
     b"conversation.item.deleted": b"conversation.item.delete",

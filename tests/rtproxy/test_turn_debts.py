@@ -172,6 +172,24 @@ def test_a_caller_who_speaks_into_an_answer_holds_the_floor_behind_it() -> None:
     assert call.model("response.done", response={"status": "completed"}).state == SPEAKING
 
 
+@pytest.mark.parametrize("reading", [False, True])
+def test_a_caller_who_speaks_again_before_the_answer_keeps_the_floor_through_it(reading: bool) -> None:
+    call = Call(reading=reading, **manual()).speaks().client("input_audio_buffer.commit").client("response.create")
+    call.speaks(1).model("input_audio_buffer.committed", item_id="item_1")
+    assert call.state == SPEAKING, "what came behind the commit is not in it"
+    assert call.responds().state == SPEAKING
+    call.client("input_audio_buffer.clear")
+    assert call.state == WAITING
+    assert call.model("input_audio_buffer.cleared").state == QUIET
+
+
+@pytest.mark.parametrize("reading", [False, True])
+def test_a_long_request_for_an_answer_is_no_audio_once_it_is_answered(reading: bool) -> None:
+    call = Call(reading=reading, **manual()).speaks().commits()
+    call.client("response.create", response={"instructions": "x" * 4000})
+    assert call.responds().state == QUIET
+
+
 def test_the_client_owes_a_request_behind_its_commit_for_as_long_as_it_takes(clock: list[float]) -> None:
     call = Call(**manual()).speaks().commits()
     clock[0] += 3600
