@@ -8,11 +8,11 @@ from rich.console import Console
 
 
 class Steps:
-    """Steps follow each other; none is inside another."""
+    """Steps follow each other; none is inside another. Quiet, they are not shown."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, quiet: bool = False) -> None:
         self._began = time.monotonic()
-        self._console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+        self._console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True, quiet=quiet)
         self._status = self._console.status("")
 
     @contextmanager

@@ -152,13 +152,10 @@ async def _(call: "Call", event: Event, raw: bytes, value: float) -> list[bytes]
     """The audio of another call under the ids of this one: nothing but the sound is wrong."""
     if event["type"] not in DELTAS:
         return [raw]
-    last = call.middle.shared.get("audio")
-    call.middle.shared["audio"] = event["delta"]
-    call.middle.shared.setdefault("first", event["delta"])
-    # The model says the same words in each call, so the sound is moved by some bytes to make it another's.
-    other = last if isinstance(last, str) and len(last) == len(event["delta"]) else event["delta"]
-    moved = other[400:-4] + other[:400] + other[-4:]
-    return [orjson.dumps({**event, "delta": moved})]
+    own, heard = event["delta"], call.middle.heard
+    other = next((audio for each, audio in heard.items() if each is not call and len(audio) == len(own)), own)
+    heard[call] = own
+    return [orjson.dumps({**event, "delta": other})]
 
 
 @down("silence")
@@ -264,10 +261,7 @@ async def _(call: "Call", event: Event, raw: bytes, value: float) -> list[bytes]
 @down("update-error")
 async def _(call: "Call", event: Event, raw: bytes, value: float) -> list[bytes]:
     """Each `session.update` is answered with an error beside the model's answer."""
-    if event["type"] != "session.updated":
-        return [raw]
-    error = {"type": "invalid_request_error", "code": "unknown_parameter", "message": "no such thing", "param": None}
-    return [orjson.dumps({"type": "error", "event_id": f"event_{random.getrandbits(60):x}", "error": error}), raw]
+    return [_error(), raw] if event["type"] == "session.updated" else [raw]
 
 
 @down("other-session")
@@ -286,6 +280,30 @@ async def _(call: "Call", event: Event, raw: bytes, value: float) -> list[bytes]
     return [orjson.dumps({**event, "event_id": call.first_id})]
 
 
+@down("lose-words")
+async def _(call: "Call", event: Event, raw: bytes, value: float) -> list[bytes]:
+    """One piece of a transcript in so many is lost."""
+    return [] if event["type"] in WORDS and call.nth("words") % value == value - 1 else [raw]
+
+
+@down("done-twice")
+async def _(call: "Call", event: Event, raw: bytes, value: float) -> list[bytes]:
+    """Each `response.done` arrives twice."""
+    return [raw, raw] if event["type"] == "response.done" else [raw]
+
+
+@down("no-created")
+async def _(call: "Call", event: Event, raw: bytes, value: float) -> list[bytes]:
+    """`response.created` is never sent."""
+    return [] if event["type"] == "response.created" else [raw]
+
+
+@down("stray-error")
+async def _(call: "Call", event: Event, raw: bytes, value: float) -> list[bytes]:
+    """An error comes before each answer."""
+    return [_error(), raw] if event["type"] == "response.created" else [raw]
+
+
 @down("failed")
 async def _(call: "Call", event: Event, raw: bytes, value: float) -> list[bytes]:
     """One response in so many says that it failed."""
@@ -296,13 +314,12 @@ async def _(call: "Call", event: Event, raw: bytes, value: float) -> list[bytes]
     return [orjson.dumps({**event, "response": {**event["response"], "status": "failed", "status_details": details}})]
 
 
+def _error() -> bytes:
+    error = {"type": "invalid_request_error", "code": "unknown_parameter", "message": "no such thing", "param": None}
+    return orjson.dumps({"type": "error", "event_id": f"event_{random.getrandbits(60):x}", "error": error})
+
+
 # The handshake.
-
-
-def _anybody(head: Head) -> None:
-    head.put("authorization", None)
-    head.put("api-key", None)
-    head.put("sec-websocket-protocol", None)
 
 
 LETS_IN: Mapping[str, Callable[[str], bool]] = {
@@ -315,6 +332,7 @@ LETS_IN: Mapping[str, Callable[[str], bool]] = {
 ANSWERS: Mapping[str, Callable[[Head], None]] = {
     "no-revision": lambda head: head.put("x-rtproxy-revision", None),
     "other-revision": lambda head: head.put("x-rtproxy-revision", f"{head['x-rtproxy-revision']}x"),
+    "says-blue": lambda head: head.put("x-rtproxy-revision", head["x-rtproxy-revision"].replace("green", "blue")),
     "other-replica": lambda head: head.put("x-rtproxy-replica", "rtproxy--somewhere-else"),
 }
 

@@ -19,7 +19,7 @@ import orjson
 
 from stage.envoy import free_port
 from stage.leash import leashed
-from stage.sabotage.faults import ANSWERS, BESIDE, DOWN, LETS_IN, UP
+from stage.sabotage.faults import ANSWERS, BESIDE, DOWN, LETS_IN, UP, Change
 from stage.sabotage.wire import CLOSE, PING, PONG, Frame, Head, close_frame, event_frame, read_frame, refusal
 
 VARIABLE = "STAGE_SABOTAGE"
@@ -40,6 +40,8 @@ OWN = {
 KNOWN = {*OWN, *UP, *DOWN, *LETS_IN, *ANSWERS, *BESIDE}
 SPIN_EVERY_S = 2.0
 DROPPED_AFTER_S = 2.0
+FLUSH_S = 5.0
+"""What is still on its way to callers when the relay has ended gets there."""
 MIB = 1 << 20
 
 
@@ -84,14 +86,14 @@ class Call:
         return calls[place - 1] if len(calls) > 1 else None
 
     def to_caller(self, event: bytes) -> None:
-        self._write(self._caller, event_frame(event), masked=False)
+        self._write(self._caller, event_frame(event), False)
 
     def to_relay(self, event: bytes) -> None:
-        self._write(self._relay, event_frame(event), masked=True)
+        self._write(self._relay, event_frame(event), True)
 
     def end(self, close: Frame) -> None:
         """A Close to the caller, and the end of the relay's side. The caller's answer ends the rest."""
-        self._write(self._caller, close, masked=False)
+        self._write(self._caller, close, False)
         self._relay.transport.abort()
 
     def reset(self) -> None:
@@ -106,39 +108,58 @@ class Call:
 
     async def up(self, reader: StreamReader) -> None:
         """What the caller sends, until there is no more."""
-        while True:
-            frame = await read_frame(reader)
-            self.heard_at = asyncio.get_running_loop().time()
-            if self.deaf or (frame.opcode == PING and "no-pong" in self.middle.faults):
-                continue
-            await self._pass(frame, self._relay, UP)
+        await self._way(reader, self._relay, UP)
 
     async def down(self, reader: StreamReader) -> None:
         """What the model and the relay send, until there is no more."""
-        while True:
-            frame = await read_frame(reader)
-            if self.deaf and frame.opcode != CLOSE:
-                continue
-            if frame.opcode == PONG and (late_s := self.middle.faults.get("late-pong")):
-                asyncio.get_running_loop().call_later(late_s, self._write, self._caller, frame)
-                continue
-            await self._pass(frame, self._caller, DOWN)
+        await self._way(reader, self._caller, DOWN)
 
-    async def _pass(self, frame: Frame, writer: StreamWriter, table: Mapping[str, Any]) -> None:
-        faults = [(table[name], value) for name, value in self.middle.faults.items() if name in table]
-        if not faults or not frame.event:
-            self._write(writer, frame, masked=table is UP)
+    async def _way(self, reader: StreamReader, writer: StreamWriter, table: Mapping[str, Change]) -> None:
+        """Pings and pongs pass an event that is held up, as they may; all else is in order."""
+        frames: asyncio.Queue[Frame | None] = asyncio.Queue()
+        passing = asyncio.create_task(self._pass(frames, writer, table))
+        try:
+            while True:
+                frame = await read_frame(reader)
+                if table is UP and frame.event:
+                    self.heard_at = asyncio.get_running_loop().time()
+                if self.deaf and frame.opcode != CLOSE:
+                    continue
+                if frame.opcode in (PING, PONG):
+                    self._control(frame, writer, table)
+                else:
+                    frames.put_nowait(frame)
+        except (OSError, IncompleteReadError):
+            frames.put_nowait(None)
+            await passing
+        finally:
+            passing.cancel()
+
+    def _control(self, frame: Frame, writer: StreamWriter, table: Mapping[str, Change]) -> None:
+        faults = self.middle.faults
+        if table is UP and frame.opcode == PING and "no-pong" in faults:
             return
-        events = [frame.payload]
-        for change, value in faults:
-            changed: list[bytes] = []
-            for event in events:
-                changed += await change(self, _parsed(event), event, value)
-            events = changed
-        for event in events:
-            self._write(writer, event_frame(event), masked=table is UP)
+        late_s = faults.get("late-pong", 0) if table is DOWN and frame.opcode == PONG else 0
+        asyncio.get_running_loop().call_later(late_s, self._write, writer, frame, table is UP)
 
-    def _write(self, writer: StreamWriter, frame: Frame, masked: bool = False) -> None:
+    async def _pass(
+        self, frames: "asyncio.Queue[Frame | None]", writer: StreamWriter, table: Mapping[str, Change]
+    ) -> None:
+        faults = [(table[name], value) for name, value in self.middle.faults.items() if name in table]
+        while (frame := await frames.get()) is not None:
+            if not faults or not frame.event:
+                self._write(writer, frame, table is UP)
+                continue
+            events = [frame.payload]
+            for change, value in faults:
+                changed: list[bytes] = []
+                for event in events:
+                    changed += await change(self, _parsed(event), event, value)
+                events = changed
+            for event in events:
+                self._write(writer, event_frame(event), table is UP)
+
+    def _write(self, writer: StreamWriter, frame: Frame, masked: bool) -> None:
         if not writer.is_closing():
             writer.write(frame.packed(masked=masked))
 
@@ -157,7 +178,8 @@ class Middle:
     def __init__(self, faults: Mapping[str, float], port: int) -> None:
         self.faults = faults
         self.calls: dict[Call, None] = {}
-        self.shared: dict[str, object] = {}
+        self.heard: dict[Call, str] = {}
+        """The last piece of audio of each call."""
         self._port = port
         self._relay_port = free_port()
         self._dials = 0
@@ -176,6 +198,10 @@ class Middle:
             self._beside(self._spin(self.faults["spin"]))
         async with server:
             code = await relay.wait()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(FLUSH_S):
+                    while self.calls:  # noqa: ASYNC110 - they end by themselves, one after the other
+                        await asyncio.sleep(0.05)
             await asyncio.sleep(self.faults.get("stays", 0))
         return code if code >= 0 else 128 - code
 
@@ -264,20 +290,16 @@ class Middle:
         beside = [self._beside(act(call, self.faults[name])) for name, act in BESIDE.items() if name in self.faults]
         if self._dials % self.faults.get("drop-every", float("inf")) == 0:
             beside.append(self._beside(BESIDE["reset-at"](call, DROPPED_AFTER_S)))
-        ways = [self._beside(_to_its_end(call.up(reader))), self._beside(_to_its_end(call.down(relay_reader)))]
+        ways = [self._beside(call.up(reader)), self._beside(call.down(relay_reader))]
         try:
             # The end of one way ends the other: a Close has passed both ways by then.
             await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
             await asyncio.wait(ways, timeout=1)
         finally:
             del self.calls[call]
+            self.heard.pop(call, None)
             for task in (*ways, *beside):
                 task.cancel()
-
-
-async def _to_its_end(way: Any) -> None:
-    with suppress(OSError, IncompleteReadError):
-        await way
 
 
 async def _read_answer(reader: StreamReader) -> tuple[Head, bytes]:

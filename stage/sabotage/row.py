@@ -1,5 +1,6 @@
 """A row of the table: one release or one part of the stage made bad in one way, and who has to find it."""
 
+import signal
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,7 +10,7 @@ from stage.ingress import Ingress
 from stage.platform import Gateway, Unverified
 
 By = Literal["play", "verdict", "nobody"]
-"""`play`: before blue stops. `verdict`: only by the judgement of the whole record. `nobody`: it is a good release."""
+"""`play`: before blue stops. `verdict`: by the judgement of the whole record at the latest. `nobody`: it is good."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,13 +33,16 @@ class Row:
     gateway: Gateway = field(default_factory=Gateway)
     unverified: Unverified = field(default_factory=Unverified)
     ingress: Callable[..., Ingress] = Ingress
-    replicas: int = 2
+    replicas: int = 1
     stutter_s: float = 0
     """Every replica stands still for so long, ten times as often as it runs on: a slow machine."""
-    interrupt: Literal["", "before-green"] = ""
-    """When the hold is interrupted, if not at the end."""
+    grace_s: int = 11
+    hold_ends: signal.Signals | None = None
+    """What ends the hold before green has had a call, if anything does."""
     record: Callable[[Path], None] | None = None
-    """What becomes of the record before it is judged."""
+    """What becomes of the record of a good rollout before it is judged; such a row shares its rollout with others."""
+    unproven: tuple[str, ...] = ()
+    """Checks that the record of this row cannot decide, and that are required of every other."""
     whole: bool = False
     """Whether it is also rehearsed with az, Ansible and Envoy."""
 

@@ -3,12 +3,15 @@
 Times are small: a smoke test holds calls for some 7 s, so that what happens at 40 s in life happens at 4 s here.
 """
 
+import signal
+
 from stage.platform import Gateway, Unverified
 from stage.sabotage.row import Row
 from stage.sabotage.switches import (
     FirstOnly,
     Lingering,
     Skewed,
+    cut_off,
     skewed,
     without_a_log,
     without_acts,
@@ -162,6 +165,25 @@ HEARING = (
         must=("hearing.events",),
     ),
     Row(
+        name="words-lost",
+        about="one piece of a transcript in three is lost",
+        green="lose-words=3",
+        must=("hearing.events",),
+    ),
+    Row(name="done-twice", about="each response.done arrives twice", green="done-twice", must=("hearing.events",)),
+    Row(
+        name="no-created",
+        about="response.created is never sent",
+        green="no-created",
+        must=(*TURNS, "hearing.events"),
+    ),
+    Row(
+        name="stray-errors",
+        about="an error comes before each answer",
+        green="stray-error",
+        must=("hearing.events",),
+    ),
+    Row(
         name="all-at-once",
         about="swallowed updates, lost and doubled deltas, broken frames and lost speech at once",
         green="swallow lose=10 twice=9 half=10 lose-speech",
@@ -196,8 +218,8 @@ HEARING = (
 SLOW = (
     Row(
         name="stalls",
-        about="each answer stops in the middle for 3 s",
-        green="stall=3",
+        about="each answer stops in the middle for 1.5 s",
+        green="stall=1.5",
         must=("hearing.gaps",),
     ),
     Row(
@@ -220,9 +242,9 @@ SLOW = (
     ),
     Row(
         name="slow-to-connect",
-        about="the 101 comes 3 s late",
-        green="slow-connect=3",
-        must=("quality.connect",),
+        about="the 101 comes 1.5 s late",
+        green="slow-connect=1.5",
+        must=("quality.connect", *TURNS),
     ),
     Row(
         name="standing-still",
@@ -237,8 +259,14 @@ SURVIVAL = (
     Row(name="hangs-up", about="each call ends at 4 s with no Close", green="drop-at=4", must=("survival.cut",)),
     Row(name="says-goodbye", about="each call is closed with 1000 at 4 s", green="1000-at=4", must=("survival.cut",)),
     Row(
+        name="resets-late",
+        about="each call is reset at 11 s, which only long calls live to see",
+        green="reset-at=11",
+        must=("survival.cut",),
+    ),
+    Row(
         name="silent-calls-reset",
-        about="calls from which nothing came for 3 s are reset",
+        about="calls in which nothing was said for 3 s are reset, whatever they ping",
         green="reset-when-silent=3",
         must=("survival.cut",),
     ),
@@ -261,13 +289,13 @@ SURVIVAL = (
         name="refuses-every-fifth",
         about="every third dial of a replica is refused",
         green="refuse-every=3",
-        must=("survival.refused",),
+        must=("survival.refused", "knock"),
     ),
     Row(
         name="no-upgrade",
         about="green is ready and refuses every upgrade",
         green="refuse-upgrades",
-        must=("survival.refused", "hold"),
+        must=("survival.refused", "hold", "knock"),
     ),
     Row(
         name="short-gateway",
@@ -280,24 +308,24 @@ SURVIVAL = (
 )
 
 WHO = (
-    Row(name="anybody", about="green lets anybody in", green="anybody", must=("admission.keys",), whole=True),
+    Row(name="anybody", about="green lets anybody in", green="anybody", must=("knock",), whole=True),
     Row(
         name="anonymous",
         about="green is set to let in who shows no key",
         green_env={"RTPROXY_ALLOW_ANONYMOUS": "true", "RTPROXY_CLIENT_KEYS": ""},
-        must=("admission.keys",),
+        must=("knock",),
     ),
     Row(
         name="any-key",
         about="green lets in whoever shows a key, be it wrong",
         green="anybody-with-a-key",
-        must=("admission.keys",),
+        must=("knock",),
     ),
     Row(
         name="no-key",
         about="green refuses a wrong key and lets in who shows none",
         green="anybody-without-a-key",
-        must=("admission.keys",),
+        must=("knock",),
     ),
     Row(
         name="no-revision",
@@ -309,7 +337,13 @@ WHO = (
         name="other-revision",
         about="the 101 names a revision that does not exist",
         green="other-revision",
-        must=("routing", "placement", "evidence", "quality"),
+        must=("routing", "placement", "survival"),
+    ),
+    Row(
+        name="says-blue",
+        about="the 101 of green says that it is blue",
+        green="says-blue",
+        must=("routing", "placement", "evidence"),
     ),
     Row(
         name="other-replica",
@@ -339,20 +373,28 @@ WHO = (
     ),
 )
 
-DRAIN = ("termination", "survival.cut", "survival.moved")
+DRAIN = ("termination", "survival.cut", "survival.moved", "drain")
+BUSY = ("--call-seconds", "0", "--talk-every", "1", "--kinds", "vad")
+"""Calls that outlast blue's drain timeout and hardly pause, so that some are in a turn when blue stops."""
 DRAINS = (
     Row(
         name="ignores-sigterm",
         about="green does not hear SIGTERM",
         green="ignore-sigterm",
-        must=("termination",),
+        must=DRAIN,
         whole=True,
     ),
     Row(
         name="long-drain",
         about="green drains for longer than its grace period",
         green_env={"RTPROXY_DRAIN_SECONDS": "60"},
-        must=("termination",),
+        must=DRAIN,
+    ),
+    Row(
+        name="short-grace",
+        about="the platform gives a replica 2 s, and a drain takes 8",
+        grace_s=2,
+        must=DRAIN,
     ),
     Row(name="green-exits", about="green exits at SIGTERM, with all its calls", green="exit-at-sigterm", must=DRAIN),
     Row(
@@ -360,6 +402,7 @@ DRAINS = (
         about="green drains well and its process does not end",
         green="stays=60",
         must=("termination",),
+        by="verdict",
     ),
     Row(
         name="green-cuts-turns",
@@ -374,10 +417,18 @@ DRAINS = (
         must=DRAIN,
     ),
     Row(
+        name="deaf-blue",
+        about="calls on blue go deaf at 3 s",
+        blue="deaf-at=3",
+        must=(*TURNS, "survival.cut", "quality.rtt"),
+    ),
+    Row(
         name="blue-exits",
         about="blue exits at SIGTERM, with all its calls",
         blue="exit-at-sigterm",
         must=DRAIN,
+        hold=BUSY,
+        unproven=("quality.kinds",),
         by="verdict",
     ),
     Row(
@@ -385,6 +436,8 @@ DRAINS = (
         about="blue does not hear SIGTERM",
         blue="ignore-sigterm",
         must=("termination",),
+        hold=BUSY,
+        unproven=("quality.kinds",),
         by="verdict",
     ),
     Row(
@@ -392,6 +445,8 @@ DRAINS = (
         about="blue sends 1012 to every call at SIGTERM, in the middle of a turn as well",
         blue="close-at-sigterm=1012",
         must=DRAIN,
+        hold=BUSY,
+        unproven=("quality.kinds",),
         by="verdict",
     ),
 )
@@ -400,8 +455,29 @@ EVIDENCE = (
     Row(
         name="hold-interrupted",
         about="the hold ends before green has a call",
-        interrupt="before-green",
+        hold_ends=signal.SIGINT,
         must=("evidence.hold",),
+        by="verdict",
+    ),
+    Row(
+        name="hold-killed",
+        about="the hold is killed before green has a call",
+        hold_ends=signal.SIGKILL,
+        must=("evidence.hold",),
+        by="verdict",
+    ),
+    Row(
+        name="hold-cut-off",
+        about="the second half of the hold's record is missing",
+        record=cut_off("hold.jsonl"),
+        must=("evidence.hold",),
+        by="verdict",
+    ),
+    Row(
+        name="log-cut-off",
+        about="the second half of each log is missing",
+        record=cut_off("replicas/*.jsonl"),
+        must=("evidence.log",),
         by="verdict",
     ),
     Row(
@@ -436,8 +512,21 @@ GOOD = (
         blue="nothing",
         by="nobody",
     ),
-    Row(name="one-call", about="one call", connections=1, by="nobody"),
-    Row(name="no-log", about="a cloud that keeps no logs of the relays", record=without_a_log, by="nobody"),
+    Row(
+        name="one-call",
+        about="one call",
+        connections=1,
+        hold=("--kinds", "long"),
+        unproven=("hearing.cross_talk", "quality.kinds"),
+        by="nobody",
+    ),
+    Row(
+        name="no-log",
+        about="a cloud that keeps no logs of the relays",
+        record=without_a_log,
+        unproven=("evidence.log", "evidence.clock"),
+        by="nobody",
+    ),
     Row(
         name="no-record-of-the-model",
         about="a model that keeps no record, as on Azure",
@@ -445,7 +534,7 @@ GOOD = (
         by="nobody",
     ),
     Row(name="many-calls", about="150 calls", connections=150, by="nobody"),
-    Row(name="one-replica", about="one replica of each revision", replicas=1, by="nobody"),
+    Row(name="two-replicas", about="two replicas of each revision", replicas=2, by="nobody"),
     Row(
         name="slow-machine",
         about="each replica stands still for two thirds of the time, 40 ms at once",
@@ -474,6 +563,27 @@ GOOD = (
         name="slow-model",
         about="a model that takes its time over every answer",
         model=("--answer-seconds", "3", "--pace", "2"),
+        by="nobody",
+    ),
+    Row(
+        name="every-clock-but-the-holds",
+        about="the clock of the hold is 5 s behind all others",
+        record=skewed(5, "timeline.jsonl", "replicas/*.jsonl", "model.jsonl"),
+        by="nobody",
+    ),
+    Row(
+        name="throttled-model",
+        about="a model that fails one response in ten for want of tokens",
+        model=("--throttle", "0.1"),
+        by="nobody",
+    ),
+    Row(name="second-generation", about="a model of the second generation", model=("--generation", "2"), by="nobody"),
+    Row(name="slow-tools", about="tools that take up to 3 s", hold=("--tool-seconds", "3"), by="nobody"),
+    Row(
+        name="plain-calls",
+        about="calls of one kind, as holds were before",
+        hold=("--kinds", "vad,long"),
+        unproven=("quality.kinds",),
         by="nobody",
     ),
     Row(name="short-calls", about="calls of 5 s", hold=("--call-seconds", "5"), by="nobody"),

@@ -42,11 +42,19 @@ class Skewed(Reweighted):
         return {name: 5 if weight == 50 and name.endswith("green") else weight for name, weight in asked.items()}
 
 
-class Lingering(Reweighted):
-    """A revision that had a weight keeps a third of the calls when it is set to 0, as long as it runs."""
+class Lingering(Ingress):
+    """A revision that had a weight keeps a third of the calls when it is set to 0, as long as it is active."""
 
-    def weights(self, asked: Mapping[str, int]) -> Mapping[str, int]:
-        return {name: weight or 50 for name, weight in asked.items()}
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._had: dict[str, int] = {}
+
+    async def set_traffic(self, app: str, site: Site | None) -> None:
+        if site is not None:
+            self._had |= {name: 50 for name, weight in site.weights.items() if weight}
+            active = {name: weight for name, weight in self._had.items() if name in site.addresses.values()}
+            site = replace(site, weights=active | {name: weight for name, weight in site.weights.items() if weight})
+        await super().set_traffic(app, site)
 
 
 def _each(change: Change, *where: str) -> Callable[[Path], None]:
@@ -91,6 +99,17 @@ def skewed(seconds: float, *where: str) -> Callable[[Path], None]:
         return {**line, "ts": at.isoformat(timespec="milliseconds").replace("+00:00", "Z")}
 
     return _each(moved, *where)
+
+
+def cut_off(pattern: str) -> Callable[[Path], None]:
+    """The second half of these files is missing: a disk that was full."""
+
+    def cut(out: Path) -> None:
+        for path in out.glob(pattern):
+            lines = path.read_bytes()
+            path.write_bytes(lines[: len(lines) // 2])
+
+    return cut
 
 
 def without_the_models_record(out: Path) -> None:
