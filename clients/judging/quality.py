@@ -28,8 +28,10 @@ GAP_OVER_MS = 1000.0
 """Players buffer less than a second of speech, so such a gap is a hole in it."""
 OVER = 0.05
 """A model fails now and then; one turn in twenty more than before is what chance and the machine may add."""
-ALPHA = 0.001
-"""A revision no worse than that is called worse once in a thousand checks."""
+ALPHA = 0.01
+"""A revision that is just so much worse is called worse once in a hundred checks, one that is as before hardly ever."""
+SHARED_SESSIONS = 6
+"""So many sessions for each replica of a revision come to all of them, but for once in a thousand times."""
 FEWEST = 5
 PATIENCE_S = 5.0
 """A caller who hangs up sooner after speaking than this, or than answers ever took, has not waited for an answer."""
@@ -119,6 +121,7 @@ def turns(evidence: Evidence, baseline: Evidence | None = None) -> Check:
         for replica, mine in _by_replica(new[revision]).items():
             each = _not_completed(replica, _answered(mine, patience), allowed)
             found += [each] if each.status == "fail" and found[-1].status != "fail" else []
+        found += _replicas_without_a_turn(revision, new[revision], evidence)
     rest = f", {failed_before} of {n_before} before" if n_before else ""
     return _together(check, found, rest, _of_throttled(throttled))
 
@@ -243,6 +246,21 @@ def _not_completed(where: str, answers: Sequence[bool], allowed: float) -> Found
     failed, count = answers.count(False), len(answers)
     status: Status = "pass" if at_least(failed, count, allowed) > ALPHA else "fail"
     return Found(status, f"{where} {failed} of {count}", f"{failed} of {count} turns on {where} were not completed")
+
+
+def _replicas_without_a_turn(revision: str, heard: Sequence[Turn], evidence: Evidence) -> list[Found]:
+    """Replicas that were there all the time that the revision had calls, and took none of its many turns."""
+    mine = [session for session in evidence.to_app if session.revision == revision]
+    first = min((session.opened for session in mine), default=float("-inf"))
+    ready = {act["replica"] for act in evidence.acts_of("replica.ready") if act.at <= first}
+    gone = {stop.replica for stop in evidence.stops}
+    there = {act["replica"] for act in evidence.acts_of("replica.started") if act["revision"] == revision}
+    there = (there & ready) - gone
+    unseen = sorted(there - {turn.replica for turn in heard})
+    if not unseen or len(mine) < SHARED_SESSIONS * len(there):
+        return []
+    said = f"no turn was seen on {listed(unseen)}, although {several(len(mine), 'session')} came to {revision}"
+    return [Found("inconclusive", f"{len(unseen)} unseen", f"{said[0].upper()}{said[1:]}")]
 
 
 def _unanswered(

@@ -43,6 +43,15 @@ def test_a_new_revision_with_too_few_turns_is_not_judged(tmp_path: Path, status:
     assert f"4 ended turns on {GREEN}, of 5 that it takes to judge it" in checks["quality.turns"].sentence
 
 
+@pytest.mark.parametrize(("failed", "status"), [(2, "pass"), (3, "fail")])
+def test_few_turns_are_enough_to_find_that_most_of_them_fail(tmp_path: Path, failed: int, status: str) -> None:
+    lines = shifted(green=5 - failed)
+    for index in range(failed):
+        lines.placed_turn(SHIFT_AT + 20 + index, 2, "timeout")
+
+    assert judged(lines, tmp_path)["quality.turns"].status == status
+
+
 def test_a_revision_known_from_before_may_have_few_turns_during_the_shift(tmp_path: Path) -> None:
     lines = shifted()
     lines.harness = [
@@ -68,6 +77,7 @@ def test_a_revision_that_the_101_does_not_name_is_judged_like_any_other(
     tmp_path: Path, status: str, found: str
 ) -> None:
     lines = shifted(status=status)
+    lines.act(SHIFT_AT, "replica.ready", revision=GREEN, replica=replica(GREEN))
     for line in lines.harness:
         line |= {"revision": None, "replica": None} if line.get("revision") == GREEN else {}
 
@@ -86,6 +96,27 @@ def test_one_bad_replica_of_a_revision_is_found(tmp_path: Path) -> None:
 
     assert check.status == "fail"
     assert f"5 of 6 turns on {replica(GREEN, 2)} were not completed" in check.sentence
+
+
+@pytest.mark.parametrize(
+    ("sessions", "stopped", "status"), [(12, False, "inconclusive"), (11, False, "pass"), (12, True, "pass")]
+)
+def test_a_replica_that_took_no_turn_of_many_calls_was_not_judged(
+    tmp_path: Path, sessions: int, stopped: bool, status: str
+) -> None:
+    lines = shifted(green=20)
+    for number in (1, 2):
+        about = {"revision": GREEN, "replica": replica(GREEN, number)}
+        lines.act(SHIFT_AT - 5, "replica.started", **about)
+        lines.act(SHIFT_AT - 3, "replica.ready", **about)
+    for call in range(1, sessions):
+        lines.opened(SHIFT_AT + 3, 10 + call, GREEN, kind="vad")
+    if stopped:
+        lines.stop(SHIFT_AT + 20, GREEN, 2)
+
+    check = judged(lines, tmp_path)["quality.turns"]
+
+    assert (check.status, replica(GREEN, 2) in check.sentence) == (status, status != "pass"), check.sentence
 
 
 def test_turns_of_a_throttled_deployment_are_counted_apart(tmp_path: Path) -> None:
