@@ -15,6 +15,7 @@ from rtproxy.upstream import FAILURE_CAUSES
 from stage.gpt.faults import FAULTS
 from stage.gpt.unverified import Unverified
 from stage.rehearsal.scenarios import SCENARIOS
+from stage.sabotage.rows import ROWS as BAD_RELEASES
 from stage.soak.kinds import KINDS
 
 ROOT = Path(__file__).parents[1]
@@ -122,6 +123,19 @@ def test_the_refusals_table_has_every_code_that_the_relay_says(page: Path) -> No
 def test_the_scenarios_table_lists_every_scenario(page: Path) -> None:
     documented = [re.findall(r"^`([\w-]+)`$", row[0]) for row in rows(page)]
     assert [name for found in documented for name in found if name in SCENARIOS] == list(SCENARIOS)
+
+
+@pytest.mark.parametrize("page", SCENARIO_PAGES)
+def test_the_table_of_bad_releases_has_every_row_of_the_sabotage_where_it_is_found(page: Path) -> None:
+    documented = {
+        name: row[3]
+        for row in rows(page)
+        if len(row) == 4 and row[0] != "---"
+        for name in re.findall(r"`([\w-]+)`", row[1])
+    }
+    assert set(documented) == set(BAD_RELEASES)
+    early = {name for name, before in documented.items() if before in ("yes", "はい")}
+    assert early == {name for name, each in BAD_RELEASES.items() if each.by == "play"}
 
 
 @pytest.mark.parametrize("page", SOAK_PAGES)
