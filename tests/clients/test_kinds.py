@@ -249,7 +249,7 @@ async def test_a_turn_that_is_open_at_our_hang_up_is_unanswered(model: Model, ho
 @pytest.mark.parametrize(
     ("status", "options"),
     [
-        ("unanswered", ("--duration", "6", "--turn-deadline", "20")),
+        ("unanswered", ("--duration", "4", "--turn-deadline", "20")),
         ("timeout", ("--duration", "4", "--turn-deadline", "1")),
     ],
 )
