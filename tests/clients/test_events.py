@@ -37,8 +37,9 @@ async def test_a_hold_outlives_a_model_whose_events_have_parts_of_another_shape(
         await socket.prepare(request)
         for part in ('"error","error":"boom"', '"session.created","session":"one"', '"response.done","response":[1]'):
             await socket.send_str('{"type":' + part + "}")
-        async for _ in socket:
-            pass
+        async for message in socket:
+            if "session.update" in message.data:
+                await socket.send_str('{"type":"session.updated","session":[]}')
         return socket
 
     app = web.Application()

@@ -17,7 +17,8 @@ async def heard(hold: HoldFactory, model: Model, down: Change, *options: str, tu
     """What a hold finds behind a man in the middle, until so many turns have ended."""
     async with middle(model.url, KEY, down) as url:
         holding = await hold(url, "--turn-deadline", "2", "--json", *options)
-        await holding.observed("turn", turns)
+        # Without session.updated the first turn waits until there has been a fault.
+        await (holding.observed("fault", 2) if down is without_session_updated else holding.observed("turn", turns))
         holding.interrupt()
         return await holding.result()
 
