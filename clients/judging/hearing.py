@@ -21,6 +21,8 @@ SESSION = Named("hearing.session", THEME, "0 faults")
 AUDIO = Named("hearing.audio", THEME, "what the model sent")
 AS_LOUD = 0.5
 """Half as loud, or twice: 6 dB, which anybody hears."""
+IN_FLIGHT_BYTES = 96_000
+"""Two seconds of speech: more is not under way when a call ends."""
 FAULTS = {
     "cross_talk": "heard what belongs to another call: cross-talk",
     "unknown_response": "heard of a response that was not theirs",
@@ -241,7 +243,7 @@ def _down(evidence: Evidence) -> _Compared:
             if (heard.audio_bytes, heard.audio_sha256) == (sent.audio_bytes, sent.audio_sha256):
                 found.by_revision[turn.revision or UNKNOWN] += 1
                 continue
-            other = "other bytes" if heard.audio_bytes == sent.audio_bytes else f"{heard.audio_bytes} bytes"
+            other = _difference(heard.audio_bytes, sent.audio_bytes)
             where = f"call {turn.call} on {turn.revision}"
             found.wrong.append(f"{where} heard {other} of response {heard.response}, which has {sent.audio_bytes}")
     return found
@@ -258,11 +260,25 @@ def _up(evidence: Evidence) -> _Compared:
             found.left_out += 1
         elif (heard.audio_bytes, heard.audio_sha256) == (end.audio_bytes_sent, end.audio_sha256_sent):
             found.by_revision[session.revision or UNKNOWN] += 1
-        elif heard.audio_bytes < (end.audio_bytes_sent or 0) and (end.early or end.turn != "idle"):
-            # A Close overtakes nothing, but what is sent behind the other side's Close is lost.
+        elif _under_way(heard.audio_bytes, session):
             found.left_out += 1
         else:
-            other = "other bytes" if heard.audio_bytes == end.audio_bytes_sent else f"{heard.audio_bytes} bytes"
+            other = _difference(heard.audio_bytes, end.audio_bytes_sent or 0)
             where = f"call {session.call} on {session.revision}"
             found.wrong.append(f"of {where} the model heard {other}, and the caller sent {end.audio_bytes_sent}")
     return found
+
+
+def _under_way(heard_bytes: int, session: Session) -> bool:
+    """Whether what is missing may be lost by right: a Close overtakes nothing, but what is sent behind it is."""
+    end = session.end
+    if end is None or (end.turn == "idle" and not end.early):
+        return False
+    missing = (end.audio_bytes_sent or 0) - heard_bytes
+    return missing > 0 and (session.cut or missing <= IN_FLIGHT_BYTES)
+
+
+def _difference(heard_bytes: int, sent_bytes: int) -> str:
+    if heard_bytes > sent_bytes:
+        return f"{heard_bytes} bytes, so some of it twice or some of another call's (cross-talk),"
+    return "other bytes" if heard_bytes == sent_bytes else f"{heard_bytes} bytes"

@@ -173,7 +173,32 @@ def test_more_speech_than_the_caller_sent_is_never_right(tmp_path: Path) -> None
     held.lines.closed(45, 3, 1012, **SENT)
     held.lines.model(45, "session.ended", "sess_3", **HEARD | {"audio_bytes_heard": 99_000})
 
-    assert judged(held.hang_up(), tmp_path)["hearing.audio"].status == "fail"
+    check = judged(held.hang_up(), tmp_path)["hearing.audio"]
+
+    assert (check.status, "twice or some of another call's (cross-talk)" in check.sentence) == ("fail", True)
+
+
+@pytest.mark.parametrize(
+    ("code", "sent", "heard", "status"),
+    [
+        (1000, 96_000, 90_000, "pass"),
+        (1000, 200_000, 96_000, "fail"),
+        (1012, 96_000, 90_000, "pass"),
+        (1012, 200_000, 96_000, "fail"),
+    ],
+)
+def test_speech_that_was_under_way_at_the_end_of_a_call_may_be_lost_and_no_more(
+    tmp_path: Path, code: int, sent: int, heard: int, status: str
+) -> None:
+    held = Held()
+    held.lines.stop(40, BLUE, after_s=25)
+    held.lines.opened(0, 3, BLUE, kind="vad")
+    turn = "idle" if code == 1012 else "speaking"
+    held.lines.closed(45, 3, code, turn=turn, **SENT | {"audio_bytes_sent": sent})
+    held.lines.opened(45.2, 3, GREEN, kind="vad", gap_ms=200.0)
+    held.lines.model(45, "session.ended", "sess_3", **HEARD | {"audio_bytes_heard": heard})
+
+    assert judged(held.hang_up(), tmp_path)["hearing.audio"].status == status
 
 
 def test_a_quieter_green_is_found(tmp_path: Path) -> None:
