@@ -114,12 +114,16 @@ class Session:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Audio:
-    """The audio of one response, as the caller heard it or as the model's own record has it."""
+    """The audio of one response, as the caller heard it or as the model's own record has it.
+
+    `audio_tokens` is what its usage says; the model's record does not.
+    """
 
     response: str
     deltas: int
     audio_bytes: int
     audio_sha256: str
+    audio_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

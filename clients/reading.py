@@ -210,7 +210,8 @@ def _turn(line: Line, at: float) -> Turn:
 
 
 def _audio(line: Line, response: str) -> Audio:
-    return Audio(response=response, **_only(line, "deltas", "audio_bytes", "audio_sha256"))
+    measured = _only(line, "deltas", "audio_bytes", "audio_sha256") | _perhaps(line, "audio_tokens")
+    return Audio(response=response, **measured)
 
 
 def _only(line: Line, *names: str) -> dict[str, Any]:

@@ -6,7 +6,7 @@ too, and both directions are compared byte for byte, by length and hash.
 
 import statistics
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from clients.evidence import Evidence
@@ -23,6 +23,8 @@ AS_LOUD = 0.5
 """Half as loud, or twice: 6 dB, which anybody hears."""
 IN_FLIGHT_BYTES = 96_000
 """Two seconds of speech: more is not under way when a call ends."""
+LENGTH_OVER = 0.04
+"""Of all the audio of a revision: rounding up to whole tokens is the same before and now, a lost tenth is not."""
 FAULTS = {
     "cross_talk": "heard what belongs to another call: cross-talk",
     "unknown_response": "heard of a response that was not theirs",
@@ -103,6 +105,9 @@ def audio(evidence: Evidence, baseline: Evidence | None = None) -> Check:
     if down.wrong or up.wrong:
         parts = [each.failure() for each in (down, up) if each.wrong]
         return AUDIO(False, f"{len(down.wrong) + len(up.wrong)} otherwise", f"{'; '.join(parts)}.")
+    if shorter := _other_length(evidence, baseline):
+        said = f"The audio of answers has another length for its usage than before: {listed(shorter)}."
+        return AUDIO(False, shorter[0], said)
     counts = _answers_heard(evidence, baseline)
     if little := _too_little(AUDIO, counts):
         return little
@@ -194,6 +199,30 @@ def _heard_in_another_session(evidence: Evidence) -> Iterator[tuple[Session, str
             other_name = named is not None and named.session != mine.upstream_session
             if other_name or (sounded is not None and mine.upstream_session not in sounded):
                 yield mine, heard.response
+
+
+def _other_length(evidence: Evidence, baseline: Evidence | None) -> list[str]:
+    """By the bytes for each token, all answers of a revision together, however many bytes a token of the model has."""
+    shift = shift_of(evidence, baseline)
+    if shift is None:
+        return []
+    before = _bytes_for_a_token(turn for turn in _turns(baseline or evidence) if baseline or turn.at < shift[0])
+    if before is None:
+        return []
+    found = []
+    for revision in carriers(shift, evidence):
+        now = _bytes_for_a_token(turn for turn in _turns(evidence) if turn.revision == revision and turn.at >= shift[0])
+        if now and abs(now / before - 1) > LENGTH_OVER:
+            found.append(f"{now:.0f} bytes a token on {revision}, {before:.0f} before")
+    return found
+
+
+def _bytes_for_a_token(turns: Iterable[Turn]) -> float | None:
+    """Bytes of audio for each token of it; None for too few answers. Usage counts what an interruption kept back."""
+    whole = [turn for turn in turns if turn.status == "completed" and turn.kind != "barge-in"]
+    heard = [each for turn in whole for each in turn.responses or () if each.audio_tokens]
+    tokens = sum(each.audio_tokens or 0 for each in heard)
+    return sum(each.audio_bytes for each in heard) / tokens if len(heard) >= FEWEST else None
 
 
 def _other_loudness(evidence: Evidence, baseline: Evidence | None) -> list[str]:

@@ -212,6 +212,19 @@ def test_a_quieter_green_is_found(tmp_path: Path) -> None:
     assert (check.status, f"0.040 on {GREEN}, 0.100 before" in check.sentence) == ("fail", True)
 
 
+@pytest.mark.parametrize(("audio_bytes", "status"), [(9600, "pass"), (9400, "pass"), (8640, "fail"), (10_560, "fail")])
+def test_answers_that_are_longer_or_shorter_for_their_usage_than_before_are_found_without_a_record_of_the_model(
+    tmp_path: Path, audio_bytes: int, status: str
+) -> None:
+    held = Held(recorded=False)
+    for index in range(30):
+        held.answer(SHIFT_AT + 15 + index / 2, 2, audio_bytes=audio_bytes)
+
+    check = judged(held.hang_up(), tmp_path)["hearing.audio"]
+
+    assert (check.status, f"on {GREEN}, 2400 before" in check.sentence) == (status, status == "fail")
+
+
 def test_without_the_models_record_length_and_loudness_decide_and_the_sentence_says_so(tmp_path: Path) -> None:
     check = judged(Held(recorded=False).hang_up(), tmp_path)["hearing.audio"]
 
