@@ -72,10 +72,6 @@ class Gate:
         return self._walker.frames
 
     @property
-    def aside(self) -> int:
-        return self._walker.aside
-
-    @property
     def code(self) -> int:
         return self._walker.code
 

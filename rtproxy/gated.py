@@ -44,7 +44,7 @@ class GatedLeg(Leg):
         gate = self._gate
         gate.keeps_close = self.keeps_close
         data = gate.feed(data)
-        self.frames, self.aside, self.halt, self.code = gate.frames, gate.aside, gate.halt, gate.code
+        self.frames, self.halt, self.code = gate.frames, gate.halt, gate.code
         if gate.refusal:
             self.events_refused += 1
             self._tell(gate.refusal)
@@ -53,9 +53,6 @@ class GatedLeg(Leg):
         elif gate.rest:
             self._pause()
         return data
-
-    def messages(self) -> int:
-        return super().messages() - self.events_refused
 
     def _pause(self) -> None:
         self._paused = self.held_back = True

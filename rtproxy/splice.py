@@ -78,7 +78,7 @@ class Splice:
             self._reading = CallerTap(turns)
             self.client = Leg(self, "client", client.sock, client.tls, self._reading)
             self.client.shortest = self.client.head_size + SHORT_BYTES
-        turns.messages = self.client.messages
+            turns.messages = self.client.messages
         self.upstream = Leg(self, "upstream", upstream.sock, upstream.tls, ModelTap(turns))
         self.client.peer, self.upstream.peer = self.upstream, self.client
 

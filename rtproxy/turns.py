@@ -89,7 +89,8 @@ class Turns:
 
     ``on_change`` is called after each event that may have moved it, ``on_event`` with the type of each of the model's
     events in TABLE. ``messages`` tells how many messages the client has sent, read or not: where the model detects no
-    turns, a message that nothing accounts for is audio, and audio means that the caller holds the floor.
+    turns, a message that nothing accounts for is audio, and audio means that the caller holds the floor. Where every
+    message is read there is no need of it.
     """
 
     __slots__ = (

@@ -350,3 +350,50 @@ async def test_a_call_that_is_still_dialed_at_the_deadline_is_refused(
     assert (await model.read()).code == 1001
     assert await replica.exited() == 0
     assert KEY not in str(replica.events)
+
+
+@pytest.mark.parametrize("events", ["", "input_audio_buffer.append,input_audio_buffer.commit,response.create"])
+async def test_a_caller_who_holds_the_button_is_answered_before_the_drain_closes_the_call(
+    replica_for: ReplicaFactory, upstream: RawServer, dial: Caller, events: str
+) -> None:
+    replica = await replica_for(upstream.port, RTPROXY_DRAIN_SECONDS="8", RTPROXY_CLIENT_EVENTS=events)
+    connecting = asyncio.create_task(dial(replica.port))
+    model = await upstream.request()
+    await model.answer()
+    client = await connecting
+    await model.send(TEXT, b'{"type":"session.created","session":{"id":"sess_1","turn_detection":null}}')
+    await client.read_until(TEXT)
+
+    async def says(event: bytes) -> None:
+        await client.send(TEXT, event)
+        assert (await model.read_until(TEXT)).payload == event
+
+    await says(b'{"type":"input_audio_buffer.commit"}')
+    await model.send(TEXT, b'{"type":"error","error":{"code":"input_audio_buffer_commit_empty"}}')
+    await client.read_until(TEXT)
+    assert await quiet_calls(replica) == 1
+    append = b'{"type":"input_audio_buffer.append","audio":"' + b"A" * 6400 + b'"}'
+    await says(append)
+    assert await quiet_calls(replica) == 0
+    replica.signal(signal.SIGTERM)
+    await replica.event("drain.started")
+    for event in (append, b'{"type":"input_audio_buffer.commit"}'):
+        await asyncio.sleep(1.2)  # past the end of the accepting seconds, at a person's pace
+        await says(event)
+    await model.send(TEXT, b'{"type":"input_audio_buffer.committed","item_id":"item_1"}')
+    await says(b'{"type":"response.create"}')
+    for event in (CREATED, DONE):
+        await model.send(TEXT, event)
+    frames = [await client.read_until(TEXT) for _ in range(3)]
+    assert frames[-1].payload == DONE
+    closed = await client.read()
+    assert (closed.opcode, closed.code) == (CLOSE, 1012)
+    await client.send(CLOSE, closed.payload)
+    await model.send(CLOSE, (await model.read()).payload)
+    assert (await replica.event("connection.closed"))["turn"] == "quiet"
+    assert await replica.exited() == 0
+
+
+async def quiet_calls(replica: Replica) -> int:
+    async with aiohttp.ClientSession() as http, http.get(replica.url + "/status") as answer:
+        return int((await answer.json())["quiet"])
