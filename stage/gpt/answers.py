@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from stage.gpt.fields import check_fields
+from stage.gpt.fields import KNOWN_BY_KIND, check_fields
 from stage.gpt.history import History, text_tokens
 from stage.gpt.mcp import ApprovalRequest, McpCall, McpTool, approved_call
 from stage.gpt.outputs import FunctionCall, Output, Speech, Text
@@ -62,7 +62,7 @@ class Ask:
 
 def read_ask(session: Event, params: Event) -> Ask:
     """Raises Rejected on a field of the wrong kind."""
-    check_fields(params, "response.")
+    check_fields(params, "response.", KNOWN_BY_KIND["response"])
     laid = {**session, **{name: value for name, value in params.items() if value is not None}}
     output = session["audio"]["output"]
     laid_output = (params.get("audio") or {}).get("output") or {}

@@ -28,24 +28,26 @@ def _ga_incoming(event: Event) -> Event:
             raise missing("session.type")
         if session["type"] not in _SESSION_TYPES:
             raise unsupported("session.type", session["type"], _SESSION_TYPES)
-        _refuse(session, preview.ONLY_IN_PREVIEW)
+        _refuse(session, preview.ONLY_IN_PREVIEW, "session")
+    elif event.get("type") == "response.create" and isinstance(response := event.get("response"), dict):
+        _refuse(response, preview.ONLY_IN_PREVIEW, "response")
     return event
 
 
 def _preview_incoming(event: Event) -> Event:
     if event.get("type") == "session.update":
         session = require(event, "session", dict)
-        _refuse(session, preview.ONLY_IN_GA)
+        _refuse(session, preview.ONLY_IN_GA, "session")
         for index, tool in enumerate(session.get("tools") or ()):
             if isinstance(tool, dict) and tool.get("type") == "mcp":
                 raise unsupported(f"session.tools[{index}].type", "mcp", ["function"])
     return preview.to_ga(event)
 
 
-def _refuse(session: Event, names: frozenset[str]) -> None:
-    for name in session:
+def _refuse(fields: Event, names: frozenset[str], within: str) -> None:
+    for name in fields:
         if name in names:
-            raise Rejected("unknown_parameter", f"Unknown parameter: 'session.{name}'.", f"session.{name}")
+            raise Rejected("unknown_parameter", f"Unknown parameter: '{within}.{name}'.", f"{within}.{name}")
 
 
 GA = Dialect("ga", _ga_incoming, lambda event: event)

@@ -1,14 +1,14 @@
 """The session object a call is held under: its defaults, and what `session.update` may change.
 
 A change merges into `session`, `audio`, `audio.input` and `audio.output`; anything deeper is replaced.
-Fields the model does not know are kept and passed back.
+A field that the model does not know spoils the whole change.
 """
 
 import time
 from collections.abc import Mapping
 from typing import Any
 
-from stage.gpt.fields import as_object, check_fields
+from stage.gpt.fields import KNOWN_BY_KIND, as_object, check_fields, check_names
 from stage.gpt.options import Options
 from stage.gpt.shapes import Event, Rejected, new_id, unsupported
 from stage.gpt.unverified import Unverified
@@ -39,7 +39,6 @@ _SEMANTIC_VAD: Mapping[str, Any] = {
     "interrupt_response": True,
 }
 _EAGERNESS = ("low", "medium", "high", "auto")
-_OF_A_TRANSCRIPTION = {"type", "audio", "include"}
 # Transcription models that hear no turns: their clients commit by hand.
 _WITHOUT_DETECTION = ("gpt-realtime-whisper",)
 
@@ -92,17 +91,13 @@ def _first_input(options: Options) -> Event:
 
 def changed_terms(terms: Event, change: Event, *, has_spoken: bool, unverified: Unverified) -> Event:
     """`terms` with `change` laid over it; `terms` itself stays as it was, also when this raises Rejected."""
-    check_fields(change, "session.")
+    is_transcription = terms["type"] == "transcription"
     if change.get("type", terms["type"]) != terms["type"]:
         raise unsupported("session.type", change["type"], [terms["type"]])
-    is_transcription = terms["type"] == "transcription"
+    known = KNOWN_BY_KIND["transcription" if is_transcription else "session"]
+    check_fields(change, "session.", known - {*unverified.refused_before_generation_2} | known & {*terms})
     if is_transcription:
-        unknown = [name for name in change if name not in _OF_A_TRANSCRIPTION]
-        unknown += ["audio.output"] if "output" in (change.get("audio") or {}) else []
-    else:
-        unknown = [name for name in unverified.refused_before_generation_2 if name in change and name not in terms]
-    for name in unknown:
-        raise Rejected("unknown_parameter", f"Unknown parameter: 'session.{name}'.", f"session.{name}")
+        check_names(change.get("audio") or {}, {"input"}, "session.audio.")
     fixed: Event = {name: terms[name] for name in ("type", "object", "id", "model", "expires_at") if name in terms}
     new: Event = {**terms, **change, **fixed, "audio": _audio(terms["audio"], change.get("audio") or {})}
     if is_transcription:

@@ -32,6 +32,11 @@ def detection(**fields: Any) -> dict[str, Any]:
         ({"type": "session.update", "session": {}}, "missing_required_parameter", "session.type"),
         ({"type": "session.update", "session": {"type": "other"}}, "invalid_value", "session.type"),
         (session(modalities=["text"]), "unknown_parameter", "session.modalities"),
+        (session(mood="sunny"), "unknown_parameter", "session.mood"),
+        (session(audio={"input": {"gain": 2}}), "unknown_parameter", "session.audio.input.gain"),
+        (session(tools=[{"type": "telepathy"}]), "invalid_value", "session.tools[0].type"),
+        (session(tools=[{"type": "mcp"}]), "missing_required_parameter", "session.tools[0].server_label"),
+        (session(parallel_tool_calls="yes"), "invalid_type", "session.parallel_tool_calls"),
         (session(output_modalities=["text", "audio"]), "invalid_value", "session.output_modalities"),
         (session(audio="loud"), "invalid_type", "session.audio"),
         (session(audio={"output": {"format": {"type": "mp3"}}}), "invalid_value", "session.audio.output.format"),
@@ -49,6 +54,8 @@ def detection(**fields: Any) -> dict[str, Any]:
         ({"type": "response.cancel"}, "response_cancel_not_active", None),
         ({"type": "response.create", "response": "now"}, "invalid_type", "response"),
         ({"type": "response.create", "response": {"tools": "all"}}, "invalid_type", "response.tools"),
+        ({"type": "response.create", "response": {"voice": "ash"}}, "unknown_parameter", "response.voice"),
+        ({"type": "response.create", "response": {"mood": "sunny"}}, "unknown_parameter", "response.mood"),
         ({"type": "response.create", "response": {"tool_choice": "maybe"}}, "invalid_value", "response.tool_choice"),
         (
             {"type": "response.create", "response": {"max_output_tokens": "many"}},
@@ -129,13 +136,15 @@ async def test_the_voice_is_fixed_when_it_has_been_heard(caller: Caller) -> None
     assert (await caller.rejection())["code"] == "cannot_update_voice"
 
 
-async def test_a_session_update_keeps_fields_when_the_model_does_not_know_them(caller: Caller) -> None:
+async def test_a_session_update_changes_nothing_when_one_field_is_unknown(caller: Caller) -> None:
     await caller.socket.send_json(session(instructions="Be brief.", colour="green"))
+    assert (await caller.rejection())["param"] == "session.colour"
 
-    updated = (await caller.socket.receive_json(timeout=10))["session"]
+    await caller.socket.send_json(session(tracing="auto"))
 
-    assert (updated["instructions"], updated["colour"]) == ("Be brief.", "green")
-    assert updated["audio"]["output"]["voice"] == "alloy"
+    updated = (await caller.last("session.updated"))["session"]
+    assert updated["tracing"] == "auto"
+    assert updated["instructions"] != "Be brief."
 
 
 async def test_an_append_of_15_mib_is_taken_when_sent_in_one_frame(caller: Caller) -> None:
