@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import uvloop
 
-from tests.rtproxy.scripted.script import Answer, Ask, Detect, Mcp, Pause, Script, Step, Talk, Tool, Type
+from tests.rtproxy.scripted.script import Answer, Aside, Ask, Detect, Mcp, Pause, Script, Step, Talk, Tool, Type
 from tests.rtproxy.scripted.trial import Drained, drained
 
 WINDOW_S, SIGTERM_S = 8, 1.0
@@ -48,8 +48,11 @@ MOVED_AFTER_ITS_TURN = {
     "the session changes while the caller holds the button": call(
         Talk(800, rest_ms=3600, updates=True), detection="none"
     ),
+    "the caller holds the button again while it is answered": call(
+        Type(waits=False), Talk(800, rest_ms=3600), detection="none", answer=Answer(before_ms=1500)
+    ),
     "the caller lets the button go and asks late": call(Talk(300, ask_ms=4200), detection="none"),
-    "the caller holds the button after a call with turn detection": call(SPEAKS, Detect("none"), Talk(3800)),
+    "the caller holds the button, having turned detection off": call(Detect("none"), Talk(4400)),
     "the model answers push to talk late": call(SPEAKS, detection="none", answer=Answer(before_ms=4200)),
     "the caller types and asks late": call(Type(4200)),
     "the session changes while the caller speaks": call(Talk(800, rest_ms=3600, updates=True)),
@@ -77,7 +80,7 @@ MOVED_AFTER_ITS_TURN = {
     "the model is throttled again and again": Script(
         (Type(), Pause(600_000)), (THROTTLED, THROTTLED, THROTTLED, PROMPT)
     ),
-    "the model speaks unasked": call(SPEAKS, idle_ms=300, then=Answer(before_ms=3800)),
+    "the model speaks unasked": call(idle_ms=300, answer=Answer(before_ms=4400)),
     "the transcript comes late": call(SPEAKS, transcription=True, transcript_ms=4200),
     "the transcript of push to talk comes late": call(
         SPEAKS, transcription=True, transcript_ms=4200, detection="none", api="beta"
@@ -95,6 +98,7 @@ MOVED_BETWEEN_TURNS = {
     "an MCP call was used": call(Type(), answer=Answer(mcp=(Mcp(50), Mcp(20, outlives=False)))),
     "a response was cancelled": call(Ask(cancel_ms=60), answer=Answer(deltas=20)),
     "a response was cut off": call(Ask(), answer=Answer(outcome="incomplete")),
+    "the service refused to commit nothing": call(Aside("commit_empty"), detection="none"),
     "an answer out of band is over": call(Ask(out_of_band=True)),
 }
 CUT_AT_THE_DEADLINE = {
@@ -124,24 +128,24 @@ def ended() -> dict[str, Drained]:
 
 @pytest.mark.parametrize("kind", MOVED_AFTER_ITS_TURN)
 def test_a_call_is_moved_after_its_turn_when(kind: str, ended: dict[str, Drained]) -> None:
-    assert not ended[kind].faults, ended[kind]
-    assert ended[kind].closed_s > PAID_S, ended[kind]
-    assert ended[kind].turn == "quiet", ended[kind]
+    assert not ended[kind].faults, str(ended[kind])
+    assert ended[kind].closed_s > PAID_S, str(ended[kind])
+    assert ended[kind].turn == "quiet", str(ended[kind])
 
 
 @pytest.mark.parametrize("kind", MOVED_BETWEEN_TURNS)
 def test_a_call_is_moved_between_turns_when(kind: str, ended: dict[str, Drained]) -> None:
-    assert not ended[kind].faults, ended[kind]
-    assert ended[kind].turn == "quiet", ended[kind]
+    assert not ended[kind].faults, str(ended[kind])
+    assert ended[kind].turn == "quiet", str(ended[kind])
 
 
 @pytest.mark.parametrize("kind", CUT_AT_THE_DEADLINE)
 def test_a_call_is_cut_at_the_deadline_only_when(kind: str, ended: dict[str, Drained]) -> None:
-    assert not ended[kind].faults, ended[kind]
-    assert ended[kind].closed_s > DEADLINE_S - 0.05, ended[kind]
-    assert ended[kind].turn != "quiet", ended[kind]
+    assert not ended[kind].faults, str(ended[kind])
+    assert ended[kind].closed_s > DEADLINE_S - 0.05, str(ended[kind])
+    assert ended[kind].turn != "quiet", str(ended[kind])
 
 
 @pytest.mark.parametrize("kind", MOVED_SOME_TIME)
 def test_a_call_is_moved_between_turns_or_at_the_deadline_when(kind: str, ended: dict[str, Drained]) -> None:
-    assert not ended[kind].faults, ended[kind]
+    assert not ended[kind].faults, str(ended[kind])

@@ -16,7 +16,7 @@ class Call:
         self.script = script
         self.ledger = Ledger()
         self.causes: dict[str, tuple[str, ...]] = {}
-        """By the id of a response, or of an utterance: the debts that it pays, or makes void."""
+        """By the id of a response, or of an MCP call: the debts that it pays."""
         self.answers: dict[str, Answer] = {}
         self.tools: dict[str, Tool] = {}
         self.mcp: dict[str, Mcp] = {}

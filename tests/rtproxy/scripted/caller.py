@@ -117,6 +117,10 @@ class ScriptedCaller:
         await asyncio.sleep(step.ms / 2000)
         if step.updates:
             await self._update()
+        if step.takes_over and not (holding or self.script.transcription):
+            holding = self._holding = True
+            self._wanted = "none"
+            await self._update()
         if step.rest_ms:
             self._microphone = "off"
             await asyncio.sleep(step.rest_ms / 1000)
@@ -124,9 +128,8 @@ class ScriptedCaller:
         await asyncio.sleep(step.ms / 2000)
         if step.then == "leave":
             self._microphone, self._left, self._holding = "off", True, False
-            for kind in ("floor", "speech"):
-                for name in [name for name in self.ledger.debts if name.split()[0] == kind]:
-                    self.ledger.doubt(name)
+            for name in self._owed("floor", "speech"):
+                self.ledger.doubt(name)
             return
         self._microphone = "off" if holding else "silent"
         self._holding = False
@@ -167,6 +170,8 @@ class ScriptedCaller:
             self._mine[item] = None
             content = [{"type": "input_text", "text": "The caller is in a car."}]
             await self._create({"id": item, "type": "message", "role": "system", "content": content})
+        elif kind == "ping":
+            await self.line.ping()
         elif kind == "update":
             await self._update()
         elif kind == "truncate":
@@ -204,9 +209,11 @@ class ScriptedCaller:
                 self.detection = detection_of(event["session"])
                 if self.call.buffered:
                     self._appended()
+                if self.detection == "none":
+                    # Where it speaks on it holds the floor now, and no event says when it falls silent.
+                    self.ledger.settle(*self._owed("speech"))
             case "input_audio_buffer.speech_started":
                 self.ledger.owe("caller", f"speech {event['item_id']}", sure=not self._left)
-                self.ledger.settle(*self.call.causes.get(event["item_id"], ()))
             case "input_audio_buffer.speech_stopped":
                 self.ledger.owe("model", f"commit {event['item_id']}")
                 self.ledger.settle(f"speech {event['item_id']}")
@@ -256,7 +263,10 @@ class ScriptedCaller:
     def _buffer_is_empty(self) -> None:
         held = self._holding and self.call.buffered  # anew: what it said since then is in the buffer already
         kinds = ("speech",) if held else ("floor", "speech")
-        self.ledger.settle(*[name for name, debt in self.ledger.debts.items() if debt.kind in kinds])
+        self.ledger.settle(*self._owed(*kinds))
+
+    def _owed(self, *kinds: str) -> list[str]:
+        return [name for name, debt in self.ledger.debts.items() if debt.kind in kinds]
 
     def _added(self, item: dict[str, Any]) -> None:
         if item["id"] in self._mine:
@@ -366,6 +376,8 @@ class ScriptedCaller:
             self._asked.add(ask)
         self._sent.add(ask)
         body: Event = {"response": {"conversation": "none", "output_modalities": ["text"]}} if out_of_band else {}
+        if self.script.wordy:
+            body.setdefault("response", {})["instructions"] = "x" * self.script.wordy
         if self.script.noise % 2:
             body |= {"event_id": f"mine_{ask.split()[1]}"}
         self.call.asks.append(ask)
@@ -397,7 +409,7 @@ class ScriptedCaller:
     def _appended(self) -> None:
         """Its audio has arrived at the model: with turn detection off it has the floor now."""
         if self.detection == "none" and self._holding:
-            floor = [name for name, debt in self.ledger.debts.items() if debt.kind == "floor"]
+            floor = self._owed("floor")
             if not floor or not self.ledger.debts[floor[0]].sure:
                 self.ledger.owe("caller", floor[0] if floor else self.call.name("floor"))
 

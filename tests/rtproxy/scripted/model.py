@@ -73,7 +73,7 @@ class ScriptedModel:
         self._stops_at = 0
         self._utterance = ""
         self._active: Speaking | None = None
-        self._pending: tuple[str, asyncio.Event] | None = None
+        self._pending: str | None = None
         self._last_committed: str | None = None
         self.said_at = 0.0
         self._tasks = asyncio.TaskGroup()
@@ -158,12 +158,6 @@ class ScriptedModel:
         self._speaking, self._silent_ms, self._stops_at = True, 0, next(self._silence)
         self._utterance = self.call.id("item")
         active = self._active
-        if self._pending is not None:
-            # It goes on speaking before it was answered: one answer to both (unverified).
-            answer, void = self._pending
-            void.set()
-            self._pending = None
-            self.call.causes[self._utterance] = (answer,)
         await self._say("input_audio_buffer.speech_started", item_id=self._utterance, audio_start_ms=1)
         if active is not None and self.script.interrupts:
             active.cancel("turn_detected")
@@ -196,19 +190,18 @@ class ScriptedModel:
             self._begin(self._transcribe(item, self.script.transcript_ms))
         answers = unasked or (self._creates and not self._transcription)
         if by_itself and answers:
-            void = asyncio.Event()
-            self._pending = f"answer {item}", void
+            self._pending = f"answer {item}"
             plan = next(self._plans)
             if plan.outcome == "refused":  # there is nothing to refuse
                 plan = plan._replace(outcome="completed")
-            self._begin(self._answer_unless(f"answer {item}", void, plan))
+            self._begin(self._answer(f"answer {item}", plan))
 
-    async def _answer_unless(self, cause: str, void: asyncio.Event, plan: Answer) -> None:
+    async def _answer(self, cause: str, plan: Answer) -> None:
         await asyncio.sleep(plan.before_ms / 1000)
-        await self.call.until(lambda: self._active is None or void.is_set())
-        if void.is_set() or plan.outcome == "unborn":
+        await self.call.until(lambda: self._active is None)
+        if plan.outcome == "unborn":
             return
-        if self._pending is not None and self._pending[1] is void:
+        if self._pending == cause:
             self._pending = None
         await self._respond((cause,), plan)
 
@@ -255,9 +248,8 @@ class ScriptedModel:
                 self.call.refused.append(ask)
                 await self._error("invalid_value", event)
                 return
-            void = asyncio.Event()
-            self._pending = reply, void
-            self._begin(self._answer_unless(reply, void, plan))
+            self._pending = reply
+            self._begin(self._answer(reply, plan))
 
     async def _respond_after(self, causes: tuple[str, ...], plan: Answer, *, out_of_band: bool) -> None:
         await asyncio.sleep(plan.before_ms / 1000)
@@ -282,6 +274,8 @@ class ScriptedModel:
             "metadata": {"topic": "x"} if out_of_band else None,
         }
         await self._say("response.created", response=body)
+        if self._speaking and self.script.interrupts and not out_of_band:
+            speaking.cancel("turn_detected")
         output = await self._speak(speaking)
         if plan.outcome == "endless" and not speaking.stop:
             await speaking.pause(3_600_000)

@@ -67,6 +67,8 @@ class Talk(NamedTuple):
     """It clears the buffer first: the answer to that arrives when it speaks already."""
     updates: bool = False
     """It changes its instructions in the middle of it."""
+    takes_over: bool = False
+    """It turns the turn detection off in the middle of it, and commits at the end."""
     waits: bool = True
     """Whether it waits until nobody owes anything, or goes on with its next step at once: a barge-in, say."""
 
@@ -128,6 +130,8 @@ class Script(NamedTuple):
     """After how much silence the model speaks unasked."""
     writes: bool = False
     """It answers in text."""
+    wordy: int = 0
+    """Bytes of instructions in each of the caller's requests for a response."""
     chunk_ms: int = 60
     chunk_bytes: int = 160
     noise: int = 0

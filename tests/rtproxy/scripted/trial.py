@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import signal
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Any, NamedTuple
 
 from stage.rawpeer import RawServer, connect
@@ -19,7 +19,7 @@ from tests.standstill import standstill
 
 CROSSED_S = 0.1
 """An event in pieces: its first ones may pass the relay before it decides, its last ones behind that."""
-PROMPT_S = 0.5
+PROMPT_S = 1.0
 """In how much time a call ends whose time has come; what the machine takes is added."""
 
 
@@ -74,14 +74,21 @@ class Played:
         for party in (self._caller, self._model):
             await party.line.peer.closed()
 
-    def judged(self, sigterm: float, window: Window, lost_s: float, summaries: list[dict[str, Any]]) -> Drained:
-        """By what both of its parties know; ``summaries`` are the relay's connection.closed, all of them."""
+    def judged(
+        self, sigterm: float, started: float, window: Window, lost_s: float, summaries: list[dict[str, Any]]
+    ) -> Drained:
+        """By what both of its parties know; ``summaries`` are the relay's connection.closed, all of them.
+
+        The drain began after ``sigterm`` and before ``started``.
+        """
         mine = [each for each in summaries if each["session"] == self.session]
         turn = mine[0]["turn"] if mine else "unknown"
-        faults = self._faults(sigterm, window, lost_s, mine)
+        faults = self._faults(sigterm, started, window, lost_s, mine)
         return Drained(self.script, faults, self._caller.closed_at - sigterm, turn, self._call.ledger.history)
 
-    def _faults(self, sigterm: float, window: Window, lost_s: float, closed: list[dict[str, Any]]) -> list[str]:
+    def _faults(
+        self, sigterm: float, started: float, window: Window, lost_s: float, closed: list[dict[str, Any]]
+    ) -> list[str]:
         ledger, end = self._call.ledger, self._caller.closed_with
         if self._broken is not None or end is None:
             return [f"no Close came: {_first(self._broken)!r}"]
@@ -101,7 +108,7 @@ class Played:
             found.append(f"cut while owed: {kinds}")
         for since, until in ledger.clear:
             # A turn that ends after SIGTERM ends its call; a call that was quiet waits for its place in the spread.
-            due = since if since > sigterm else sigterm + window.spread_s
+            due = since if since > started else started + window.spread_s
             if min(until, self._caller.closed_at) > due + PROMPT_S + lost_s:
                 found.append("kept though nothing was owed")
                 break
@@ -125,15 +132,17 @@ def _first(broken: BaseException | None) -> BaseException | None:
     return broken
 
 
-async def drained(scripts: list[Script], window_s: int, after_s: float) -> list[Drained]:
+async def drained(scripts: list[Script], window_s: int, after_s: float, **settings: str) -> list[Drained]:
     """Plays them all through one relay, which gets SIGTERM ``after_s`` seconds after the last one began."""
-    async with RawServer() as upstream, _replica(upstream.port, window_s) as replica:
+    async with RawServer() as upstream, _replica(upstream.port, window_s, settings) as replica:
         calls = [await _dialed(upstream, replica, script) for script in scripts]
         with standstill() as machine:
             playing = [asyncio.create_task(call.play()) for call in calls]
             await asyncio.sleep(after_s)
             sigterm = time.monotonic()
             replica.signal(signal.SIGTERM)
+            await replica.event("drain.started")
+            started = time.monotonic()
             await asyncio.wait(playing, timeout=window_s + 10)
             code = await replica.exited() if all(each.done() for each in playing) else None
         for each in playing:
@@ -142,12 +151,12 @@ async def drained(scripts: list[Script], window_s: int, after_s: float) -> list[
         assert code == 0, (code, replica.stderr)
         summaries = [event for event in replica.events if event["event"] == "connection.closed"]
         window = Window.of(window_s)
-        return [call.judged(sigterm, window, machine.lost_s, summaries) for call in calls]
+        return [call.judged(sigterm, started, window, machine.lost_s, summaries) for call in calls]
 
 
 @contextlib.asynccontextmanager
-async def _replica(port: int, window_s: int) -> AsyncIterator[Replica]:
-    replica = await Replica.start(settings_for(port, RTPROXY_DRAIN_SECONDS=str(window_s)))
+async def _replica(port: int, window_s: int, settings: Mapping[str, str]) -> AsyncIterator[Replica]:
+    replica = await Replica.start(settings_for(port, RTPROXY_DRAIN_SECONDS=str(window_s), **settings))
     try:
         yield replica
     finally:

@@ -40,6 +40,11 @@ class Line:
                 if len(pieces) > 1:
                     self.cut_at = time.monotonic()
 
+    async def ping(self) -> None:
+        """Sends a ping."""
+        async with self._writing:
+            await self.peer.write(self._frame(PING, b"still there?"))
+
     async def hear(self) -> Event | Frame:
         """The next event, or the Close. Pings are answered."""
         message = b""
