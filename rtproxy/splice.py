@@ -13,7 +13,7 @@ from rtproxy.gated import GatedLeg
 from rtproxy.handover import Taken
 from rtproxy.leg import Leg
 from rtproxy.poller import Poller
-from rtproxy.tap import SHORT_BYTES, CallerTap, ModelTap
+from rtproxy.tap import CallerTap, ModelTap, no_audio
 from rtproxy.turns import Turns, no_messages
 from rtproxy.wheel import Wheel
 
@@ -77,7 +77,8 @@ class Splice:
         else:
             self._reading = CallerTap(turns)
             self.client = Leg(self, "client", client.sock, client.tls, self._reading)
-            self.client.shortest = self.client.head_size + SHORT_BYTES
+            self._reading.on_audio = self.client.expect
+            self.client.shortest = self.client.longest = 0  # nothing passes unseen before audio was seen
             turns.messages = self.client.messages
         self.upstream = Leg(self, "upstream", upstream.sock, upstream.tls, ModelTap(turns))
         self.client.peer, self.upstream.peer = self.upstream, self.client
@@ -101,9 +102,7 @@ class Splice:
 
         A gate reads every message anyway.
         """
-        if self._reading is not None:
-            self._reading.read_all()
-            self.client.ignored = ()
+        self.client.ignored = ()
 
     def end(self, cause: str) -> None:
         """Closes both legs for one of `closing.ENDINGS`; does nothing when the session is ending already."""
@@ -203,6 +202,8 @@ class Splice:
         # They hold each other, and would wait for the collector: a busy replica has thousands of calls an hour.
         del self._on_end
         self.turns.messages = no_messages
+        if self._reading is not None:
+            self._reading.on_audio = no_audio
         for each in (self.client, self.upstream):
             del each.peer, each.splice
 

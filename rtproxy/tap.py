@@ -1,10 +1,12 @@
 """Finds the events of a call in the frames that pass, for `turns`: as little of them as tells where a turn is.
 
 The model's messages are bare. The head of each is searched for its type, and only the few that move a turn are read.
-A client's are masked, and nearly all are audio: a longer frame passes the usual way (`wire`) and is not looked at, so
-that it costs nothing. A short one may be a request, and its head is unmasked; a long request is known by the model's
-answer. `CallerTap.read_all` reads on: in a drain, when a moment between turns is sought.
+A client's are masked, and nearly all are audio, in frames of one length: a frame about as long as the last one that
+was read and was audio passes the usual way (`wire`) and is not looked at, so that it costs nothing. Of every other
+frame the head is unmasked, and in a drain, when a moment between turns is sought, of all.
 """
+
+from collections.abc import Callable
 
 import orjson
 
@@ -17,11 +19,8 @@ KIND_BYTES = 96
 """And its value behind it: no type that matters is as long."""
 COLLECT_LIMIT = 256 * 1024
 """Bytes of one message kept for parsing; a longer one still moves the turn, its details are not read."""
-SHORT_BYTES = 256
-"""A client's message up to this length is looked at though nobody reads on: it may be a request. 20 ms of G.711, the
-least audio that clients send, are longer."""
 READ_LIMIT = 16 * 1024
-"""And of one whose type does not stand in its head, so much is parsed."""
+"""Bytes of a client's message whose type does not stand in its head, parsed to find it."""
 _SEARCHED = HEAD_BYTES + KIND_BYTES
 
 
@@ -89,30 +88,32 @@ class ModelTap:
 
 
 class CallerTap:
-    """Shows the types of a client's events to ``turns`` (a `frames.Tap`), of those that are looked at."""
+    """Shows the types of a client's events to ``turns`` (a `frames.Tap`), of those that do not pass the usual way.
 
-    __slots__ = ("_key", "_reads_all", "_said", "_turns")
+    ``on_audio`` is told of the payload's length of each whole frame that was audio.
+    """
+
+    __slots__ = ("_key", "_said", "_turns", "on_audio")
 
     ignores: tuple[bytes, ...] = (b"",)
     """What passes the usual way is not looked at."""
 
     def __init__(self, turns: Turns) -> None:
         self._turns = turns
-        self._reads_all = False
         self._key = b""
         self._said = bytearray()
-
-    def read_all(self) -> None:
-        """From now on every message is looked at; whoever lets frames pass unseen has to stop that as well."""
-        self._reads_all = True
+        self.on_audio: Callable[[int], None] = no_audio
 
     def begin(self, data: bytes, start: int, stop: int, done: bool) -> bool:
-        """Reads the type off a short message; true when the rest of it is needed."""
+        """Reads the type off the head; true when more of the message is needed."""
         size = stop - start
-        if size > SHORT_BYTES and not self._reads_all:
-            return False
         key = data[start - 4 : start]
-        if self._knows(mask(data[start : min(stop, start + _SEARCHED)], key)) or size > READ_LIMIT:
+        kind = self._knows(mask(data[start : min(stop, start + _SEARCHED)], key))
+        if kind is not None:
+            if done and kind == APPEND:
+                self.on_audio(size)
+            return False
+        if size > READ_LIMIT:
             return False
         said = mask(data[start:stop], key)
         if done:
@@ -130,7 +131,7 @@ class CallerTap:
         said += mask(data[start : min(stop, start + READ_LIMIT)], key)
         turned = (stop - start) & 3
         self._key = key[turned:] + key[:turned]
-        known = self._knows(bytes(said[:_SEARCHED]))
+        known = self._knows(bytes(said[:_SEARCHED])) is not None
         if done and not known:
             self._parse(bytes(said))
         if done or known or len(said) >= READ_LIMIT:
@@ -138,12 +139,12 @@ class CallerTap:
             return False
         return True
 
-    def _knows(self, head: bytes) -> bool:
+    def _knows(self, head: bytes) -> bytes | None:
         kind = kind_of(head, 0, len(head))
         if kind is None or not (kind == APPEND or kind in REQUESTS):
-            return False
+            return None
         self._turns.ask(kind)
-        return True
+        return kind
 
     def _parse(self, text: bytes) -> None:
         """A message whose first ``"type"`` is that of a part of it, or stands far behind."""
@@ -154,3 +155,7 @@ class CallerTap:
         kind = event.get("type") if isinstance(event, dict) else None
         if isinstance(kind, str):
             self._turns.ask(kind.encode())
+
+
+def no_audio(size: int) -> None:
+    """Nobody asks how long a client's audio is."""

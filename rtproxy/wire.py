@@ -18,6 +18,9 @@ _USUAL = READABLE | WRITABLE
 SHORTEST = 133
 """Bytes of a frame whose length takes two bytes, its header included, less one."""
 
+ABOUT = 64
+"""Bytes by which frames of one kind differ: a sample more or less, an id that grew."""
+
 
 def drop(data: bytes) -> int:
     """The writer towards a leg that takes nothing more."""
@@ -37,7 +40,8 @@ class Wire(Walker):
     ``received`` counts bytes, ``frames`` frames that arrived. ``out`` takes what goes on to the peer and says how much
     of it the kernel took. ``full``: bytes for this socket wait here; ``held_back``: it is not read for now; ``got``:
     its side has said its last frame; ``sent``: a Close is on its way to it; ``gone``: nothing arrives any more;
-    ``closing``: it closes as soon as what was written is out; ``lost``: closed.
+    ``closing``: it closes as soon as what was written is out; ``lost``: closed. Only frames of more than ``shortest``
+    and less than ``longest`` bytes may pass without `feed`.
     """
 
     __slots__ = (
@@ -53,6 +57,7 @@ class Wire(Walker):
         "gone",
         "got",
         "held_back",
+        "longest",
         "lost",
         "out",
         "peer",
@@ -72,7 +77,7 @@ class Wire(Walker):
         self.send: Callable[[bytes], int] = sock.send if tls is None else tls.send
         self.out: Callable[[bytes], int] = drop
         self.received = 0
-        self.shortest = SHORTEST
+        self.shortest, self.longest = SHORTEST, READ_BYTES
         self._unsent = b""
         self.full = self.held_back = False
         self.got = self.sent = self.gone = self.closing = self._shut = self.lost = False
@@ -101,7 +106,7 @@ class Wire(Walker):
         size = len(data)
         if (
             usual
-            and self.shortest < size < READ_BYTES
+            and self.shortest < size < self.longest
             and OPENING(data)[0] - size == self.usual
             and data.startswith(self.ignored, self.head_size)
         ):
@@ -166,6 +171,11 @@ class Wire(Walker):
             self.calm = False
         if self.halt:
             self.halted()
+
+    def expect(self, size: int) -> None:
+        """From now on whole frames with about ``size`` bytes of payload may pass without `feed`, and no others."""
+        self.shortest = max(SHORTEST, self.head_size + size - ABOUT)
+        self.longest = min(READ_BYTES, self.head_size + size + ABOUT)
 
     def write(self, data: bytes) -> None:
         """Sends ``data`` on this socket, or keeps it until the kernel takes it."""

@@ -352,9 +352,7 @@ ASKED = st.one_of(
 def asked(chunks: Iterable[bytes]) -> Turns:
     turns, manual = Turns(), b'{"type":"session.created","session":{"turn_detection":null}}'
     ModelTap(turns).begin(manual, 0, len(manual), True)
-    tap = CallerTap(turns)
-    tap.read_all()
-    walker = Walker(masked=True, tap=tap)
+    walker = Walker(masked=True, tap=CallerTap(turns))
     turns.messages = walker.messages
     for chunk in chunks:
         walker.feed(chunk)
