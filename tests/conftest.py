@@ -31,7 +31,7 @@ def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEv
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Rehearsals, plays and the real az take the longest: they begin first, so that workers end together."""
-    long = re.compile(r"playbooks/|stage/test_(rehearse|deployments|platform|ride)")
+    long = re.compile(r"playbooks/|stage/test_(rehearse|sabotage|deployments|platform|ride)")
     items.sort(key=lambda item: not long.search(item.nodeid))
 
 

@@ -241,7 +241,7 @@ class Rollout:
         await self._stop(GREEN)
         await self._judge("smoke-drain", ["survival.cut"])
         if problem := unmoved(self._record("smoke-drain"), asked):
-            self._found("smoke-drain", ["drain"], problem)
+            self._found("smoke-drain", ["smoke-drain"], problem)
         await self._app.activate(GREEN)
         await self._ready()
         await self._begin(holds, "long", GREEN, LONG_S, LONG_CONNECTIONS)
@@ -304,10 +304,10 @@ class Rollout:
             *(word for each, share in (shares or {}).items() for word in ("--share", f"{each}={share}")),
             *(("--baseline", str(baseline)) if shares else ()),
         )
-        failed = _failed(found) or (["hold"] if process.returncode else [])
-        if failed:
+        wrong = failed(found) or (["hold"] if process.returncode else [])
+        if wrong:
             self._note(found)
-            self._found(name, failed, f"it ended {process.returncode}: {said.decode(errors='replace')}")
+            self._found(name, wrong, f"it ended {process.returncode}: {said.decode(errors='replace')}")
 
     async def _look(self, revision: str, record: Path) -> None:
         """Whether replicas that asked calls to come back had been asked to stop: they drain, or are gone."""
@@ -350,14 +350,14 @@ class Rollout:
         checks = [check for check in self._plan.all if check not in self.row.unproven]
         required = (word for check in checks for word in ("--require", check))
         found = await self._verdict_of("verdict", str(self.out), *required)
-        self.result.by_verdict = _failed(found)
+        self.result.by_verdict = failed(found)
         self.result.headline = found["headline"]
         self._note(found)
 
     async def _verdict_of(self, name: str, *arguments: str) -> dict[str, Any]:
         written = self.out / "rollout" / f"{name}.json"
         code, said = await self._module("clients.verdict", *arguments, "--json", str(written))
-        if code not in (0, 1):
+        if code not in (0, 1) or not written.exists():
             raise Broken(f"{name}: the verdict ended {code}: {said[-SAID:]}")
         found: dict[str, Any] = orjson.loads(written.read_bytes())
         return found
@@ -408,12 +408,12 @@ def _ends(record: Path) -> list[dict[str, Any]]:
     return [line for line in lines if line.get("observation") == "closed"]
 
 
-def _failed(found: Mapping[str, Any]) -> list[str]:
+def failed(found: Mapping[str, Any]) -> list[str]:
     """The checks that failed; where none did, those that had to be decided and were not."""
-    missing: list[str] = found["expected_but_missing"]
-    wrong = [check for check in found["checks"] if not check["as_expected"]]
-    failed = [check["name"] for check in wrong if check["status"] == "fail"]
-    return failed or [check["name"] for check in wrong] + missing
+    missing: list[str] = found.get("expected_but_missing", [])
+    wrong = [check for check in found.get("checks", ()) if not check["as_expected"]]
+    certain = [check["name"] for check in wrong if check["status"] == "fail"]
+    return certain or [check["name"] for check in wrong] + missing
 
 
 async def _cancelled(task: asyncio.Task[None]) -> None:

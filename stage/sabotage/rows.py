@@ -373,7 +373,7 @@ WHO = (
     ),
 )
 
-DRAIN = ("termination", "survival.cut", "survival.moved", "drain")
+DRAIN = ("termination", "survival.cut", "survival.moved", "smoke-drain")
 BUSY = ("--call-seconds", "0", "--talk-every", "1", "--kinds", "vad")
 """Calls that outlast blue's drain timeout and hardly pause, so that some are in a turn when blue stops."""
 DRAINS = (

@@ -1,5 +1,6 @@
 """A row as a whole rehearsal: the real az, the real play, Envoy; the play must find it and go back to blue."""
 
+import re
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,12 @@ from stage.rehearsal.rehearsal import Rehearsal, Unexpected
 from stage.rehearsal.scenarios import PASSING, ROLLOUT, TALKATIVE
 from stage.rehearsal.steps import Steps
 from stage.sabotage.middle import VARIABLE, program
-from stage.sabotage.rollout import Broken, Result
+from stage.sabotage.rollout import Broken, Result, failed
 from stage.sabotage.row import Row
 from stage.seed import Seed
 
 CONNECTIONS = 6
-PLAY_ENDED = "fatal: ["
+WENT_BACK = re.compile(r'"msg": "Rolled back, \S+ carries every call: (?P<record>[\w-]+): (?P<reason>[^"]*)')
 
 
 async def rehearsed(row: Row, out: Path) -> Result:
@@ -34,13 +35,12 @@ async def rehearsed(row: Row, out: Path) -> Result:
 
 
 def _result(out: Path) -> Result:
-    """The judgement that failed, by what the play wrote; where none did, by what it said."""
-    for path in sorted((out / "rollout").glob("*.json"), key=lambda path: path.stat().st_mtime):
-        found: dict[str, Any] = orjson.loads(path.read_bytes())
-        failed = [check for check in found.get("checks", ()) if not check["as_expected"]]
-        if failed:
-            sentences = {check["name"]: check["sentence"] for check in failed}
-            return Result(stopped_at=path.stem, by_play=list(sentences), sentences=sentences)
-    said = (out / "play.log").read_text(errors="replace").splitlines()
-    reason = next((line for line in said if PLAY_ENDED in line), "it gave no reason")
-    return Result(stopped_at="play", by_play=["play"], sentences={"play": reason})
+    """What the play says that it went back for, with the checks that failed there. Raises Broken where it did not."""
+    said = WENT_BACK.search((out / "play.log").read_text(errors="replace"))
+    if said is None:
+        raise Broken(f"the play did not go back to blue for a reason: see {out / 'play.log'}")
+    name, reason = said["record"], said["reason"]
+    written = out / "rollout" / f"{name}.json"
+    found: dict[str, Any] = orjson.loads(written.read_bytes()) if written.exists() else {}
+    sentences = {check["name"]: check["sentence"] for check in found.get("checks", ()) if not check["as_expected"]}
+    return Result(stopped_at=name, by_play=failed(found) or [name], sentences=sentences or {name: reason})
