@@ -49,7 +49,7 @@ async def _play(rehearsal: Rehearsal, scenario: Scenario) -> int:
         rehearsal.steps.say(f"rehearsal broke off: {surprise}")
         await rehearsal.judge({})
         return 1
-    code = await rehearsal.judge(dict(scenario.expected))
+    code = await rehearsal.judge(scenario.expected, scenario.required)
     rehearsal.steps.say(f"The verdict is {'not ' if code else ''}the one that this scenario should have.")
     return code
 

@@ -5,7 +5,7 @@ import json
 import os
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -110,11 +110,15 @@ class Rehearsal:
             except TimeoutError:
                 raise Unexpected(f"{title}: {act} did not come in {within_s:g} s") from None
 
-    async def judge(self, expected: dict[str, str]) -> int:
-        """Prints the verdict, writes verdict.json and report.html; 0 when every check came out as it should."""
-        expectations = [word for name, status in expected.items() for word in ("--expect", f"{name}={status}")]
+    async def judge(self, expected: Mapping[str, str], required: Sequence[str] = ()) -> int:
+        """Prints the verdict, writes verdict.json and report.html; 0 when every check came out as it should.
+
+        `required` are checks, or groups of them, that must be decided.
+        """
+        wishes = [word for name, status in expected.items() for word in ("--expect", f"{name}={status}")]
+        wishes += [word for name in required for word in ("--require", name)]
         verdict = self._out / "verdict.json"
-        code = await self._run("clients.verdict", str(self._out), "--json", str(verdict), *expectations)
+        code = await self._run("clients.verdict", str(self._out), "--json", str(verdict), *wishes)
         report = self._out / "report.html"
         drawing = ("clients.report", str(self._out), "--verdict", str(verdict), "--out", str(report))
         drawn = await self._run(*drawing, stdout=DEVNULL)

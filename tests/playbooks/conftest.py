@@ -24,7 +24,13 @@ BIN = Path(sys.executable).parent
 DEADLINE_S = 150.0
 """For one run of a play on a busy machine."""
 # Small holds: what they measure is tested elsewhere. As texts, which is what -e NAME=VALUE gives a play.
-BRISK = {"judge_connections": "6", "judge_seconds": "3", "smoke_connections": "2", "smoke_seconds": "2"}
+BRISK: dict[str, object] = {"judge_connections": "6", "judge_seconds": "3", "smoke_connections": "2"}
+BRISK |= {"smoke_seconds": "3", "long_connections": "1", "long_seconds": "2"}
+# Nobody talks, so there is nothing to compare; and a drain of green takes as long as one of blue.
+BRISK |= {"kinds": "vad", "compared_checks": [], "green_checks": [], "smoke_drain": "false"}
+BRISK |= {"held_with": ["--talk-every", "0"]}
+TALKING: dict[str, object] = {"held_with": [], "smoke_seconds": 8, "judge_seconds": 8, "long_seconds": 8}
+TALKING |= {"smoke_drain": "true"}
 BRISK |= {"ready_timeout": "60", "drain_timeout": "600", "stop_timeout": "120", "traffic_steps": "[50, 100]"}
 # A short grace period, so that nobody waits for calls that a test leaves on blue.
 STAND = """

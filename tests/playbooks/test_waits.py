@@ -2,13 +2,19 @@
 
 import json
 import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.playbooks.conftest import BIN, DEADLINE_S, PLAYBOOKS, Run, environment
+from tests.playbooks.conftest import BIN, DEADLINE_S, PLAYBOOKS, ROOT, Run, environment
 
+pytestmark = pytest.mark.timeout(2 * DEADLINE_S)
 # Fails as often as it is told, then answers as it is told.
 AZ = """
 import json
@@ -33,22 +39,26 @@ PLAY = """
     ansible_python_interpreter: "{{ ansible_playbook_python }}"
   tasks:
     - ansible.builtin.set_fact: {deadline: "{{ now().timestamp() + 1 }}"}
-    - ansible.builtin.include_tasks: TASKS
+    - ansible.builtin.include_tasks: "{{ item }}"
+      loop: TASKS
 """
 NAMES = {"app_name": "relay", "resource_group": "voice", "revision": "relay--one", "poll_seconds": 0.1}
 HEALTHY = {"health": "Healthy", "provisioning": "Provisioned", "running": "Running", "error": None}
 
 
-def play(tmp_path: Path, tasks: str, failures: int, answers: dict[str, Any], **variables: object) -> Run:
+def play(tmp_path: Path, tasks: str | list[str], failures: int, answers: dict[str, Any], **variables: object) -> Run:
+    several = [tasks] if isinstance(tasks, str) else tasks
     told = tmp_path / "told.json"
     told.write_text(json.dumps([failures, answers]))
     (tmp_path / "library").mkdir()
     (tmp_path / "library" / "az.py").write_text(AZ.replace("TOLD", str(told)))
-    (tmp_path / "play.yml").write_text(PLAY.replace("TASKS", str(PLAYBOOKS / "tasks" / tasks)))
+    (tmp_path / "play.yml").write_text(
+        PLAY.replace("TASKS", json.dumps([str(PLAYBOOKS / "tasks" / each) for each in several]))
+    )
     words = [BIN / "ansible-playbook", "-i", "localhost,", tmp_path / "play.yml", "-e", json.dumps(NAMES | variables)]
     done = subprocess.run(
         words,
-        env=environment(tmp_path / "ansible"),
+        env=environment(tmp_path / "ansible", ANSIBLE_FILTER_PLUGINS=str(PLAYBOOKS / "filter_plugins")),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -78,10 +88,88 @@ def test_only_a_revision_that_may_have_no_replica_is_ready_without_one(
     assert ("relay--one has no replica after 1 s" in done.output) is not ready
 
 
+JUDGED = {"record": "step-50", "url": "ws://a", "dial": "", "connections": 1, "seconds": "4", "kinds": "vad"}
+JUDGED |= {"shares": {}, "baseline": "", "checks": ["survival.cut"], "manner": [], "held_with": []}
+JUDGED |= {
+    "python": sys.executable,
+    "source": str(ROOT),
+    "task_timeout": 120,
+    "stop_timeout": 1,
+    "connect_to": "",
+    "revision_scheme": "ws",
+}
+
+
+def judged(tmp_path: Path, script: str, answers: dict[str, Any], **variables: object) -> Run:
+    """A hold whose lines ``script`` writes to $RECORD, and the play's judgement of it."""
+    record = tmp_path / "step-50.jsonl"
+    caller = ["sh", "-c", f"RECORD={record}; {script}", "sh"]
+    where = {"evidence": str(record), "finding": str(tmp_path / "found.json"), "run_dir": str(tmp_path)}
+    return play(tmp_path, ["hold.yml", "judge.yml"], 0, answers, **JUDGED | where | variables, caller=caller)
+
+
 def test_calls_may_be_held_longer_than_another_task_may_take(tmp_path: Path) -> None:
-    held = ["sh", "-c", "sleep 3; echo held to the end >&2; exit 9", "sh"]
-    judge = {"record": "step-50", "evidence": str(tmp_path / "e"), "finding": str(tmp_path / "f"), "url": "ws://a"}
-    judge |= {"connections": 1, "seconds": "60", "dial": "", "shares": {}, "baseline": "", "caller": held}
-    judge |= {"python": "python", "source": str(tmp_path)}
-    done = play(tmp_path, "judge.yml", 0, {}, **judge, task_timeout=1)
+    done = judged(tmp_path, "sleep 8; echo held to the end >&2; exit 9", {}, seconds="9", task_timeout=6)
     assert "step-50: held to the end" in done.output
+
+
+def test_a_hold_that_ends_at_once_without_a_record_says_why(tmp_path: Path) -> None:
+    done = judged(tmp_path, "echo nobody answers >&2; exit 3", {}, seconds="600")
+    assert "step-50: nobody answers" in done.output
+
+
+@pytest.fixture
+def replicas(tmp_path: Path) -> Iterator[Callable[..., dict[str, Any]]]:
+    """The address of a revision: what its one replica says of itself is what the test told; nothing: it is gone."""
+    said: list[bytes] = []
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200 if said else 404)
+            self.end_headers()
+            self.wfile.write(b"".join(said))
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Answer)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+
+    def tell(*, listed: bool, draining: bool | None) -> dict[str, Any]:
+        about = {"revision": "app--green", "replica": "app--green-1", "sessions": 1, "quiet": 1, "oldest_s": 1}
+        said[:] = [] if draining is None else [json.dumps(about | {"draining": draining}).encode()]
+        (tmp_path / "names").write_text("app--green-1" if listed else "")
+        return {"connect_to": f"127.0.0.1:{server.server_port}", "replicas_command": f"cat {tmp_path / 'names'}"}
+
+    yield tell
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize(
+    ("listed", "draining", "said"),
+    [
+        (False, None, ""),
+        (True, True, ""),
+        (True, False, "1012"),
+        (True, None, "does not say whether"),
+    ],
+)
+def test_a_1012_in_a_step_is_a_move_only_by_a_replica_that_is_draining_or_gone(
+    tmp_path: Path, replicas: Callable[..., dict[str, Any]], listed: bool, draining: bool | None, said: str
+) -> None:
+    session = {"call": 1, "revision": "app--green", "replica": "app--green-1", "session": "s", "upstream_session": "u"}
+    lines = [
+        {"observation": "hold.started", "arguments": {"url": "ws://a"}},
+        {"observation": "opened", **session, "connect_ms": 1.0, "gap_ms": None},
+        {"observation": "closed", **session, "code": 1012, "reason": "", "closed_by": "remote", "age_s": 1.0}
+        | {"early": True, "turn": "idle", "turn_s": 1.0},
+        {"observation": "hold.completed", "summary": {}},
+    ]
+    about = {"ts": datetime.now(UTC).isoformat(timespec="milliseconds"), "hold": "0a1b2c3d"}
+    written = tmp_path / "written"
+    written.write_text("".join(json.dumps(about | line, separators=(",", ":")) + "\n" for line in lines))
+    shown = {"containerapp revision show": "app--green.stage.localhost"}
+    done = judged(tmp_path, f"cat {written} > $RECORD", shown, **replicas(listed=listed, draining=draining))
+    assert (done.code == 0) is (not said), done.output
+    assert said in done.output

@@ -14,7 +14,7 @@ import pytest
 from stage.rehearsal.scenarios import SCENARIOS
 from tests.browser import CHROMIUM, picture, traces
 
-TELLING = ("rollout", "bad-green", "stuck-calls")
+TELLING = ("rollout", "bad-green")
 """What every run of the suite rehearses; `nox -s nightly` rehearses the rest too."""
 LONGEST_S = 420
 DEADLINE_S = 30.0
