@@ -5,6 +5,7 @@ import re
 
 import pytest
 from hypothesis import given
+from hypothesis import settings as given_so
 from hypothesis import strategies as st
 
 from rtproxy.origins import Origins, allowed_origin, origin
@@ -158,6 +159,7 @@ async def test_the_process_exits_2_and_names_every_entry_that_no_browser_sends()
     ]
 
 
+@given_so(max_examples=300, deadline=None, derandomize=True, database=None)
 @given(st.text(max_size=80))
 def test_any_text_is_an_origin_in_one_form_or_none(text: str) -> None:
     try:
@@ -172,6 +174,7 @@ def test_any_text_is_an_origin_in_one_form_or_none(text: str) -> None:
 LABELS = st.text("abcxyz019-_", min_size=1, max_size=12)
 
 
+@given_so(max_examples=300, deadline=None, derandomize=True, database=None)
 @given(LABELS, st.lists(LABELS, min_size=2, max_size=3), st.sampled_from(["", ":443", ":8443"]))
 def test_a_wildcard_stands_for_any_one_label(label: str, parents: list[str], port: str) -> None:
     parent = ".".join([*parents, "example"])

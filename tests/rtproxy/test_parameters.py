@@ -9,6 +9,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
 from hypothesis import given
+from hypothesis import settings as given_so
 from hypothesis import strategies as st
 from yarl import URL
 
@@ -260,6 +261,7 @@ def carried(request: web.Request, settings: Settings) -> Parameters | Refused:
         return refusal
 
 
+@given_so(max_examples=300, deadline=None, derandomize=True, database=None)
 @given(path=st.sampled_from([GA_PATH, PREVIEW_PATH, "/v1/realtime", "/ws"]), query=QUERIES, identifier=HEADERS)
 def test_any_query_is_carried_as_it_was_said_or_refused(path: str, query: str, identifier: str | None) -> None:
     headers = {} if identifier is None else {SAFETY_IDENTIFIER: identifier}

@@ -10,6 +10,7 @@ import pytest
 import trustme
 from aiohttp.test_utils import unused_port
 from hypothesis import given
+from hypothesis import settings as given_so
 from hypothesis import strategies as st
 from yarl import URL
 
@@ -260,6 +261,7 @@ def test_the_entries_of_no_proxy_are_names_parents_addresses_and_networks(
     assert of(url, NO_PROXY=no_proxy) == (None if direct else "proxy:3128")
 
 
+@given_so(max_examples=300, deadline=None, derandomize=True, database=None)
 @given(st.text(max_size=60), st.sampled_from(["https://a.example", "https://10.1.2.3", "https://[fd00::1]:8443"]))
 def test_no_entry_of_no_proxy_is_too_odd(entries: str, url: str) -> None:
     assert of(url, no_proxy=entries) in (None, "proxy:3128")
