@@ -1,4 +1,4 @@
-"""Programs that prepare a run: one at a time, their output kept for a sentence, and none outlives us."""
+"""Programs that prepare a run: one at a time. Their last line is the reason of a failure, and none outlives us."""
 
 import contextlib
 import os
@@ -23,9 +23,8 @@ class Failed(RuntimeError):
 def run(command: Sequence[str], folder: Path, temporary: Path | None = None) -> str:
     """What ``command`` prints, started in ``folder``. Raises Failed when it ends with anything but 0.
 
-    What it leaves behind for itself, as uv its locks, is in ``temporary``, where that is given.
-
-    It has a group of its own: Ctrl-C reaches us alone, and we end all of it.
+    Its temporary files, such as uv's locks, go into ``temporary``, where that is given. It has a process group of its
+    own: Ctrl-C reaches us alone, and we end the whole group.
     """
     environment = {name: value for name, value in os.environ.items() if name not in _GIT}
     if temporary is not None:
@@ -60,14 +59,14 @@ def run(command: Sequence[str], folder: Path, temporary: Path | None = None) -> 
 
 @contextlib.contextmanager
 def undisturbed() -> Iterator[None]:
-    """What is taken back meanwhile is taken back whole: a second Ctrl-C waits for nobody, but it is too late for it."""
+    """Ctrl-C is ignored meanwhile, so that a clean-up is complete."""
     with _handled(signal.SIG_IGN):
         yield
 
 
 @contextlib.contextmanager
 def _later() -> Iterator[None]:
-    """A signal that comes meanwhile comes at the end: a program that has just been started is known by then."""
+    """A signal that comes meanwhile is handled at the end, when the program that is being started has a name."""
     came: list[int] = []
     with _handled(lambda number, _: came.append(number)):
         yield

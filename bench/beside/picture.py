@@ -43,9 +43,11 @@ def png(found: Comparison, file: Path) -> bool:
         axes.set_ylim(len(shapes) - 0.4, -0.65)
         axes.tick_params(length=0, colors=INK)
         figure.subplots_adjust(left=0.13, right=0.97, top=1 - 0.7 / height, bottom=0.55 / height)
-        title = f"CPU per frame, ours / before ({found.before[:60]})"
+        title = "CPU per frame, ours / before"
         figure.text(0.02, 1 - 0.12 / height, title, fontsize=10, fontweight="bold", color=INK, va="top")
-        legend = f"A dot a window; the median and its 95 % interval. Dotted: {LIMIT}. Less is better."
+        legend = (
+            f"A dot a window; the median and its 95 % interval. Dotted: {LIMIT}. Less is better. Before: {found.before}"
+        )
         figure.text(0.02, 1 - 0.36 / height, legend, fontsize=8, color=SOFT, va="top")
         figure.text(
             0.02, 0.1 / height, f"{found.interpreter} · {found.date} · {found.command}", fontsize=6.5, color=SOFT

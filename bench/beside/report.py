@@ -129,7 +129,7 @@ def _meaning(shape: Shape) -> str:
 def _remarks(shape: Shape) -> Iterator[str]:
     void = Counter(each.void.partition(":")[2].strip().rstrip("0123456789. ms%") for each in shape.windows if each.void)
     for why, count in void.items():
-        yield f"{count} windows void and taken again: {why}"
+        yield f"{count} window{'s' if count > 1 else ''} void: {why}"
     spread = shape.spread
     if spread and spread.decided and spread.interval and spread.interval.high - spread.interval.low > COARSE:
         yield "the interval is wide: it takes a quiet machine, or more --windows, to tell some percent from nothing"

@@ -155,16 +155,19 @@ async def _turn(side: _Side, place: Place, seconds: float) -> _Turn:
         await asyncio.sleep(seconds)
         moments.append(_Moment(time.monotonic(), place.cores.stolen_s(), relay.waited_ns()))
 
+    over = lasting()
     try:
-        figures = await place.load.window(calls.ends, PER_S, lasting(), relay)
+        figures = await place.load.window(calls.ends, PER_S, over, relay)
     except FileNotFoundError:  # its place in /proc
         raise NotStarted(f"{relay.name} ended while it was measured") from None
+    finally:
+        over.close()
     if ended := sum(end.closed.done() for end in calls.callers):
         raise NotStarted(f"{relay.name} lost {ended} of its {CALLS} calls while it was measured")
-    began, over = moments
-    lasted = over.at - began.at
-    waited = (over.waited_ns - began.waited_ns) / 1e9 / lasted
-    stolen = (over.stolen_s - began.stolen_s) / lasted
+    began, last = moments
+    lasted = last.at - began.at
+    waited = (last.waited_ns - began.waited_ns) / 1e9 / lasted
+    stolen = (last.stolen_s - began.stolen_s) / lasted
     void = figures.void or next(_why_void(figures, stolen, lasted), None)
     return _Turn(figures.cpu_us_per_frame or 0.0, waited, void)
 

@@ -2,11 +2,13 @@
 
 import asyncio
 import time
+from typing import cast
 
 import pytest
 
 from bench.load.end import End
 from bench.load.generator import LAG_LIMIT_US, Load
+from bench.load.pace import SLOT_S, Pace
 from bench.load.wire import DOWN, TEXT, UP, Speech, frame
 
 
@@ -56,6 +58,19 @@ async def test_a_window_in_which_the_load_lagged_is_void() -> None:
     load.stop()
     assert found.void is not None
     assert "lagged" in found.void
+
+
+async def test_a_load_that_cannot_keep_up_comes_to_the_end_of_its_window() -> None:
+    class Slow:
+        def speak(self) -> None:
+            time.sleep(2 * SLOT_S)  # twice as long as there is
+
+    pace = Pace([cast("End", Slow())] * 20, 50)
+    speaking = asyncio.create_task(pace.run())
+    async with asyncio.timeout(5):
+        await asyncio.sleep(0.05)
+    speaking.cancel()
+    assert max(pace.lags_us) > 0
 
 
 async def test_frames_of_other_sizes_pass_and_pings_are_answered() -> None:

@@ -15,7 +15,7 @@ from bench.arguments import arguments
 from tests.bench.beside.conftest import Repository, Start
 from tests.bench.test_run import children
 
-DEADLINE_S = 100.0
+DEADLINE_S = 150.0
 """Two environments are made before anything is measured: seconds, or a minute where everybody else builds, too."""
 pytestmark = pytest.mark.timeout(2 * DEADLINE_S + 20)
 
@@ -35,12 +35,12 @@ def nothing_stays(repository: Repository, temporary: Path) -> None:
 async def test_a_run_beside_head_measures_both_in_turn_and_writes_each_window(
     start: Start, whole: Repository, temporary: Path, tmp_path: Path
 ) -> None:
-    asked = ("--beside", "HEAD", "--windows", "2", "--seconds", "0.2", "--out", str(tmp_path / "found"))
+    asked = ("--beside", "HEAD", "--windows", "1", "--seconds", "0.2", "--out", str(tmp_path / "found"))
     code, out, err = await ran(await start(*asked))
-    # Two windows decide nothing, whatever they are.
+    # One window decides nothing, whatever it is.
     assert code == 1, err
     found = orjson.loads((tmp_path / "found" / "beside.json").read_bytes())
-    assert found["command"] == "nox -s bench -- --beside HEAD --windows 2 --seconds 0.2"
+    assert found["command"] == "nox -s bench -- --beside HEAD --windows 1 --seconds 0.2"
     head = whole.git("rev-parse", "HEAD")[:10]
     assert (found["before"], found["ours"]) == (f"{head} (Relay what is said)", head)
     assert re.match(r"CPython 3\.\d+\.\d+, built with(out)? optimisation", found["interpreter"])
@@ -50,13 +50,12 @@ async def test_a_run_beside_head_measures_both_in_turn_and_writes_each_window(
         windows = shape["windows"]
         counted = [each for each in windows if not each["void"]]
         # On a busy machine the load lags: a window of that kind is taken again, up to three times as many in all.
-        assert len(counted) == 2 or len(windows) == 6
+        assert len(counted) == 1 or len(windows) == 3
         for each in windows:
             assert each["ours_us"] > 1
             assert each["before_us"] > 1
             assert each["ratio"] == (None if each["void"] else each["ours_us"] / each["before_us"])
-        assert [each["first"] for each in counted] == ["ours", "before"][: len(counted)]
-        assert windows[0]["first"] == "ours"
+        assert {each["first"] for each in windows} == {"ours"}
         assert f"{shape['name']}: not decided: {len(counted)} windows counted, 30 are needed" in out
     assert (tmp_path / "found" / "beside.png").exists() == ("beside.png" in err)
     nothing_stays(whole, temporary)
