@@ -15,7 +15,7 @@ import pytest
 
 from tests.playbooks.conftest import DEADLINE_S, ROOT, TALKING, Play, Stage, command
 
-pytestmark = pytest.mark.timeout(400)
+pytestmark = pytest.mark.timeout(1500)
 SWITCHED = ("revision.activated", "revision.deactivated")
 IMAGE = "docker.io/library/rtproxy:1"
 """Of a registry that is not the stage's own: it counts as present, and nothing is built."""

@@ -17,7 +17,7 @@ import pytest
 from tests.playbooks.conftest import DEADLINE_S, Play, Run, Stage, command, player
 from tests.playbooks.test_bluegreen import until
 
-pytestmark = pytest.mark.timeout(400)
+pytestmark = pytest.mark.timeout(1500)
 IMAGE = "docker.io/library/rtproxy:2"
 """Of a registry that is not the stage's own: it counts as present, and nothing is built."""
 SMALL = {"smoke_connections": "1", "smoke_seconds": "1", "judge_connections": "2", "judge_seconds": "1"}

@@ -14,7 +14,7 @@ import pytest
 
 from tests.playbooks.conftest import BIN, DEADLINE_S, PLAYBOOKS, ROOT, Run, environment
 
-pytestmark = pytest.mark.timeout(2 * DEADLINE_S)
+pytestmark = pytest.mark.timeout(DEADLINE_S)
 # Fails as often as it is told, then answers as it is told.
 AZ = """
 import json
