@@ -67,6 +67,10 @@ MOVED_AFTER_ITS_TURN = {
     "the model greets late, and there is nothing yet to cancel": call(
         Ask(cancel_ms=100), answer=Answer(before_ms=4400)
     ),
+    "the caller takes back what it said before the model greets": call(
+        Ask(waits=False), Talk(400, then="clear"), answer=Answer(before_ms=4400)
+    ),
+    "the model answers a long request late": call(Ask(), answer=Answer(before_ms=4400), wordy=4000),
     "the model answers out of band late": call(Ask(out_of_band=True), answer=Answer(before_ms=4400)),
     "a tool takes long": call(SPEAKS, answer=tool(Tool(4200))),
     "a tool of a preview client takes long": call(SPEAKS, answer=tool(Tool(4200)), api="beta"),

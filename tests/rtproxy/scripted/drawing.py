@@ -18,8 +18,8 @@ ENDS = st.sampled_from(["stop", "stop", "stop", "stop", "stop", "stop", "commit"
 ASIDES = st.sampled_from(["system", "update", "truncate", "retrieve", "cancel", "commit_empty", "ping"]).map(Aside)
 EITHER = st.booleans()
 IDLE, NOISE = st.integers(300, 1500), st.integers(0, 2**32)
-# A request of more than 256 bytes is read only by a relay that drains already: none is made here.
-WORDS, CHUNK_MS = st.sampled_from([0, 0, 150]), st.sampled_from([40, 60, 100])
+# No request is about as long as an append: a relay that reads no audio may take it for one.
+WORDS, CHUNK_MS = st.sampled_from([0, 0, 600, 2500]), st.sampled_from([40, 60, 100])
 CHUNK_BYTES = st.sampled_from([160, 960, 4800])
 DETECTIONS = st.sampled_from(["server_vad", "semantic_vad", "none"])
 # Numbers would do for these, but hypothesis draws 0 more often than others.

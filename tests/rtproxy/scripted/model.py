@@ -73,7 +73,7 @@ class ScriptedModel:
         self._stops_at = 0
         self._utterance = ""
         self._active: Speaking | None = None
-        self._pending: str | None = None
+        self._pending: list[str] = []
         self._last_committed: str | None = None
         self.said_at = 0.0
         self._tasks = asyncio.TaskGroup()
@@ -163,7 +163,7 @@ class ScriptedModel:
             active.cancel("turn_detected")
 
     async def _idle(self, ms: int) -> None:
-        if self._active is not None or self._pending is not None or not self.call.buffered:
+        if self._active is not None or self._pending or not self.call.buffered:
             self._quiet_ms = 0
         self._quiet_ms += ms
         if self.detection == "server_vad" and self.script.idle_ms and self._quiet_ms >= self.script.idle_ms:
@@ -190,20 +190,22 @@ class ScriptedModel:
             self._begin(self._transcribe(item, self.script.transcript_ms))
         answers = unasked or (self._creates and not self._transcription)
         if by_itself and answers:
-            self._pending = f"answer {item}"
+            self._pending.append(f"answer {item}")
+            if len(self._pending) > 1:  # the response that is about to begin answers this, too
+                return
             plan = next(self._plans)
             if plan.outcome == "refused":  # there is nothing to refuse
                 plan = plan._replace(outcome="completed")
-            self._begin(self._answer(f"answer {item}", plan))
+            self._begin(self._answer(plan))
 
-    async def _answer(self, cause: str, plan: Answer) -> None:
+    async def _answer(self, plan: Answer) -> None:
         await asyncio.sleep(plan.before_ms / 1000)
         await self.call.until(lambda: self._active is None)
         if plan.outcome == "unborn":
             return
-        if self._pending == cause:
-            self._pending = None
-        await self._respond((cause,), plan)
+        causes = tuple(self._pending)
+        self._pending.clear()
+        await self._respond(causes, plan)
 
     async def _transcribe(self, item: str, ms: int) -> None:
         kind = "conversation.item.input_audio_transcription"
@@ -239,7 +241,7 @@ class ScriptedModel:
         if out_of_band:
             plan = next(self._plans)._replace(tools=(), mcp=(), outcome="completed", retry_ms=None)
             self._begin(self._respond_after((reply,), plan, out_of_band=True))
-        elif self._active is not None or self._pending is not None:
+        elif self._active is not None or self._pending:
             self.call.refused.append(ask)
             await self._error("conversation_already_has_active_response", event)
         else:
@@ -248,8 +250,8 @@ class ScriptedModel:
                 self.call.refused.append(ask)
                 await self._error("invalid_value", event)
                 return
-            self._pending = reply
-            self._begin(self._answer(reply, plan))
+            self._pending.append(reply)
+            self._begin(self._answer(plan))
 
     async def _respond_after(self, causes: tuple[str, ...], plan: Answer, *, out_of_band: bool) -> None:
         await asyncio.sleep(plan.before_ms / 1000)
