@@ -16,7 +16,7 @@ The nouns, in the order a call meets them:
     gate       which of a client's events go on, when a list says  gate.py, gated.py
     poller     which of all those sockets have news                 poller.py
     frames     where frames begin and end (RFC 6455), no I/O        frames.py, closing.py
-    turns      whose turn it is, and what is still owed             turns.py, tap.py
+    turns      whose turn it is, and what is still owed             turns.py, tap.py, usage.py
     wheel      one timer for every heartbeat and every stalled leg  wheel.py
     trace      where the call stands in a distributed trace         trace.py, callspan.py
     telemetry  spans and figures over OTLP, when asked for          telemetry.py

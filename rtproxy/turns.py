@@ -12,12 +12,14 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from rtproxy.usage import Usage
+
 SETTLE_S = 3.0
 """How long a request is awaited that a program sends by itself if it sends one: `response.create` behind the output of
 a tool or an MCP call (at once), and behind a failed response (again after 1 to 1.5 s: clients of throttled Azure
 deployments). A silent tool, or a client that gives up, sends none."""
 DEBTS_LIMIT = 256
-"""Ids kept of each kind of debt; a model that names more than that is not believed."""
+"""Debts that are remembered at once; a model that names more is not believed."""
 ID_LIMIT = 128
 """Characters of an id, a session's name and an error's code; the last two go into the log."""
 
@@ -28,60 +30,6 @@ Event = dict[str, Any]
 Debt = tuple[str, str | None]
 """What is owed, and the id that its payment names: the output of a ``call``, the end of an ``mcp`` call, the answer to
 an ``approval`` request, a ``transcript``."""
-
-
-class Usage:
-    """What the model said that the call used: tokens, and seconds of audio that were transcribed."""
-
-    __slots__ = (
-        "cached",
-        "in_audio",
-        "in_text",
-        "out_audio",
-        "out_text",
-        "tokens_in",
-        "tokens_out",
-        "transcription_s",
-        "transcription_tokens",
-    )
-
-    def __init__(self) -> None:
-        self.tokens_in = self.tokens_out = 0
-        self.in_text = self.in_audio = self.cached = 0
-        self.out_text = self.out_audio = 0
-        self.transcription_tokens = 0
-        self.transcription_s = 0.0
-
-    def of_response(self, usage: Event) -> None:
-        """Adds the ``usage`` of a `response.done`; ``cached`` tokens are a part of those that went in."""
-        self.tokens_in += _count(usage.get("input_tokens"))
-        self.tokens_out += _count(usage.get("output_tokens"))
-        given, made = _dict(usage.get("input_token_details")), _dict(usage.get("output_token_details"))
-        self.in_text += _count(given.get("text_tokens"))
-        self.in_audio += _count(given.get("audio_tokens"))
-        self.cached += _count(given.get("cached_tokens"))
-        self.out_text += _count(made.get("text_tokens"))
-        self.out_audio += _count(made.get("audio_tokens"))
-
-    def of_transcription(self, usage: Event) -> None:
-        """Adds the ``usage`` of a transcription, which is billed by tokens or by the length of the audio."""
-        self.transcription_tokens += _count(usage.get("total_tokens"))
-        seconds = usage.get("seconds")
-        if isinstance(seconds, (int, float)) and not isinstance(seconds, bool) and 0 < seconds < 86_400:
-            self.transcription_s += seconds
-
-    def tokens(self) -> dict[str, int]:
-        """The tokens by their names in `connection.closed`."""
-        return {
-            "tokens_in": self.tokens_in,
-            "tokens_out": self.tokens_out,
-            "tokens_in_text": self.in_text,
-            "tokens_in_audio": self.in_audio,
-            "tokens_in_cached": self.cached,
-            "tokens_out_text": self.out_text,
-            "tokens_out_audio": self.out_audio,
-            "transcription_tokens": self.transcription_tokens,
-        }
 
 
 class Turns:
@@ -336,7 +284,10 @@ class Turns:
 
     def _response_created(self, event: Event) -> None:
         self.active += 1
-        if not _out_of_band(event):
+        apart = _out_of_band(event)
+        if apart or not self.answer_due:  # else it is the answer that comes by itself, and a request stays open
+            self._answer_of(CREATE, event)
+        if not apart:
             self.answer_due = self._ask_due = False
             self._settle_until = 0.0
 
@@ -387,7 +338,7 @@ class Turns:
             self._ask_due = False
             self._again = bool(self.active)
             self._settle()
-        elif other := next((kind for kind in _ANSWERS.values() if kind != CREATE and self._requests.get(kind)), None):
+        elif other := next((kind for kind in _ANSWERS.values() if self._requests.get(kind)), None):
             self._requests[other] -= 1
         else:
             self._count_one()
@@ -399,7 +350,7 @@ class Turns:
             return True
         if isinstance(param, str):
             return param.startswith("response")
-        return not any(self._requests.get(kind) for kind in _ANSWERS.values() if kind != CREATE)
+        return not any(self._requests.get(kind) for kind in _ANSWERS.values())
 
 
 def no_messages() -> int:
@@ -435,7 +386,6 @@ _ANSWERS = {
     b"conversation.item.deleted": b"conversation.item.delete",
     b"conversation.item.retrieved": b"conversation.item.retrieve",
     b"conversation.item.truncated": b"conversation.item.truncate",
-    b"response.created": CREATE,
 }
 
 
@@ -514,7 +464,3 @@ def _text(value: object) -> str | None:
 
 def _dict(value: object) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
-
-
-def _count(value: object) -> int:
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value < 2**53 else 0

@@ -280,6 +280,19 @@ def test_two_answers_that_were_asked_for_are_both_waited_for() -> None:
     assert call.responds(conversation_id=None).state == QUIET
 
 
+def test_an_answer_that_comes_by_itself_is_not_the_one_that_was_asked_for() -> None:
+    call = Call(**detected()).client("response.create", response={"conversation": "none"})
+    call.model("input_audio_buffer.speech_started", item_id="i").model("input_audio_buffer.speech_stopped", item_id="i")
+    assert call.responds().state == WAITING
+    assert call.responds(conversation_id=None).state == QUIET
+
+
+def test_speech_that_is_taken_back_leaves_an_answer_owed() -> None:
+    call = Call(**detected()).speaks().client("response.create")
+    call.model("input_audio_buffer.speech_started", item_id="i").client("input_audio_buffer.clear")
+    assert call.model("input_audio_buffer.cleared").state == WAITING
+
+
 def test_a_request_that_came_too_early_is_made_again_behind_the_response(clock: list[float]) -> None:
     call = Call(**detected()).model("response.created", response={"id": "resp_1"}).client("response.create")
     call.model("error", error={"code": "conversation_already_has_active_response"})
