@@ -24,6 +24,8 @@ class Seed:
     grace_s: int = 30
     drain_s: int = 25
     heartbeat_s: int = 25
+    startup_every_s: int = 1
+    """Ten times at most: a busy machine takes its time to start two processes in the place of one."""
 
 
 def properties(seed: Seed, image: str, model_url: str, model_key: str, client_key: str) -> dict[str, Any]:
@@ -60,7 +62,7 @@ def properties(seed: Seed, image: str, model_url: str, model_key: str, client_ke
                         {"name": "RTPROXY_HEARTBEAT_SECONDS", "value": str(seed.heartbeat_s)},
                     ],
                     "probes": [
-                        _probe("Startup", "/healthz", period_s=1, failures=10),
+                        _probe("Startup", "/healthz", period_s=seed.startup_every_s, failures=10),
                         _probe("Liveness", "/healthz", period_s=10, failures=3),
                         _probe("Readiness", "/readyz", period_s=1, failures=2),
                     ],

@@ -280,12 +280,6 @@ async def _(call: "Call", event: Event, raw: bytes, value: float) -> list[bytes]
     return [orjson.dumps({**event, "event_id": call.first_id})]
 
 
-@down("lose-words")
-async def _(call: "Call", event: Event, raw: bytes, value: float) -> list[bytes]:
-    """One piece of a transcript in so many is lost."""
-    return [] if event["type"] in WORDS and call.nth("words") % value == value - 1 else [raw]
-
-
 @down("done-twice")
 async def _(call: "Call", event: Event, raw: bytes, value: float) -> list[bytes]:
     """Each `response.done` arrives twice."""

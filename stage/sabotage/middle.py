@@ -7,6 +7,7 @@ signal, but for what `STAGE_SABOTAGE` names: words with a number at most, as in 
 import asyncio
 import os
 import signal
+import socket
 import sys
 import time
 from asyncio import IncompleteReadError, StreamReader, StreamWriter
@@ -17,7 +18,6 @@ from typing import Any
 
 import orjson
 
-from stage.envoy import free_port
 from stage.leash import leashed
 from stage.sabotage.faults import ANSWERS, BESIDE, DOWN, LETS_IN, UP, Change
 from stage.sabotage.wire import CLOSE, PING, PONG, Frame, Head, close_frame, event_frame, read_frame, refusal
@@ -181,7 +181,7 @@ class Middle:
         self.heard: dict[Call, str] = {}
         """The last piece of audio of each call."""
         self._port = port
-        self._relay_port = free_port()
+        self._relay_port = _free_port()
         self._dials = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._memory: list[bytes] = []
@@ -300,6 +300,14 @@ class Middle:
             self.heard.pop(call, None)
             for task in (*ways, *beside):
                 task.cancel()
+
+
+def _free_port() -> int:
+    """Not the stage's own: what that imports would be half of the time that this process takes to start."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
 
 
 async def _read_answer(reader: StreamReader) -> tuple[Head, bytes]:

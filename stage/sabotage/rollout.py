@@ -31,6 +31,7 @@ from stage.timeline import Timeline
 
 BLUE, GREEN = f"{APP}--{SUFFIX}", f"{APP}--green"
 DRAIN_S = 8
+STARTUP_EVERY_S = 3
 SMOKE_CONNECTIONS, JUDGE_CONNECTIONS, LONG_CONNECTIONS = 6, 12, 3
 SMOKE_KINDS = "vad,push-to-talk,tools,text,barge-in,silent"
 STEP_KINDS = "vad,vad,text,push-to-talk"
@@ -146,12 +147,15 @@ class Rollout:
                 ingress=row.ingress,
             )
         )
-        sizes = Seed(min_replicas=row.replicas, max_replicas=row.replicas, grace_s=row.grace_s, drain_s=DRAIN_S)
+        sizes = Seed(
+            min_replicas=row.replicas,
+            max_replicas=row.replicas,
+            grace_s=row.grace_s,
+            drain_s=DRAIN_S,
+            startup_every_s=STARTUP_EVERY_S,
+        )
         self._properties = seed.properties(sizes, "rtproxy:blue", model.url, key, self._client_key)
         self._add(self._properties, {VARIABLE: row.blue})
-        for each in self._properties["template"]["containers"][0]["probes"]:
-            if each["type"] == "Startup":
-                each["periodSeconds"] = STARTUP_EVERY_S
         self._app = await self._platform.put(APP, self._properties)
         await self._app.settled()
         if self._app.latest_ready is None:
@@ -423,8 +427,6 @@ async def _cancelled(task: asyncio.Task[None]) -> None:
 
 
 DRAINED = ("--turn-deadline", "6", "--kinds", "vad,silent,tools,silent,push-to-talk,silent")
-STARTUP_EVERY_S = 3
-"""Ten times: a busy machine takes its time to start a relay and a man in the middle before it."""
 MODEL = ("--answer-seconds", "1", "--silence-ms", "300")
 HELD = (
     *("--reconnect", "--ping-interval", "1", "--talk-every", "3", "--utterance", "1"),

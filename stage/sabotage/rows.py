@@ -164,12 +164,6 @@ HEARING = (
         green="same-event-id",
         must=("hearing.events",),
     ),
-    Row(
-        name="words-lost",
-        about="one piece of a transcript in three is lost",
-        green="lose-words=3",
-        must=("hearing.events",),
-    ),
     Row(name="done-twice", about="each response.done arrives twice", green="done-twice", must=("hearing.events",)),
     Row(
         name="no-created",
@@ -193,13 +187,13 @@ HEARING = (
         name="tool-output-lost",
         about="what a tool found never reaches the model",
         green="swallow-tool-output",
-        must=TURNS,
+        must=(*TURNS, "hearing.events", "survival.cut"),
     ),
     Row(
         name="tool-call-lost",
         about="no caller ever hears of a function call",
         green="no-tool-call",
-        must=(*TURNS, "hearing.events"),
+        must=(*TURNS, "hearing.events", "survival.cut"),
     ),
     Row(
         name="commit-lost",
@@ -331,7 +325,7 @@ WHO = (
         name="no-revision",
         about="the 101 does not say which revision answers",
         green="no-revision",
-        must=("routing", "placement", "evidence", "quality", "hearing"),
+        must=("routing", "placement", "survival"),
     ),
     Row(
         name="other-revision",

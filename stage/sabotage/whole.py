@@ -12,7 +12,7 @@ from stage.rehearsal.rehearsal import Rehearsal, Unexpected
 from stage.rehearsal.scenarios import PASSING, ROLLOUT, TALKATIVE
 from stage.rehearsal.steps import Steps
 from stage.sabotage.middle import VARIABLE, program
-from stage.sabotage.rollout import Broken, Result, failed
+from stage.sabotage.rollout import STARTUP_EVERY_S, Broken, Result, failed
 from stage.sabotage.row import Row
 from stage.seed import Seed
 
@@ -23,7 +23,7 @@ WENT_BACK = re.compile(r'"msg": "Rolled back, \S+ carries every call: (?P<record
 async def rehearsed(row: Row, out: Path) -> Result:
     """What the play found, and what the verdict did; nothing is left running. Raises Broken where no play failed."""
     async with AsyncExitStack() as stack:
-        stage = await stack.enter_async_context(Stage(out, Seed(), program=program))
+        stage = await stack.enter_async_context(Stage(out, Seed(startup_every_s=STARTUP_EVERY_S), program=program))
         rehearsal = Rehearsal(stage, Steps(quiet=True), CONNECTIONS)
         async with rehearsal.calls(*TALKATIVE, *PASSING):
             green = {"green_env": {VARIABLE: row.green, **row.green_env}}
