@@ -35,17 +35,28 @@ def nothing_stays(repository: Repository, temporary: Path) -> None:
 async def test_a_run_beside_head_measures_both_in_turn_and_writes_each_window(
     start: Start, whole: Repository, temporary: Path, tmp_path: Path
 ) -> None:
-    asked = ("--beside", "HEAD", "--windows", "1", "--seconds", "0.2", "--out", str(tmp_path / "found"))
+    asked = (
+        "--beside",
+        "HEAD",
+        "--shapes",
+        "steady-tls",
+        "--windows",
+        "1",
+        "--seconds",
+        "0.2",
+        "--out",
+        str(tmp_path / "found"),
+    )
     code, out, err = await ran(await start(*asked))
     # One window decides nothing, whatever it is.
     assert code == 1, err
     found = orjson.loads((tmp_path / "found" / "beside.json").read_bytes())
-    assert found["command"] == "nox -s bench -- --beside HEAD --windows 1 --seconds 0.2"
+    assert found["command"] == "nox -s bench -- --beside HEAD --shapes steady-tls --windows 1 --seconds 0.2"
     head = whole.git("rev-parse", "HEAD")[:10]
     assert (found["before"], found["ours"]) == (f"{head} (Relay what is said)", head)
     assert re.match(r"CPython 3\.\d+\.\d+, built with(out)? optimisation", found["interpreter"])
     assert found["held"] is False
-    assert [shape["name"] for shape in found["shapes"]] == ["steady", "steady-tls"]
+    assert [shape["name"] for shape in found["shapes"]] == ["steady-tls"]
     for shape in found["shapes"]:
         windows = shape["windows"]
         counted = [each for each in windows if not each["void"]]
