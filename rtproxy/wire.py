@@ -18,7 +18,7 @@ _USUAL = READABLE | WRITABLE
 SHORTEST = 133
 """Bytes of a frame whose length takes two bytes, its header included, less one."""
 
-ABOUT = 64
+ABOUT = 16
 """Bytes by which frames of one kind differ: a sample more or less, an id that grew."""
 
 
