@@ -29,9 +29,9 @@ LOCKS = {
 # These are tools of their own, and come without what the relay needs.
 TOOLS = {"lint": ("lint",), "audit": ("audit",), "sbom": ("sbom",), "nox": ("dev",)}
 CODE = ("rtproxy", "clients", "stage", "bench", "playbooks", "tests", "noxfile.py")
-# Most of a test of real processes is waiting: three at a time keep two cores busy, and a file's tests stay in order.
+# Most of a test of real processes is waiting: four at a time keep two cores busy, and a file's tests stay in order.
 # They begin as tests/conftest.py has them, the longest first: by number, as xdist would, the few long ones come last.
-SIDE_BY_SIDE = ("--numprocesses", "3", "--dist", "loadfile", "--no-loadscope-reorder")
+SIDE_BY_SIDE = ("--numprocesses", "4", "--dist", "loadfile", "--no-loadscope-reorder")
 
 
 # nox has no word for "the interpreter at hand unless --python names another".
