@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from tests.playbooks.conftest import DEADLINE_S, Play, Run, Stage, command, player
-from tests.playbooks.test_bluegreen import until
+from tests.playbooks.rolling import until
 
 pytestmark = pytest.mark.timeout(1500)
 IMAGE = "docker.io/library/rtproxy:2"
@@ -92,7 +92,7 @@ def test_the_first_run_goes_from_an_empty_subscription_to_a_call_through_the_gat
     assert first.changed == 4
     assert "+ create Microsoft.ContainerRegistry/registries relay" in first.output
     assert "+ create Microsoft.App/containerApps relay" in first.output
-    assert "Nobody was cut: 1 call" in first.output
+    assert "Nobody noticed: 1 call, 0 cut." in first.output
     for said in (
         "The gateway speaks plain HTTP",
         "export RTPROXY_APP=relay RTPROXY_RESOURCE_GROUP=voice",
