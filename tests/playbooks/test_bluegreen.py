@@ -135,5 +135,5 @@ def test_a_release_that_cannot_name_a_revision_is_refused(stage: Stage, play: Pl
     done = play("bluegreen.yml", release="Not_One")
     assert done.code != 0
     assert "Not_One cannot name a revision: lower-case letters" in done.output
-    assert "at most 63 characters as rtproxy--Not_One; choose another with -e release=NAME." in done.output
+    assert "at most 54 characters as rtproxy--Not_One; choose another with -e release=NAME." in done.output
     assert stage.weights() == before
