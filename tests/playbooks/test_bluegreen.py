@@ -35,7 +35,8 @@ def test_green_takes_over_unnoticed_and_a_second_run_changes_nothing(stage: Stag
     record, run = tmp_path / "hold.jsonl", tmp_path / "run"
     (blue,) = stage.weights()
     checks = {"green_checks": ["hearing.cross_talk", "quality.kinds"], "compared_checks": ["quality.turns"]}
-    judged = {"kinds": "vad,tools,push-to-talk,silent", "smoke_connections": 4}
+    # No tools: the drain window of this stage is shorter than a tool may take.
+    judged = {"kinds": "vad,text,push-to-talk,silent", "smoke_connections": 4}
     with calls(stage, record, "--call-seconds", "5", "--reconnect"):
         done = play("bluegreen.yml", release="built", **TALKING, **checks, **judged)
     assert done.code == 0, done.output
