@@ -117,7 +117,7 @@ def test_a_green_that_never_becomes_ready_gets_no_call_and_goes(stage: Stage, pl
     before = stage.weights()
     # Without its key the relay looks for an identity, which this app has not: alive, never ready.
     broken = {"AZURE_OPENAI_API_KEY": ""}
-    done = play("bluegreen.yml", release="broken", image=IMAGE, green_env=broken, ready_timeout=5)
+    done = play("bluegreen.yml", release="broken", image=IMAGE, green_env=broken, ready_timeout=20)
     assert done.code != 0
     (blue,) = before
     assert f"Rolled back, {blue} carries every call: rtproxy--broken did not become healthy" in done.output
