@@ -52,14 +52,14 @@ async def test_a_run_measures_our_relay_and_writes_a_table_a_page_and_a_picture(
     steady, handshakes = result.shapes
     for peer in ("aiohttp", "rtproxy"):
         (figures,) = (found[peer] for found in steady.rounds)
+        assert handshakes.rounds[0][peer].handshakes_per_s
+        if figures.void:  # a busy machine: the load lagged, or nothing came at all, and the bench says so itself
+            continue
+        # 100 calls, 50 frames a second each way for 0.3 s.
         assert figures.frames is not None
         assert figures.cpu_us_per_frame is not None
-        # 100 calls, 50 frames a second each way for 0.3 s. Where the load lagged it sends what it missed in one go,
-        # and no window of that kind counts.
-        assert figures.frames > 1000
-        assert figures.void or figures.frames < 12_000
-        assert figures.void or 1 < figures.cpu_us_per_frame < 1000
-        assert handshakes.rounds[0][peer].handshakes_per_s
+        assert 1000 < figures.frames < 12_000
+        assert 1 < figures.cpu_us_per_frame < 1000
     assert "> rtproxy" in out
     assert "targets met" in out
     assert "steady: round 1 of 1: rtproxy" in err
