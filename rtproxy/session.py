@@ -227,11 +227,15 @@ class Session:
 
     def close(self) -> None:
         """Closes the call, whatever its turn, at the next frame boundary. Idempotent."""
+        self._leave()
+        if self._splice is not None:
+            self._splice.end(self._cause)
+
+    def _leave(self) -> None:
+        """The turn of the summary is that in which the relay ended the call, whatever is said meanwhile."""
         if not self.leaving:
             self._turn = self.turns.state
         self.leaving = True
-        if self._splice is not None:
-            self._splice.end(self._cause)
 
     def revoke(self) -> None:
         """Closes the call at the next frame boundary, because its client's key was taken away."""
@@ -240,9 +244,7 @@ class Session:
 
     def cut(self) -> None:
         """Ends the call at once, see `Splice.cut`; one that does not stand yet is not to."""
-        if not self.leaving:
-            self._turn = self.turns.state
-        self.leaving = True
+        self._leave()
         if self._splice is not None:
             self._splice.cut()
 

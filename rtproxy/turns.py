@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from rtproxy.usage import Usage
+from rtproxy.usage import Usage, as_object
 
 SETTLE_S = 3.0
 """How long a request is awaited that a program sends by itself if it sends one: `response.create` behind the output of
@@ -175,7 +175,7 @@ class Turns:
             self._counted += 1
 
     def _made_by_client(self, event: Event) -> bool:
-        item = _dict(event.get("item"))
+        item = as_object(event.get("item"))
         if item.get("type") == "message":
             return item.get("role") != "assistant" and _id(item) != self._spoken_item
         return item.get("type") in ("function_call_output", "mcp_approval_response")
@@ -183,17 +183,17 @@ class Turns:
     # What the rows of TABLE do.
 
     def _session_created(self, event: Event) -> None:
-        self.upstream_session = _text(_dict(event.get("session")).get("id"))
+        self.upstream_session = _text(as_object(event.get("session")).get("id"))
         self._session_updated(event)
 
     def _session_updated(self, event: Event) -> None:
-        session = _dict(event.get("session"))
+        session = as_object(event.get("session"))
         if event.get("type") in ("transcription_session.created", "transcription_session.updated"):
             self._transcribing = True
         elif isinstance(session.get("type"), str):
             self._transcribing = session["type"] == "transcription"
         # GA has them under audio.input, the preview on top.
-        given = _dict(_dict(session.get("audio")).get("input"))
+        given = as_object(as_object(session.get("audio")).get("input"))
         if "turn_detection" in given or "turn_detection" in session:
             self._detect(given.get("turn_detection", session.get("turn_detection")))
         for terms, name in ((given, "transcription"), (session, "input_audio_transcription")):
@@ -246,10 +246,10 @@ class Turns:
 
     def _transcribed(self, event: Event) -> None:
         self._debts.pop(("transcript", _text(event.get("item_id"))), None)
-        self.usage.of_transcription(_dict(event.get("usage")))
+        self.usage.of_transcription(as_object(event.get("usage")))
 
     def _item_added(self, event: Event) -> None:
-        item = _dict(event.get("item"))
+        item = as_object(event.get("item"))
         match item.get("type"):
             case "function_call_output":
                 self._pay("call", _text(item.get("call_id")))
@@ -292,8 +292,8 @@ class Turns:
             self._settle_until = 0.0
 
     def _response_done(self, event: Event) -> None:
-        response = _dict(event.get("response"))
-        self.usage.of_response(_dict(response.get("usage")))
+        response = as_object(event.get("response"))
+        self.usage.of_response(as_object(response.get("usage")))
         self.responses += 1
         self.active = max(0, self.active - 1)
         if _out_of_band(event):
@@ -303,7 +303,7 @@ class Turns:
         self._again = False
         output = response.get("output")
         for item in output if isinstance(output, list) else ():
-            self._owe_for(_dict(item))
+            self._owe_for(as_object(item))
         if not self.active:
             self._answered.clear()
 
@@ -324,7 +324,7 @@ class Turns:
             self._settle()
 
     def _error(self, event: Event) -> None:
-        error = _dict(event.get("error"))
+        error = as_object(event.get("error"))
         self.error_code = code = _text(error.get("code"))
         if code == "input_audio_buffer_commit_empty":
             if not self._requests.get(COMMIT):
@@ -450,7 +450,7 @@ Learn, "GPT Realtime 2.x" for preambles, parallel and silent tools."""
 
 
 def _out_of_band(event: Event) -> bool:
-    response = _dict(event.get("response"))
+    response = as_object(event.get("response"))
     return "conversation_id" in response and response["conversation_id"] is None
 
 
@@ -460,7 +460,3 @@ def _id(item: Event) -> str | None:
 
 def _text(value: object) -> str | None:
     return value[:ID_LIMIT] if isinstance(value, str) else None
-
-
-def _dict(value: object) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}

@@ -29,7 +29,7 @@ class Usage:
         """Adds the ``usage`` of a `response.done`; ``cached`` tokens are a part of those that went in."""
         self.tokens_in += _count(usage.get("input_tokens"))
         self.tokens_out += _count(usage.get("output_tokens"))
-        given, made = _dict(usage.get("input_token_details")), _dict(usage.get("output_token_details"))
+        given, made = as_object(usage.get("input_token_details")), as_object(usage.get("output_token_details"))
         self.in_text += _count(given.get("text_tokens"))
         self.in_audio += _count(given.get("audio_tokens"))
         self.cached += _count(given.get("cached_tokens"))
@@ -57,7 +57,8 @@ class Usage:
         }
 
 
-def _dict(value: object) -> dict[str, Any]:
+def as_object(value: object) -> dict[str, Any]:
+    """A part of an event that is to be an object; empty where it is none."""
     return value if isinstance(value, dict) else {}
 
 
