@@ -53,6 +53,8 @@ class End:
     turn_s: float | None = None
     audio_bytes_sent: int | None = None
     audio_sha256_sent: str | None = None
+    pings_heard: int | None = None
+    longest_unpinged_s: float | None = None
 
     @property
     def in_a_turn(self) -> bool:

@@ -22,6 +22,7 @@ FaultName = Literal[
     "error_event",
     "audio_length",
     "silent_audio",
+    "other_words",
 ]
 
 
@@ -148,7 +149,8 @@ class Fault(Observation):
     cross_talk: an id that belongs to another call of this hold. unknown_response: an event of a response that this call
     never heard of. out_of_order: audio outside its response or item, or anything before session.created.
     no_session_updated, session_differs: our session.update was not answered, or not with what it asked for.
-    audio_length: much more or less audio than `usage` counts. silent_audio: an answer without a sound.
+    audio_length: much more or less audio than `usage` counts. silent_audio: an answer without a sound. other_words: the
+    deltas of a transcript or a text are not what response.done has of it.
     """
 
     name = "fault"
@@ -169,7 +171,8 @@ class Closed(Observation):
     `early` is true when it was cut: ended by anything but our hanging up, at the end of the hold or of the call.
     `turn_s` says for how long it had been in that `turn`: a relay cannot know of speech that has only just begun.
     `turn` is waiting while the caller still owes the model something: the output of a tool, or to ask again.
-    `audio_*_sent`: the PCM of everything that was said, put together.
+    `audio_*_sent`: the PCM of everything that was said, put together. `longest_unpinged_s`: the longest time without a
+    ping of the other side, from the 101 to the end; nothing else that it sends keeps a call in which nobody speaks.
     """
 
     name = "closed"
@@ -184,6 +187,8 @@ class Closed(Observation):
     turn_s: float
     audio_bytes_sent: int
     audio_sha256_sent: str
+    pings_heard: int
+    longest_unpinged_s: float
     revision: str | None
     replica: str | None
     session: str | None

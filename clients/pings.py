@@ -1,4 +1,4 @@
-"""Round trips of one socket, from our pings and the pongs that answer them."""
+"""Round trips of one socket, from our pings and the pongs that answer them; and how often the other side pings us."""
 
 import asyncio
 import time
@@ -23,6 +23,9 @@ class Pings:
         self._count = 0
         self._sent_at: float | None = None
         self._heard = False
+        self._pinged_at = time.monotonic()
+        self.pings_heard = 0
+        self._longest_unpinged_s = 0.0
 
     async def send(self, every: float) -> None:
         """Returns when the other side has gone silent. Raises ConnectionResetError when the socket is gone."""
@@ -41,6 +44,16 @@ class Pings:
     def heard_something(self) -> None:
         """Any message is a sign of life: pongs queue up behind audio."""
         self._heard = True
+
+    def heard_ping(self) -> None:
+        self.pings_heard += 1
+        self._longest_unpinged_s = self.longest_unpinged_s
+        self._pinged_at = time.monotonic()
+
+    @property
+    def longest_unpinged_s(self) -> float:
+        """The longest time without a ping of the other side, from the 101 on until now."""
+        return max(self._longest_unpinged_s, time.monotonic() - self._pinged_at)
 
     def hear(self, payload: bytes) -> None:
         """A relay may pass on pongs that answer its own pings; the payload tells them from ours."""

@@ -138,7 +138,12 @@ class _Reader:
 
     def _close(self, line: Line, at: float) -> None:
         how = _only(line, "code", "reason", "closed_by", "early", "turn")
-        end = End(at=at, **how, **_perhaps(line, "turn_s", "audio_bytes_sent", "audio_sha256_sent"))
+        end = End(
+            at=at,
+            **how,
+            **_perhaps(line, "turn_s", "audio_bytes_sent", "audio_sha256_sent"),
+            **_perhaps(line, "pings_heard", "longest_unpinged_s"),
+        )
         opened = self._open.pop((line["hold"], line["call"], line["session"]), None)
         session = replace(opened, end=end) if opened else _session(line, at - line["age_s"], end)
         self.evidence.sessions.append(session)

@@ -1,10 +1,10 @@
-"""One response as the caller hears it: its audio counted, hashed and weighed, its pauses, whether it is whole."""
+"""One response as the caller hears it: its audio counted, hashed and weighed, its words put together, its pauses."""
 
 import hashlib
 import math
 from binascii import a2b_base64
 
-from clients.events import Event, part_of, text_of
+from clients.events import Event, list_of, part_of, text_of
 from clients.observations import AnswerHeard
 
 BYTES_PER_S = 48_000  # PCM16 mono at 24 kHz, which every kind of call asks for
@@ -20,7 +20,7 @@ _STRIDE = 31
 
 
 class Response:
-    """`hear` is given its audio deltas, `heard_delta` every delta that a caller hears or reads, by item."""
+    """`hear` is given its audio deltas, `hear_words` those of what can be read, `heard_delta` both, by item."""
 
     def __init__(self, id: str, now: float) -> None:
         self.id = id
@@ -38,6 +38,7 @@ class Response:
         self._audio_tokens: int | None = None
         self._sha256 = hashlib.sha256()
         self._last_deltas: dict[str | None, float] = {}
+        self._words: dict[str | None, list[str]] = {}
 
     def heard_delta(self, item: str | None, now: float) -> None:
         last = self._last_deltas.get(item)
@@ -57,6 +58,9 @@ class Response:
         self.squares += math.hypot(*picked) ** 2
         self.samples += len(picked)
 
+    def hear_words(self, item: str | None, delta: str) -> None:
+        self._words.setdefault(item, []).append(delta)
+
     def end(self, response: Event) -> None:
         """Takes the `response` of response.done."""
         self.status = text_of(response, "status")
@@ -72,6 +76,20 @@ class Response:
         if off <= max(TOLERATED_BYTES, TOLERATED_SHARE * meant) and (self.audio_bytes or not meant):
             return None
         return f"{self.audio_bytes} bytes of audio where {self._audio_tokens} tokens are {meant}"
+
+    def other_words(self, response: Event) -> str | None:
+        """Where the deltas of an item do not make up what the `response` of response.done has of it; in characters.
+
+        Only of a completed response: an interruption takes words back.
+        """
+        for item in list_of(response, "output") if self.status == "completed" else ():
+            parts = list_of(item, "content")
+            meant = "".join(text_of(part, "transcript") or text_of(part, "text") or "" for part in parts)
+            heard = "".join(self._words.get(text_of(item, "id"), ()))
+            if heard != meant:
+                other = "as many others" if len(heard) == len(meant) else str(len(meant))
+                return f"{len(heard)} characters came in deltas, and its end has {other}"
+        return None
 
     def is_silent(self) -> bool:
         return self.status == "completed" and self.audio_bytes >= SHORTEST_JUDGED_BYTES and self.loudness < SILENT_BELOW

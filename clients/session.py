@@ -86,6 +86,7 @@ class Session:
                 case WSMsgType.BINARY:
                     self.conversation.hear_binary(message.data)
                 case WSMsgType.PING:
+                    self._pings.heard_ping()
                     await _while_connected(self._socket.pong(message.data))
                 case WSMsgType.PONG:
                     self._pings.hear(message.data)
@@ -162,6 +163,8 @@ class Session:
                 turn_s=round(self.ended_at - self.conversation.turn_began, 3),
                 audio_bytes_sent=self.conversation.audio_bytes_sent,
                 audio_sha256_sent=self.conversation.audio_sent.hexdigest(),
+                pings_heard=self._pings.pings_heard,
+                longest_unpinged_s=round(self._pings.longest_unpinged_s, 3),
                 **self._identity(),
             )
         )

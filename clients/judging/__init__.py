@@ -8,6 +8,7 @@ cooldown     what scaled to zero, and what came in at weight 0
 termination  SIGTERM to exit, and the calls in between
 hearing      what a caller hears: whether it is whole, in order, and of this call
 quality      what a caller waits for, on each revision: before and during the shift
+heartbeat    how often a relay pings its callers
 admission    who was let in without a key
 rollback     what became of the rollout
 proof        what the record can prove at all: evidence.*
@@ -21,6 +22,7 @@ from clients.judging import (
     admission,
     cooldown,
     hearing,
+    heartbeat,
     placement,
     proof,
     quality,
@@ -64,6 +66,7 @@ CHECKS: tuple[tuple[str, str, Decide | None], ...] = (
     ("hearing.audio", "audio has its length and loudness; on a stage, every byte of both ways", hearing.audio),
     ("hearing.gaps", "the audio of an answer has no longer gaps than before", quality.gaps),
     ("quality.rtt", "pings come back as fast as before", quality.rtt),
+    ("quality.heartbeat", "a relay pings its callers as often as before", heartbeat.check),
     ("quality.first_audio", "answers begin as soon as before", quality.first_audio),
     ("quality.turns", "turns are completed as often as before, on each revision and replica", quality.turns),
     ("quality.kinds", "each kind of call that talks completed a turn on each revision", quality.kinds),

@@ -147,6 +147,12 @@ async def _(call: "Call", event: Event, raw: bytes, value: float) -> list[bytes]
     return [raw]
 
 
+@down("lose-words")
+async def _(call: "Call", event: Event, raw: bytes, value: float) -> list[bytes]:
+    """Pieces of a transcript are lost, and its end is whole."""
+    return [] if event["type"] in WORDS and call.nth("words") % 4 == 0 else [raw]
+
+
 @down("neighbours-audio")
 async def _(call: "Call", event: Event, raw: bytes, value: float) -> list[bytes]:
     """The audio of another call under the ids of this one: nothing but the sound is wrong."""

@@ -31,6 +31,7 @@ from stage.timeline import Timeline
 
 BLUE, GREEN = f"{APP}--{SUFFIX}", f"{APP}--green"
 DRAIN_S = 8
+HEARTBEAT_S = 2
 STARTUP_EVERY_S = 3
 SMOKE_CONNECTIONS, JUDGE_CONNECTIONS, LONG_CONNECTIONS = 6, 12, 3
 SMOKE_KINDS = "vad,push-to-talk,tools,text,barge-in,silent"
@@ -152,6 +153,7 @@ class Rollout:
             max_replicas=row.replicas,
             grace_s=row.grace_s,
             drain_s=DRAIN_S,
+            heartbeat_s=HEARTBEAT_S,
             startup_every_s=STARTUP_EVERY_S,
         )
         self._properties = seed.properties(sizes, "rtproxy:blue", model.url, key, self._client_key)

@@ -132,6 +132,12 @@ HEARING = (
         must=("hearing.events", "hearing.audio"),
     ),
     Row(
+        name="words-lost",
+        about="one piece in four of what an answer says in words is lost",
+        green="lose-words",
+        must=("hearing.events",),
+    ),
+    Row(
         name="half-frames",
         about="one delta in ten is cut to half and is no JSON any more",
         green="half=10",
@@ -290,6 +296,13 @@ SURVIVAL = (
         about="green is ready and refuses every upgrade",
         green="refuse-upgrades",
         must=("survival.refused", "hold", "knock"),
+    ),
+    Row(
+        name="no-heartbeat",
+        about="green pings a call once an hour, and not within any idle timeout on the way",
+        green_env={"RTPROXY_HEARTBEAT_SECONDS": "3600"},
+        must=("quality.heartbeat",),
+        by="verdict",
     ),
     Row(
         name="short-gateway",

@@ -130,6 +130,43 @@ def test_the_length_of_an_answer_is_held_against_its_tokens(
     assert [fault for fault, _ in listener.faults] == faults
 
 
+def words(listener: Listener, kind: str, *deltas: str, said: str, status: str = "completed") -> list[str]:
+    """The faults of an answer whose words came in ``deltas`` and whose response.done has ``said``."""
+    place = {"response_id": "resp_1", "item_id": "item_A", "output_index": 0, "content_index": 0}
+    listener.begin("resp_1")
+    for delta in deltas:
+        listener.hear(f"response.{kind}.delta", **place, delta=delta)
+    part = {"type": kind, "text": said} if kind.endswith("text") else {"type": "output_audio", "transcript": said}
+    listener.end("resp_1", status=status, output=[{"id": "item_A", "type": "message", "content": [part]}])
+    return [fault for fault, _ in listener.faults]
+
+
+WORDS = ["output_audio_transcript", "audio_transcript", "output_text", "text"]
+
+
+@pytest.mark.parametrize("kind", WORDS)
+def test_the_words_of_an_answer_are_those_of_its_end(listener: Listener, kind: str) -> None:
+    assert words(listener, kind, "Good ", "morn", "ing", said="Good morning") == []
+
+
+@pytest.mark.parametrize("kind", WORDS)
+@pytest.mark.parametrize("deltas", [("Good ", "ing"), (), ("morn", "Good ", "ing"), ("Good ", "morn", "morn", "ing")])
+def test_lost_doubled_and_swapped_words_are_a_fault(listener: Listener, kind: str, deltas: tuple[str, ...]) -> None:
+    assert words(listener, kind, *deltas, said="Good morning") == ["other_words"]
+
+
+@pytest.mark.parametrize("status", ["cancelled", "incomplete", "failed"])
+def test_an_answer_that_was_broken_off_may_have_other_words(listener: Listener, status: str) -> None:
+    assert words(listener, "output_audio_transcript", "Good ", said="Good morning", status=status) == []
+
+
+def test_other_words_are_told_by_their_number_only(listener: Listener) -> None:
+    words(listener, "output_text", "Good ", said="Good morning")
+
+    assert "morning" not in listener.faults[0][1]
+    assert "Good" not in listener.faults[0][1]
+
+
 def test_anything_before_session_created_is_out_of_order() -> None:
     listener = Listener()
     listener.hear("session.updated", session={})

@@ -78,6 +78,9 @@ async def test_the_relays_revision_is_observed_and_its_pings_are_answered(
     served = {event["session"] for event in relay.events if event["event"] == "client.connected"}
     assert {opened["session"] for opened in result.all("opened")} == served
     assert "2 on app--blue" in result.stdout
+    for closed in result.all("closed"):
+        assert closed["pings_heard"] >= 1
+        assert 0.2 < closed["longest_unpinged_s"] < closed["age_s"]
 
 
 async def test_a_revision_that_no_record_can_hold_ends_no_hold(hold: HoldFactory) -> None:
