@@ -34,6 +34,9 @@ CODE = ("rtproxy", "clients", "stage", "bench", "playbooks", "tests", "noxfile.p
 SIDE_BY_SIDE = ("--numprocesses", "4", "--dist", "loadfile", "--no-loadscope-reorder")
 
 
+# Images of Python set this. A session starts thousands of processes, and each would compile all that it imports.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 # nox has no word for "the interpreter at hand unless --python names another".
 ASKED = any(each.startswith(("-p", "--python")) for each in takewhile(lambda each: each != "--", sys.argv))
 

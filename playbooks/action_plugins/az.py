@@ -1,8 +1,8 @@
 """The module `az` in the process of the task: Azure CLI is imported once a play, not once a task.
 
-To import the CLI's commands takes two seconds, and a rollout runs more than fifty of them. Ansible forks a process for
-each task; what its first process has imported, all of them have. Nothing else is different: the module does the work,
-and does all of it where a task is asynchronous.
+To import the CLI's commands takes half a second, two seconds where Python may keep no compiled code, and a rollout runs
+more than fifty of them. Ansible forks a process for each task; what its first process has imported, all of them have.
+Nothing else is different: the module does the work, and does all of it where a task is asynchronous.
 """
 
 import importlib.util
