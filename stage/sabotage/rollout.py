@@ -250,7 +250,7 @@ class Rollout:
             self._found("smoke-drain", ["smoke-drain"], problem)
         await self._app.activate(GREEN)
         await self._ready()
-        await self._begin(holds, "long", GREEN, LONG_S, LONG_CONNECTIONS)
+        await self._begin(holds, "long", GREEN, LONG_S, LONG_CONNECTIONS, ("--kinds", STEP_KINDS))
 
     def _record(self, name: str) -> Path:
         return self.out / "rollout" / f"{name}.jsonl"
