@@ -18,7 +18,7 @@ from stage.gpt.options import Options
 from stage.realtime import make_app
 
 KEY = "key-0f-the-caller"
-DEADLINE_S = 15.0
+DEADLINE_S = 30.0
 BRISK = (
     *("--connections", "2"),
     *("--duration", "60"),
