@@ -17,8 +17,21 @@ from rtproxy.live import Live
 from rtproxy.metrics import Metrics
 from rtproxy.poller import Poller
 from rtproxy.refusal import Refused
-from rtproxy.session import ADMISSION, LIVE, LOG, POLLER, SETTINGS, TRACING, UPSTREAM, WHEEL, carry, turn_away
+from rtproxy.session import (
+    ADMISSION,
+    LIVE,
+    LOG,
+    POLLER,
+    SETTINGS,
+    TRACING,
+    UPSTREAM,
+    WHEEL,
+    Session,
+    carry,
+    turn_away,
+)
 from rtproxy.settings import Settings, not_taken
+from rtproxy.slices import in_slices
 from rtproxy.trace import untraced
 from rtproxy.upstream import Upstream
 from rtproxy.wheel import Wheel
@@ -112,10 +125,8 @@ async def _turning_wheel(app: web.Application) -> AsyncIterator[None]:
 
 
 async def _admitting(app: web.Application) -> AsyncIterator[None]:
-    def revoke(gone: set[str]) -> None:
-        for session in tuple(app[LIVE].sessions):
-            if session.client in gone:
-                session.revoke()
+    async def revoke(gone: set[str]) -> None:
+        await in_slices([each for each in app[LIVE].sessions if each.client in gone], Session.revoke)
 
     admission = app[ADMISSION]
     async with contextlib.AsyncExitStack() as stack:

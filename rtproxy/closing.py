@@ -29,6 +29,8 @@ ENDINGS = {
     "client.revoked": Ending("limit", 1008, 1001, "the client's key was taken away"),
     "client.too_big": Ending("limit", 1009, 1001, "frame over 16 MiB"),
     "upstream.too_big": Ending("limit", 1011, 1009, "frame over 16 MiB"),
+    "client.flood": Ending("limit", 1008, 1001, "too many small frames"),
+    "upstream.flood": Ending("limit", 1011, 1008, "too many small frames"),
     "client.stalled": Ending("limit", 1008, 1001, "reader stalled for 30 s"),
     "upstream.stalled": Ending("limit", 1011, 1008, "reader stalled for 30 s"),
     "client.silent": Ending("heartbeat", 1011, 1001, "no answer to a ping"),

@@ -20,8 +20,6 @@ MESSAGE_LIMIT = FRAME_LIMIT + HEAD_MAX
 PARTS_FROM = PARTS_LIMIT = 64 * 1024
 """Values and escapes behind that byte of a message: more would take long to read, and memory. Audio has none; in text
 each is about a token, and the model's context holds 32 thousand of those."""
-FRAMES_IN_ONE_GO = 256
-"""Frames looked at before it is the turn of other calls."""
 _PARTS = (b",", b"[", b"{", b"\\")
 _QUOTED_LIMIT = 64
 _EVENT_ID_LIMIT = 512
@@ -32,7 +30,7 @@ class Gate:
     """Follows one client's frames. ``passed`` is called with the type of each event that goes on.
 
     ``refusal`` is an error event for the client, until it is taken; ``rest`` is what stands behind the refused event,
-    and what is too much for one go: feed nothing, to go on with it. ``frames``, ``halt``, ``code`` and ``keeps_close``
+    and as a `Walker`'s what is too much for one go. ``frames``, ``halt``, ``code`` and ``keeps_close``
     are as a `Walker`'s; ``"too_big"`` is a message over MESSAGE_LIMIT, too.
     """
 
@@ -44,13 +42,13 @@ class Gate:
         "_left",
         "_parts",
         "_passed",
+        "_refused",
         "_said",
         "_text",
         "_walker",
         "halt",
         "keeps_close",
         "refusal",
-        "rest",
     )
 
     def __init__(self, allowed: frozenset[str], passed: Callable[[bytes], None]) -> None:
@@ -64,7 +62,7 @@ class Gate:
         self._key = b""
         self.halt = ""
         self.keeps_close = False
-        self.rest = b""
+        self._refused = b""
         self.refusal = b""
 
     @property
@@ -75,13 +73,16 @@ class Gate:
     def code(self) -> int:
         return self._walker.code
 
+    @property
+    def rest(self) -> bytes:
+        return self._refused or self._walker.rest
+
     def feed(self, data: bytes) -> bytes:
         """Takes the client's next bytes and returns those that may go on: up to a refused event, if there is one."""
-        data = self.rest + self._walker.feed(data)
+        data = self._refused + (self._walker.feed(data) if data or not self._refused else b"")
         passed: list[bytes] = []
-        pos, end, frames = 0, len(data), 0
-        while pos < end and frames < FRAMES_IN_ONE_GO and not (self.refusal or self.halt):
-            frames += 1
+        pos, end = 0, len(data)
+        while pos < end and not (self.refusal or self.halt):
             at = pos
             if not self._left:
                 first, at, length = head(data, pos)
@@ -99,8 +100,8 @@ class Gate:
             pos = stop
             if self._final and not self._left:
                 passed.append(self._whole())
-        self.rest = b"" if self.halt else data[pos:]
-        if not self.rest and not self.halt:
+        self._refused = b"" if self.halt else data[pos:]
+        if not self._refused and not self.halt:
             self.halt = self._walker.halt
         return b"".join(passed)
 

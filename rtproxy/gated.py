@@ -41,36 +41,38 @@ class GatedLeg(Leg):
         self.events_refused = 0
 
     def feed(self, data: bytes) -> bytes:
+        if self.halt:
+            self.rest = b""
+            return b""
         gate = self._gate
         gate.keeps_close = self.keeps_close
         data = gate.feed(data)
-        self.frames, self.halt, self.code = gate.frames, gate.halt, gate.code
+        self.frames, self.code, self.rest = gate.frames, gate.code, gate.rest
+        self.halt = gate.halt
         if gate.refusal:
             self.events_refused += 1
+            self._paused = self.held_back = True
             self._tell(gate.refusal)
             gate.refusal = b""
-            self._pause()
-        elif gate.rest:
-            self._pause()
+            self._wake()
         return data
 
-    def _pause(self) -> None:
-        self._paused = self.held_back = True
-        self._wake()
-
     def _wake(self) -> None:
-        """Comes back to `_worth_reading` in a moment."""
-        if self._paused and not self.closing:
-            self._poller.again(self._fileno)
+        """Goes on as soon as the refusal is out."""
+        if self._paused and not (self.full or self._refusal or self.closing):
+            self.put_off()
+
+    def _go_on(self) -> None:
+        if self._paused and not (self.full or self._refusal or self.closing):
+            self._paused = False
+            # As `left` has it: a model that does not take what it has holds the client back.
+            if not (self.slowed or (self.peer.full and self.out is not drop)):
+                self.held_back = False
+        super()._go_on()
 
     def _worth_reading(self, events: int) -> bool:
         worth = super()._worth_reading(events)
-        if self._paused and not (self.full or self._refusal or self.closing):
-            self._paused = False
-            self.pass_on(b"")
-            # As `left` has it: a model that does not take what it has holds the client back.
-            if not self.peer.full or self.out is drop:
-                self.release()
+        self._wake()
         return worth
 
     def release(self) -> None:
