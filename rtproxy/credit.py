@@ -9,12 +9,14 @@ as a small frame.
 
 WORTH = 64
 """Bytes that pay for a unit: a delta of a transcript, of some 150 bytes, pays for its own frame and read."""
+BEHIND_A_S = 50.0
+BEHIND = 50
+"""Whoever spent that many more than those in each second comes when nobody else has news. Where there is time for all,
+nobody notices; where a thousand calls are a little too dear, it is they that wait."""
 UNITS_A_S = 1000.0
-"""So much comes back. Nobody speaks that often: audio in frames of 10 ms is 100 a second."""
-UNITS_AT_MOST = 5000
+"""So many come back. Nobody speaks that often: audio in frames of 10 ms is 100 a second."""
+UNITS_AT_MOST = 3000
 """And so many may be spent at once."""
-BEHIND = 250
-"""Whoever has spent this many, and not got them back yet, comes when nobody else has news."""
 PAUSE_S = 0.25
 """Whoever has spent all waits until so much has come back, rather than for the next unit."""
 FLOOD_S = 10.0
@@ -24,20 +26,21 @@ FLOOD_S = 10.0
 class Credit:
     """``behind``: others go first. ``flood``: it does not stop. ``wait_s``: not to be read for that long."""
 
-    __slots__ = ("_at", "_left", "_spent_since", "behind", "flood", "wait_s")
+    __slots__ = ("_at", "_lately", "_left", "_spent_since", "behind", "flood", "wait_s")
 
     def __init__(self) -> None:
         self._left = float(UNITS_AT_MOST)
-        self._at = 0.0
+        self._lately = self._at = 0.0
         self._spent_since: float | None = None
         self.behind = self.flood = False
         self.wait_s = 0.0
 
     def spend(self, units: int, now: float) -> None:
         """Takes ``units`` at the monotonic time ``now``."""
-        self._left = min(UNITS_AT_MOST, self._left + (now - self._at) * UNITS_A_S) - units
-        self._at = now
-        self.behind = self._left < UNITS_AT_MOST - BEHIND
+        passed_s, self._at = now - self._at, now
+        self._lately = min(4 * BEHIND, max(0.0, self._lately - passed_s * BEHIND_A_S) + units)
+        self.behind = self._lately > BEHIND
+        self._left = min(UNITS_AT_MOST, self._left + passed_s * UNITS_A_S) - units
         self.wait_s = 0.0
         if self._left >= UNITS_AT_MOST / 2:
             self._spent_since = None

@@ -22,6 +22,7 @@ BROKEN = select.EPOLLERR
 # Edge triggered: a socket is reported once for what is new, so nothing is looked at twice (epoll(7)).
 _EVENTS = READABLE | WRITABLE | select.EPOLLRDHUP | select.EPOLLET
 _BATCH = 64
+MOMENT_S = 0.01
 
 Failed = Callable[[Exception], None]
 
@@ -39,6 +40,8 @@ class Poller:
         self._loop.add_reader(self._epoll.fileno(), self._news_came)
         self._news: list[tuple[int, int]] = []
         self._late: deque[tuple[Callable[[], None], Failed]] = deque()
+        self._in_a_moment: list[tuple[Callable[[], None], Failed]] = []
+        self._busy = False
         self._next_turn: asyncio.Handle | None = None
         self.soon = Soon(self._loop)
 
@@ -73,6 +76,20 @@ class Poller:
     def put_off(self, go: Callable[[], None], failed: Failed) -> None:
         """Calls ``go`` once, when there are no news, and else one in each turn. ``failed`` gets what it raised."""
         self._late.append((go, failed))
+        self._turn_again()
+
+    def put_off_a_moment(self, go: Callable[[], None], failed: Failed) -> None:
+        """As `put_off`, but MOMENT_S later where there is more to do than time: small pieces that come become one."""
+        if not self._busy:
+            self.put_off(go, failed)
+            return
+        if not self._in_a_moment:
+            self._loop.call_later(MOMENT_S, self._moment_is_over)
+        self._in_a_moment.append((go, failed))
+
+    def _moment_is_over(self) -> None:
+        self._late.extend(self._in_a_moment)
+        self._in_a_moment.clear()
         self._turn_again()
 
     def _turn_again(self) -> None:
@@ -110,7 +127,10 @@ class Poller:
                 except Exception as defect:  # noqa: BLE001 - as above
                     failed(defect)
             if now() > until:
+                self._busy = True
                 break
             news = poll(0, _BATCH)
+        else:
+            self._busy = False
         if self._news or late:
             self._turn_again()

@@ -178,7 +178,8 @@ class Wire(Walker):
         """Goes on with this side when there are no news of others."""
         if not (self._put_off or self._shut):
             self._put_off = True
-            self._poller.put_off(self._go_on, self.failed)
+            waits = self.behind and not self._has_more()
+            (self._poller.put_off_a_moment if waits else self._poller.put_off)(self._go_on, self.failed)
 
     def _go_on(self) -> None:
         self._put_off = False
