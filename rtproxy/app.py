@@ -13,15 +13,18 @@ from rtproxy.answers import REFUSE
 from rtproxy.events import Log
 from rtproxy.halfopen import ANSWERED, answering
 from rtproxy.identity import Identity
+from rtproxy.kernel import memory
 from rtproxy.live import Live
 from rtproxy.metrics import Metrics
 from rtproxy.poller import Poller
 from rtproxy.refusal import Refused
+from rtproxy.room import Room
 from rtproxy.session import (
     ADMISSION,
     LIVE,
     LOG,
     POLLER,
+    ROOM,
     SETTINGS,
     TRACING,
     UPSTREAM,
@@ -95,6 +98,7 @@ def make_app(settings: Settings, log: Log) -> web.Application:
 
     app = web.Application(middlewares=[answering])
     app[LOG], app[LIVE], app[ADMISSION], app[WHEEL] = log, live, admission, Wheel(settings.heartbeat_s)
+    app[ROOM] = Room(memory())
     app[ANSWERED], app[SETTINGS], app[REFUSE] = set(), settings, refuse
     app.router.add_get("/healthz", healthz)
     app.router.add_get("/readyz", readyz)

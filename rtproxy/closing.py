@@ -31,6 +31,8 @@ ENDINGS = {
     "upstream.too_big": Ending("limit", 1011, 1009, "frame over 16 MiB"),
     "client.flood": Ending("limit", 1008, 1001, "too many small frames"),
     "upstream.flood": Ending("limit", 1011, 1008, "too many small frames"),
+    "client.no_room": Ending("limit", 1013, 1001, "no room for a message of this length now"),
+    "client.unfinished": Ending("limit", 1008, 1001, "a message took longer than 60 s"),
     "client.stalled": Ending("limit", 1008, 1001, "reader stalled for 30 s"),
     "upstream.stalled": Ending("limit", 1011, 1008, "reader stalled for 30 s"),
     "client.silent": Ending("heartbeat", 1011, 1001, "no answer to a ping"),

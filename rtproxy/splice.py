@@ -13,6 +13,7 @@ from rtproxy.gated import GatedLeg
 from rtproxy.handover import Taken
 from rtproxy.leg import Leg
 from rtproxy.poller import Poller
+from rtproxy.room import Share
 from rtproxy.tap import CallerTap, ModelTap, no_audio
 from rtproxy.turns import Turns, no_messages
 from rtproxy.wheel import Wheel
@@ -36,7 +37,8 @@ window of its own, at whose end it cuts."""
 class Splice:
     """Joins a client's and the model's socket. ``on_end`` is called once, when both are closed.
 
-    ``client_events`` are the types of events that may go to the model; none: whatever it is, unread.
+    ``client_events`` are the types of events that may go to the model; none: whatever it is, unread. What is withheld
+    of them takes its ``share`` of the room.
     ``last`` is the leg that is told of the ending only when the other one was.
     """
 
@@ -67,6 +69,7 @@ class Splice:
         wheel: Wheel,
         on_end: Callable[[], None],
         client_events: frozenset[str] = frozenset(),
+        share: Share | None = None,
     ) -> None:
         self.poller, self.wheel = poller, wheel
         self.slot = 0
@@ -81,7 +84,8 @@ class Splice:
         self.turns = turns
         self._reading: CallerTap | None = None
         if client_events:
-            self.client: Leg = GatedLeg(self, client.sock, client.tls, client_events, turns.ask)
+            assert share is not None
+            self.client: Leg = GatedLeg(self, client.sock, client.tls, client_events, turns.ask, share)
         else:
             self._reading = CallerTap(turns)
             self.client = Leg(self, "client", client.sock, client.tls, self._reading)

@@ -140,9 +140,13 @@ class Wire(Walker):
         elif tls.ended:
             self.ended()
 
+    def _unwalked(self) -> bool:
+        """Whether there is something to pass on without reading."""
+        return bool(self.rest)
+
     def _has_more(self) -> bool:
-        """Whether something of what was read waits to be passed on."""
-        return bool(self.rest) or (self._tls is not None and bool(self._tls.late))
+        """Whether something of what was received waits."""
+        return self._unwalked() or (self._tls is not None and bool(self._tls.late))
 
     def _not_read(self, problem: OSError, events: int) -> None:
         if not isinstance(problem, (BlockingIOError, InterruptedError)):
@@ -185,7 +189,7 @@ class Wire(Walker):
         self._put_off = False
         if self.gone or self.held_back:
             return
-        if self.rest:
+        if self._unwalked():
             self.pass_on(b"")
         else:
             try:
@@ -218,12 +222,12 @@ class Wire(Walker):
                     self.peer.left(data, sent)
             except OSError as problem:
                 self.peer.refused(data, problem)
-        units = 1 + self.frames - frames - (size - len(self.rest)) // WORTH
+        units = 1 + self.frames - frames - max(size - len(self.rest), len(data)) // WORTH
         if units > 0 or self.behind:
             self._spend(max(0, units))
         if self.full or self.held_back or self.behind:
             self.calm = False
-        if self.rest:
+        if self._unwalked():
             self.calm = False
             self.put_off()
         if self.halt:

@@ -135,9 +135,9 @@ async def window(place: Place, echo: Echo, past: Echo, probes: int = PROBES) -> 
         for each in beside:
             each.cancel()
         ended = await asyncio.gather(*beside, return_exceptions=True)
-    for each in ended:
-        if isinstance(each, Exception):
-            raise each
+    for problem in ended:
+        if isinstance(problem, Exception):
+            raise problem
     return Waits(
         statistics.median(healthz_ms),
         percentile(healthz_ms, 99) or 0.0,
