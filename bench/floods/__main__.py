@@ -4,19 +4,14 @@ import argparse
 import contextlib
 import os
 import sys
-import tempfile
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
-from pathlib import Path
 
 import uvloop
 
-from bench.floods.calls import Echo, Model
 from bench.floods.pump import KINDS, SIDES
-from bench.floods.window import PROBES, Place, Waits, half_a_core, pump, window
+from bench.floods.window import PROBES, Waits, half_a_core, place, window
 from bench.machine import interpreter, machine
-from bench.peers.rtproxy import RTPROXY
-from bench.process import Cores, running
+from bench.process import Cores
 
 CONNECTIONS = (1, 8, 64, 400)
 CORES = {"1": (100.0, 5.0), "0.5": (1000.0, 20.0)}
@@ -73,28 +68,6 @@ async def measured(on: Cores, kind: str, side: str, connections: int, share: str
         if not waits.void:
             break
     return waits
-
-
-@contextlib.asynccontextmanager
-async def place(on: Cores, connections: int) -> AsyncIterator[tuple[Place, Echo, Echo]]:
-    """A relay alone on one core and the load on another, and the two calls whose frames are timed."""
-    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-        async with (
-            Model() as model,
-            running([RTPROXY], on, Path(folder), model.port, None, connections + 8) as (relays, problems),
-            pump() as pouring,
-        ):
-            if problems:
-                raise RuntimeError(problems[0])
-            stands = Place(relays[0], model, pouring)
-            echo, past = await stands.echo(relays[0].port), await stands.echo(model.port)
-            for _ in range(20):
-                await echo.once()
-            try:
-                yield stands, echo, past
-            finally:
-                echo.close()
-                past.close()
 
 
 def _verdict(waits: Waits, cores: str) -> str:

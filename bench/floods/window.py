@@ -6,13 +6,16 @@ import signal
 import socket
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import NamedTuple
 
 from bench.floods.calls import Echo, Model, connected, dial
 from bench.load.generator import LAG_LIMIT_US, percentile
-from bench.process import Running
+from bench.peers.rtproxy import RTPROXY
+from bench.process import Cores, Running, running
 
 PROBES = 200
 PROBE_LIMIT_S = 3.0
@@ -68,6 +71,28 @@ class Place(NamedTuple):
                 said = f"{kind if its == side else 'none'} {its}"
                 socket.send_fds(self.pump, [said.encode().ljust(64)], [sock.fileno()])
                 sock.close()
+
+
+@contextlib.asynccontextmanager
+async def place(on: Cores | None, connections: int) -> AsyncIterator[tuple[Place, Echo, Echo]]:
+    """A relay, alone on one of the cores where they are given, and the two calls whose frames are timed."""
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        async with (
+            Model() as model,
+            running([RTPROXY], on, Path(folder), model.port, None, connections + 8) as (relays, problems),
+            pump() as pouring,
+        ):
+            if problems:
+                raise RuntimeError(problems[0])
+            stands = Place(relays[0], model, pouring)
+            echo, past = await stands.echo(relays[0].port), await stands.echo(model.port)
+            for _ in range(20):
+                await echo.once()
+            try:
+                yield stands, echo, past
+            finally:
+                echo.close()
+                past.close()
 
 
 @contextlib.asynccontextmanager
