@@ -40,11 +40,12 @@ class Credit:
         passed_s, self._at = now - self._at, now
         self._lately = min(4 * BEHIND, max(0.0, self._lately - passed_s * BEHIND_A_S) + units)
         self.behind = self._lately > BEHIND
-        self._left = min(UNITS_AT_MOST, self._left + passed_s * UNITS_A_S) - units
-        self.wait_s = 0.0
+        self._left = min(UNITS_AT_MOST, self._left + passed_s * UNITS_A_S)
         if self._left >= UNITS_AT_MOST / 2:
             self._spent_since = None
-        elif self._left <= 0:
+        self._left -= units
+        self.wait_s = 0.0
+        if self._left <= 0:
             if self._spent_since is None:
                 self._spent_since = now
             self.wait_s = PAUSE_S - self._left / UNITS_A_S

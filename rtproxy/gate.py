@@ -20,14 +20,21 @@ from rtproxy.sketch import Sketch
 
 MESSAGE_LIMIT = FRAME_LIMIT + HEAD_MAX
 """Bytes of one message with the heads of its frames: one frame of the greatest length, or what many come to."""
-PARTS_LIMIT = 32 * 1024
-"""Values and escapes of a message: more would take long to read. Audio has none; in text each is about a token, and the
-model's context holds 32 thousand of those."""
+PARTS_FROM = PARTS_LIMIT = 64 * 1024
+"""Values and escapes behind that byte of a message: more would take long to read, and memory. Audio has none; in text
+each is about a token, and the model's context holds 32 thousand of those."""
+INNER_LIMIT = 16 * 1024
+"""Arrays and objects of a message, each of which takes as long as ten other values."""
 SKETCH_LIMIT = 1024 * 1024
 """Bytes of a message beside its base64, for the same reason."""
 PIECE = 64 * 1024
 """Of a long message that may go on so much goes at once."""
-_PARTS = (b",", b"[", b"{", b"\\")
+_INNER = (b"[", b"{")
+_PARTS = (b",", b"\\", *_INNER)
+TOO_MUCH = (
+    f"has more than {PARTS_LIMIT:,} values and escapes behind its first {PARTS_FROM >> 10} KiB, "
+    f"than {INNER_LIMIT:,} arrays and objects, or than {SKETCH_LIMIT >> 20} MiB beside its base64"
+)
 _QUOTED_LIMIT = 64
 _EVENT_ID_LIMIT = 512
 """Characters of a client's event_id; the service takes no longer one."""
@@ -48,11 +55,13 @@ class Gate:
         "_behind",
         "_came",
         "_final",
+        "_inner",
         "_key",
         "_leaves",
         "_left",
         "_parts",
         "_passed",
+        "_read",
         "_share",
         "_size",
         "_sketch",
@@ -74,7 +83,7 @@ class Gate:
         self._came: deque[bytearray] = deque()
         self._sketch = Sketch()
         self._text = self._final = False
-        self._parts = self._left = self._size = 0
+        self._parts = self._inner = self._read = self._left = self._size = 0
         self._key = b""
         self._leaves: deque[bytearray] = deque()
         self._behind = b""
@@ -166,7 +175,10 @@ class Gate:
         if self._readable():
             self._keep(came)
             said = mask(payload, self._key)
-            self._parts += sum(map(said.count, _PARTS))
+            self._inner += sum(map(said.count, _INNER))
+            if counted := said[max(0, PARTS_FROM - self._read) :]:
+                self._parts += sum(map(counted.count, _PARTS))
+            self._read += len(said)
             self._sketch.add(said)
         elif self.withheld:
             self._forget()
@@ -184,17 +196,22 @@ class Gate:
 
     def _readable(self) -> bool:
         """Whether this message may still go on."""
-        return self._text and self._parts <= PARTS_LIMIT and self._sketch.size <= SKETCH_LIMIT
+        return (
+            self._text
+            and self._parts <= PARTS_LIMIT
+            and self._inner <= INNER_LIMIT
+            and self._sketch.size <= SKETCH_LIMIT
+        )
 
     def _whole(self) -> bytes:
         readable, sketch = self._readable(), self._sketch.text()
-        self._parts = self._size = 0
+        self._parts = self._inner = self._read = self._size = 0
         kind, event_id = "", None
         try:
             if not self._text:
                 raise ValueError("is binary")
             if not readable:
-                raise ValueError(f"has more than {PARTS_LIMIT:,} values and escapes, or 1 MiB beside its base64")
+                raise ValueError(TOO_MUCH)
             kind, event_id = _read(sketch)
         except ValueError as why:
             self._forget()
