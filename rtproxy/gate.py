@@ -126,6 +126,13 @@ class Gate:
                     break
                 self._begin(first, data[at - 4 : at], length)
             stop = min(at + self._left, end)
+            if self._final and not self._size and stop - at == self._left and stop - pos <= FREE:
+                # Nearly all are of one frame that came at once: nothing of it needs to be kept.
+                self._left = 0
+                if self._allows(mask(data[at:stop], self._key), readable=True):
+                    passed.append(data[pos:stop])
+                pos = stop
+                continue
             if self._readable() and not self._share.hold(self.withheld + stop - pos):
                 self.halt = "no_room"
                 break
@@ -204,25 +211,11 @@ class Gate:
         )
 
     def _whole(self) -> bytes:
-        readable, sketch = self._readable(), self._sketch.text()
+        allowed = self._allows(self._sketch.text(), readable=self._readable())
         self._parts = self._inner = self._read = self._size = 0
-        kind, event_id = "", None
-        try:
-            if not self._text:
-                raise ValueError("is binary")
-            if not readable:
-                raise ValueError(TOO_MUCH)
-            kind, event_id = _read(sketch)
-        except ValueError as why:
+        if not allowed:
             self._forget()
-            self.refusal = _error("invalid_event", f"This message {why}, so its type is not certain", event_id)
             return b""
-        if kind not in self._allowed:
-            self._forget()
-            quoted = ascii(kind[:_QUOTED_LIMIT])
-            self.refusal = _error("event_not_allowed", f"Events of the type {quoted} are not allowed here", event_id)
-            return b""
-        self._passed(kind.encode("utf-8", "surrogatepass"))
         if self.withheld <= FREE:
             came = b"".join(self._came)
             self._forget()
@@ -230,6 +223,25 @@ class Gate:
         self._leaves, self._came = self._came, deque()
         self.leaving, self.withheld, self._sketch = self.withheld, 0, Sketch()
         return self._piece()
+
+    def _allows(self, said: bytes, *, readable: bool) -> bool:
+        """Whether a message of which that is known may go on; `refusal` says why not."""
+        kind, event_id = "", None
+        try:
+            if not self._text:
+                raise ValueError("is binary")
+            if not readable or sum(map(said.count, _INNER)) > INNER_LIMIT:
+                raise ValueError(TOO_MUCH)
+            kind, event_id = _read(said)
+        except ValueError as why:
+            self.refusal = _error("invalid_event", f"This message {why}, so its type is not certain", event_id)
+            return False
+        if kind not in self._allowed:
+            quoted = ascii(kind[:_QUOTED_LIMIT])
+            self.refusal = _error("event_not_allowed", f"Events of the type {quoted} are not allowed here", event_id)
+            return False
+        self._passed(kind.encode("utf-8", "surrogatepass"))
+        return True
 
 
 def _no_json(constant: str) -> None:

@@ -37,7 +37,7 @@ class Poller:
         self._epoll = select.epoll()
         self._owners: dict[int, tuple[Callable[[int], None], Failed]] = {}
         self._loop = asyncio.get_running_loop()
-        self._loop.add_reader(self._epoll.fileno(), self._news_came)
+        self._loop.add_reader(self._epoll.fileno(), self._turn)
         self._news: list[tuple[int, int]] = []
         self._late: deque[tuple[Callable[[], None], Failed]] = deque()
         self._in_a_moment: list[tuple[Callable[[], None], Failed]] = []
@@ -100,14 +100,17 @@ class Poller:
         self._next_turn = None
         self._turn()
 
-    def _news_came(self) -> None:
-        if self._next_turn is None:  # otherwise one turn comes in this round anyway
-            self._turn()
-
     def _turn(self) -> None:
+        if self._next_turn is not None:  # it comes in this round anyway
+            return
         poll, owner_of, late, now = self._epoll.poll, self._owners.get, self._late, time.monotonic
         until = now() + SLICE_S
-        news, self._news = self._news or poll(0, _BATCH), []
+        news = self._news
+        if news:
+            self._news = []
+        else:
+            news = poll(0, _BATCH)
+        over = False
         while news or late:
             for place, (fileno, events) in enumerate(news, 1):
                 owner = owner_of(fileno)
@@ -118,6 +121,7 @@ class Poller:
                     except Exception as defect:  # noqa: BLE001 - it costs this call and no other
                         failed(defect)
                 if now() > until:
+                    over = True
                     self._news = [each for each in news[place:] if each[0] in self._owners]
                     break
             if late:
@@ -126,11 +130,10 @@ class Poller:
                     go()
                 except Exception as defect:  # noqa: BLE001 - as above
                     failed(defect)
-            if now() > until:
-                self._busy = True
+                over = over or now() > until
+            if over:
                 break
             news = poll(0, _BATCH)
-        else:
-            self._busy = False
+        self._busy = over
         if self._news or late:
             self._turn_again()
