@@ -294,6 +294,7 @@ async def test_what_a_slowed_side_says_last_is_heard_and_its_end_too(call: CallF
 
 async def test_a_reset_of_a_slowed_side_is_noticed_at_once(call: CallFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(credit, "PAUSE_S", 600)
+    monkeypatch.setattr(credit, "UNITS_A_S", 1.0)
     client, model, relay = await call()
     reading = asyncio.create_task(model.read_until(CLOSE))
     await client.write(frame(PING, masked=True) * (UNITS_AT_MOST + 500))
