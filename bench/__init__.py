@@ -11,6 +11,7 @@ figures.py targets.py   what figures are called; what ours are meant to reach
 table.py rows.py        for the terminal and the README
 plot.py bars.py page.py style.py    for the eye
 beside/                 what a frame costs beside another commit
+floods/                 what floods of small frames cost others
 machine.py authority.py what a run is made on, and whose certificate the model has
 check.py                ratios of a good run, and whether a later one is as good
 

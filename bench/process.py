@@ -98,7 +98,7 @@ async def start(peer: Peer, route: Route, cores: Cores | None = None) -> Running
 
 @contextlib.asynccontextmanager
 async def running(
-    peers: Iterable[Peer], cores: Cores, folder: Path, model_port: int, ca_file: Path | None, sessions: int
+    peers: Iterable[Peer], cores: Cores | None, folder: Path, model_port: int, ca_file: Path | None, sessions: int
 ) -> AsyncIterator[tuple[list[Running], list[str]]]:
     """Starts ``peers`` in front of the model: those that listen, and a sentence for each that does not."""
     started: list[Running] = []

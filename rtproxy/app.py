@@ -13,12 +13,28 @@ from rtproxy.answers import REFUSE
 from rtproxy.events import Log
 from rtproxy.halfopen import ANSWERED, answering
 from rtproxy.identity import Identity
+from rtproxy.kernel import memory
 from rtproxy.live import Live
 from rtproxy.metrics import Metrics
 from rtproxy.poller import Poller
 from rtproxy.refusal import Refused
-from rtproxy.session import ADMISSION, LIVE, LOG, POLLER, SETTINGS, TRACING, UPSTREAM, WHEEL, carry, turn_away
+from rtproxy.room import Room
+from rtproxy.session import (
+    ADMISSION,
+    LIVE,
+    LOG,
+    POLLER,
+    ROOM,
+    SETTINGS,
+    TRACING,
+    UPSTREAM,
+    WHEEL,
+    Session,
+    carry,
+    turn_away,
+)
 from rtproxy.settings import Settings, not_taken
+from rtproxy.slices import in_slices
 from rtproxy.trace import untraced
 from rtproxy.upstream import Upstream
 from rtproxy.wheel import Wheel
@@ -82,6 +98,7 @@ def make_app(settings: Settings, log: Log) -> web.Application:
 
     app = web.Application(middlewares=[answering])
     app[LOG], app[LIVE], app[ADMISSION], app[WHEEL] = log, live, admission, Wheel(settings.heartbeat_s)
+    app[ROOM] = Room(memory())
     app[ANSWERED], app[SETTINGS], app[REFUSE] = set(), settings, refuse
     app.router.add_get("/healthz", healthz)
     app.router.add_get("/readyz", readyz)
@@ -112,10 +129,8 @@ async def _turning_wheel(app: web.Application) -> AsyncIterator[None]:
 
 
 async def _admitting(app: web.Application) -> AsyncIterator[None]:
-    def revoke(gone: set[str]) -> None:
-        for session in tuple(app[LIVE].sessions):
-            if session.client in gone:
-                session.revoke()
+    async def revoke(gone: set[str]) -> None:
+        await in_slices([each for each in app[LIVE].sessions if each.client in gone], Session.revoke)
 
     admission = app[ADMISSION]
     async with contextlib.AsyncExitStack() as stack:

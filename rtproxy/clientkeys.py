@@ -6,7 +6,7 @@ import hashlib
 import hmac
 import logging
 import threading
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
 
 from rtproxy.environ import read_pairs
@@ -39,7 +39,7 @@ class ClientKeys:
         return self._keys.get(name)
 
     @contextlib.asynccontextmanager
-    async def watched(self, on_gone: Callable[[set[str]], None]) -> AsyncIterator[None]:
+    async def watched(self, on_gone: Callable[[set[str]], Awaitable[None]]) -> AsyncIterator[None]:
         """Reads the file again every READ_EVERY_S; ``on_gone`` hears whose keys are no longer what they were."""
         if self._file is None:
             yield
@@ -50,7 +50,7 @@ class ClientKeys:
         finally:
             watching.cancel()
 
-    async def _watch(self, file: Path, on_gone: Callable[[set[str]], None]) -> None:
+    async def _watch(self, file: Path, on_gone: Callable[[set[str]], Awaitable[None]]) -> None:
         seen = self._text
         while True:
             await asyncio.sleep(READ_EVERY_S)
@@ -68,7 +68,7 @@ class ClientKeys:
                 continue
             before = self._keys
             self._keep({**self._fixed, **keys})
-            on_gone({name for name, key in before.items() if self._keys.get(name) != key})
+            await on_gone({name for name, key in before.items() if self._keys.get(name) != key})
 
     def _keep(self, keys: Mapping[str, str]) -> None:
         self._keys = keys

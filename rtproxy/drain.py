@@ -17,6 +17,8 @@ import time
 from rtproxy.admission import Admission, Door
 from rtproxy.events import Log
 from rtproxy.live import Live
+from rtproxy.session import Session
+from rtproxy.slices import in_slices
 
 LAME_S = 3.0
 LAME_SHARE = 0.25
@@ -43,17 +45,16 @@ async def drain(live: Live, admission: Admission, log: Log, window_s: float) -> 
     try:
         # 1. Not ready any more; from now on the end of a turn is the end of its call.
         admission.door = Door.DRAINING
-        _retire_after_turn(live)
+        await in_slices(live.sessions, Session.retire_after_turn)
         await asyncio.sleep(lame_s)
         # 2. Nobody comes in; who is quiet closes, one by one.
         admission.door = Door.SHUT
-        _retire_after_turn(live)
+        await in_slices(live.sessions, Session.retire_after_turn)
         closing_s = late_s - lame_s
         await _retire_spread(live, closing_s - min(TURN_S, closing_s * TURN_SHARE))
         await live.emptied(started + late_s - time.monotonic())
         # 3. The rest, wherever their turn is.
-        for session in tuple(live.sessions):
-            session.close()
+        await in_slices(live.sessions, Session.close)
         await live.emptied(started + cut_s - time.monotonic())
         # 4. Who does not answer.
         left = not await cut(live, admission, started + window_s - time.monotonic())
@@ -66,15 +67,9 @@ async def cut(live: Live, admission: Admission, within_s: float) -> bool:
     """Ends what is left without waiting for answers, then without waiting for readers; says whether all ended."""
     admission.door = Door.SHUT
     for _ in range(2):
-        for session in tuple(live.sessions):
-            session.cut()
+        await in_slices(live.sessions, Session.cut)
         emptied = await live.emptied(within_s / 2)
     return emptied
-
-
-def _retire_after_turn(live: Live) -> None:
-    for session in tuple(live.sessions):
-        session.retire_after_turn()
 
 
 async def _retire_spread(live: Live, span_s: float) -> None:

@@ -21,6 +21,8 @@ FRAME_LIMIT = 16 * 1024 * 1024
 """Bytes of payload in one frame. The model takes 15 MiB of audio in one append, base64 and JSON around it
 included (platform limit), so 16 MiB refuses no call that would have worked."""
 HEAD_MAX = 14
+FRAMES_IN_ONE_GO = 64
+"""Frames walked over before it is the turn of other calls: as many as a read holds where each has a KiB."""
 
 CONTINUATION, TEXT, CLOSE, PING = 0x0, 0x1, 0x8, 0x9
 # First bytes without RSV bits: FIN or not for data, FIN only for control (section 5.4, 5.5).
@@ -53,7 +55,9 @@ class Walker:
     ``frames`` counts whole headers seen, ``aside`` those among them that begin no message. ``halt`` says that nothing
     further is to pass on: a name out of ``"close"`` (a Close went on last; ``code`` is its code, 1005 when it had
     none), ``"fault"`` (a framing fault, to be answered 1002) and ``"too_big"`` (a frame over 16 MiB was announced,
-    1009). With ``keeps_close`` a Close does not go on.
+    1009); others are set from outside. With ``keeps_close`` a Close does not go on.
+
+    ``rest`` is what is too much for one go, behind whole frames: feed nothing, to go on with it.
 
     ``calm`` says that a whole text frame that is alone in its chunk may pass without `feed`, as nearly all do: where
     the chunk's OPENING less its size is ``usual``, and what follows the ``head_size`` bytes of the header starts with
@@ -75,6 +79,7 @@ class Walker:
         "head_size",
         "ignored",
         "keeps_close",
+        "rest",
         "skip",
         "usual",
     )
@@ -96,12 +101,13 @@ class Walker:
         self.halt = ""
         self.code = 0
         self.keeps_close = False
+        self.rest = b""
 
     def feed(self, data: bytes) -> bytes:
         """Takes the next bytes of the leg and returns those that may go on; never raises for what they hold."""
-        if self._held:
-            data = self._held + data
-            self._held = b""
+        if self._held or self.rest:
+            data = self._held + self.rest + data
+            self._held = self.rest = b""
         pos = self.skip
         end = len(data)
         if self._wanted and pos:
@@ -115,7 +121,8 @@ class Walker:
             return b""
         mask_bit = self._mask_bit
         tap = self._tap
-        while pos < end:
+        enough = self.frames + FRAMES_IN_ONE_GO
+        while pos < end and self.frames < enough:
             # The header, inline: this loop turns once a frame and a call would cost as much as its body.
             at = pos + 2
             if at > end:
@@ -161,6 +168,9 @@ class Walker:
                     self._wanted = tap.begin(data, at, pos if pos < end else end, last and pos <= end)
                 elif self._wanted:
                     self._more(data, at, min(pos, end), pos <= end)
+        if pos < end:
+            self.rest = data[pos:]
+            return data[:pos]
         self.skip = pos - end
         self.calm = pos == end and not self._fragmented
         return data

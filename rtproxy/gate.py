@@ -9,20 +9,32 @@ things too: so what one of them might read as another type than we do is refused
 
 import json
 import secrets
+from collections import deque
 from collections.abc import Callable
 
 import orjson
 
 from rtproxy.frames import CLOSE, FRAME_LIMIT, HEAD_MAX, TEXT, Walker, head, mask, text_frame
+from rtproxy.room import FREE, Share
+from rtproxy.sketch import Sketch
 
 MESSAGE_LIMIT = FRAME_LIMIT + HEAD_MAX
 """Bytes of one message with the heads of its frames: one frame of the greatest length, or what many come to."""
 PARTS_FROM = PARTS_LIMIT = 64 * 1024
 """Values and escapes behind that byte of a message: more would take long to read, and memory. Audio has none; in text
 each is about a token, and the model's context holds 32 thousand of those."""
-FRAMES_IN_ONE_GO = 256
-"""Frames looked at before it is the turn of other calls."""
-_PARTS = (b",", b"[", b"{", b"\\")
+INNER_LIMIT = 16 * 1024
+"""Arrays and objects of a message, each of which takes as long as ten other values."""
+SKETCH_LIMIT = 1024 * 1024
+"""Bytes of a message beside its base64, for the same reason."""
+PIECE = 64 * 1024
+"""Of a long message that may go on so much goes at once."""
+_INNER = (b"[", b"{")
+_PARTS = (b",", b"\\", *_INNER)
+TOO_MUCH = (
+    f"has more than {PARTS_LIMIT:,} values and escapes behind its first {PARTS_FROM >> 10} KiB, "
+    f"than {INNER_LIMIT:,} arrays and objects, or than {SKETCH_LIMIT >> 20} MiB beside its base64"
+)
 _QUOTED_LIMIT = 64
 _EVENT_ID_LIMIT = 512
 """Characters of a client's event_id; the service takes no longer one."""
@@ -32,39 +44,52 @@ class Gate:
     """Follows one client's frames. ``passed`` is called with the type of each event that goes on.
 
     ``refusal`` is an error event for the client, until it is taken; ``rest`` is what stands behind the refused event,
-    and what is too much for one go: feed nothing, to go on with it. ``frames``, ``halt``, ``code`` and ``keeps_close``
-    are as a `Walker`'s; ``"too_big"`` is a message over MESSAGE_LIMIT, too.
+    and as a `Walker`'s what is too much for one go. ``leaving`` counts bytes of a long message that may go on and have
+    not: they come in pieces, feed nothing. ``frames``, ``halt``, ``code`` and ``keeps_close`` are as a `Walker`'s;
+    ``"too_big"`` is a message over MESSAGE_LIMIT, too, and ``"no_room"`` one that `room` has no place for. ``began``
+    counts messages: while ``withheld``, in bytes, is over `room.FREE`, the last one is to be whole soon.
     """
 
     __slots__ = (
         "_allowed",
+        "_behind",
         "_came",
         "_final",
+        "_inner",
         "_key",
+        "_leaves",
         "_left",
         "_parts",
         "_passed",
-        "_said",
+        "_read",
+        "_share",
+        "_size",
+        "_sketch",
         "_text",
         "_walker",
+        "began",
         "halt",
         "keeps_close",
+        "leaving",
         "refusal",
-        "rest",
+        "withheld",
     )
 
-    def __init__(self, allowed: frozenset[str], passed: Callable[[bytes], None]) -> None:
+    def __init__(self, allowed: frozenset[str], passed: Callable[[bytes], None], share: Share) -> None:
         self._allowed = allowed
         self._passed = passed
+        self._share = share
         self._walker = Walker(masked=True)
-        self._came = bytearray()
-        self._said = bytearray()
+        self._came: deque[bytearray] = deque()
+        self._sketch = Sketch()
         self._text = self._final = False
-        self._parts = self._left = 0
+        self._parts = self._inner = self._read = self._left = self._size = 0
         self._key = b""
+        self._leaves: deque[bytearray] = deque()
+        self._behind = b""
+        self.began = self.leaving = self.withheld = 0
         self.halt = ""
         self.keeps_close = False
-        self.rest = b""
         self.refusal = b""
 
     @property
@@ -75,13 +100,19 @@ class Gate:
     def code(self) -> int:
         return self._walker.code
 
+    @property
+    def rest(self) -> bytes:
+        return self._behind or self._walker.rest
+
     def feed(self, data: bytes) -> bytes:
         """Takes the client's next bytes and returns those that may go on: up to a refused event, if there is one."""
-        data = self.rest + self._walker.feed(data)
+        if self.leaving:
+            assert not data
+            return self._piece()
+        data = self._behind + (self._walker.feed(data) if data or not self._behind else b"")
         passed: list[bytes] = []
-        pos, end, frames = 0, len(data), 0
-        while pos < end and frames < FRAMES_IN_ONE_GO and not (self.refusal or self.halt):
-            frames += 1
+        pos, end = 0, len(data)
+        while pos < end and not (self.refusal or self.halt or self.leaving):
             at = pos
             if not self._left:
                 first, at, length = head(data, pos)
@@ -90,57 +121,127 @@ class Gate:
                         passed.append(data[pos : at + length])
                     pos = at + length
                     continue
-                if len(self._came) + at - pos + length > MESSAGE_LIMIT:
+                if self._size + at - pos + length > MESSAGE_LIMIT:
                     self.halt = "too_big"
                     break
                 self._begin(first, data[at - 4 : at], length)
             stop = min(at + self._left, end)
+            if self._final and not self._size and stop - at == self._left and stop - pos <= FREE:
+                # Nearly all are of one frame that came at once: nothing of it needs to be kept.
+                self._left = 0
+                if self._allows(mask(data[at:stop], self._key), readable=True):
+                    passed.append(data[pos:stop])
+                pos = stop
+                continue
+            if self._readable() and not self._share.hold(self.withheld + stop - pos):
+                self.halt = "no_room"
+                break
             self._withhold(data[pos:stop], data[at:stop])
             pos = stop
             if self._final and not self._left:
                 passed.append(self._whole())
-        self.rest = b"" if self.halt else data[pos:]
-        if not self.rest and not self.halt:
+        self._behind = data[pos:]
+        if self.halt:
+            self.drop()
+        elif not (self._behind or self.leaving):
             self.halt = self._walker.halt
         return b"".join(passed)
+
+    def drop(self) -> None:
+        """Nothing of what is kept will go on."""
+        self._forget()
+        self._leaves.clear()
+        self._behind = b""
+        self.leaving = 0
+
+    def _forget(self) -> None:
+        self._came.clear()
+        self._sketch = Sketch()
+        self.withheld = 0
+        self._share.release()
+
+    def _piece(self) -> bytes:
+        piece = self._leaves.popleft()
+        self.leaving -= len(piece)
+        if not self.leaving:
+            self._share.release()
+            if not self._behind:
+                self.halt = self._walker.halt
+        return bytes(piece)
 
     def _begin(self, first: int, key: bytes, length: int) -> None:
         if first & 0xF:
             self._text = first & 0xF == TEXT
+            self.began += 1
         self._final = first > 127
         self._key = key
         self._left = length
 
     def _withhold(self, came: bytes, payload: bytes) -> None:
-        self._came += came
-        said = mask(payload, self._key)
-        if counted := said[max(0, PARTS_FROM - len(self._said)) :]:
-            self._parts += sum(map(counted.count, _PARTS))
-        self._said += said
-        self._left -= len(said)
-        turned = len(said) & 3
+        self._size += len(came)
+        if self._readable():
+            self._keep(came)
+            said = mask(payload, self._key)
+            self._inner += sum(map(said.count, _INNER))
+            if counted := said[max(0, PARTS_FROM - self._read) :]:
+                self._parts += sum(map(counted.count, _PARTS))
+            self._read += len(said)
+            self._sketch.add(said)
+        elif self.withheld:
+            self._forget()
+        self._left -= len(payload)
+        turned = len(payload) & 3
         self._key = self._key[turned:] + self._key[:turned]
 
+    def _keep(self, came: bytes) -> None:
+        # One buffer would be copied whenever it grows, at 16 MiB for some milliseconds.
+        if self._came and len(self._came[-1]) < PIECE:
+            self._came[-1] += came
+        else:
+            self._came.append(bytearray(came))
+        self.withheld += len(came)
+
+    def _readable(self) -> bool:
+        """Whether this message may still go on."""
+        return (
+            self._text
+            and self._parts <= PARTS_LIMIT
+            and self._inner <= INNER_LIMIT
+            and self._sketch.size <= SKETCH_LIMIT
+        )
+
     def _whole(self) -> bytes:
-        came, self._came = bytes(self._came), bytearray()
-        said, self._said = self._said, bytearray()
-        parts, self._parts = self._parts, 0
+        allowed = self._allows(self._sketch.text(), readable=self._readable())
+        self._parts = self._inner = self._read = self._size = 0
+        if not allowed:
+            self._forget()
+            return b""
+        if self.withheld <= FREE:
+            came = b"".join(self._came)
+            self._forget()
+            return came
+        self._leaves, self._came = self._came, deque()
+        self.leaving, self.withheld, self._sketch = self.withheld, 0, Sketch()
+        return self._piece()
+
+    def _allows(self, said: bytes, *, readable: bool) -> bool:
+        """Whether a message of which that is known may go on; `refusal` says why not."""
         kind, event_id = "", None
         try:
             if not self._text:
                 raise ValueError("is binary")
-            if parts > PARTS_LIMIT:
-                raise ValueError(f"has more than {PARTS_LIMIT:,} values and escapes")
+            if not readable or sum(map(said.count, _INNER)) > INNER_LIMIT:
+                raise ValueError(TOO_MUCH)
             kind, event_id = _read(said)
         except ValueError as why:
             self.refusal = _error("invalid_event", f"This message {why}, so its type is not certain", event_id)
-            return b""
-        if kind in self._allowed:
-            self._passed(kind.encode("utf-8", "surrogatepass"))
-            return came
-        quoted = ascii(kind[:_QUOTED_LIMIT])
-        self.refusal = _error("event_not_allowed", f"Events of the type {quoted} are not allowed here", event_id)
-        return b""
+            return False
+        if kind not in self._allowed:
+            quoted = ascii(kind[:_QUOTED_LIMIT])
+            self.refusal = _error("event_not_allowed", f"Events of the type {quoted} are not allowed here", event_id)
+            return False
+        self._passed(kind.encode("utf-8", "surrogatepass"))
+        return True
 
 
 def _no_json(constant: str) -> None:
@@ -151,7 +252,7 @@ def _no_json(constant: str) -> None:
 _parse = json.JSONDecoder(object_pairs_hook=tuple, parse_int=len, parse_float=len, parse_constant=_no_json).decode
 
 
-def _read(said: bytearray) -> tuple[str, str | None]:
+def _read(said: bytes) -> tuple[str, str | None]:
     """The type of an event and its event_id. Raises ValueError, saying what it does, when its type is not certain."""
     try:
         event = _parse(said.decode())

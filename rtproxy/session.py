@@ -20,6 +20,7 @@ from rtproxy.handshake import path_of, subprotocols_of, switching
 from rtproxy.live import Live
 from rtproxy.poller import Poller
 from rtproxy.refusal import Refused, defect, draining, full, unknown
+from rtproxy.room import Room
 from rtproxy.settings import Settings
 from rtproxy.splice import Splice
 from rtproxy.trace import Trace
@@ -33,6 +34,7 @@ ADMISSION = web.AppKey("admission", Admission)
 UPSTREAM = web.AppKey("upstream", Upstream)
 POLLER = web.AppKey("poller", Poller)
 WHEEL = web.AppKey("wheel", Wheel)
+ROOM = web.AppKey("room", Room)
 SETTINGS = web.AppKey("settings", Settings)
 TRACING: web.AppKey[Callable[[web.Request], Trace]] = web.AppKey("tracing")
 
@@ -171,8 +173,9 @@ class Session:
         self._trace.event("client.connected")
         upstream = dialed.take_over()
         app, settings = request.app, request.app[SETTINGS]
+        share = app[ROOM].share(self.client)
         self._splice = Splice(
-            client, upstream, self.turns, app[POLLER], app[WHEEL], self._ended, settings.client_events
+            client, upstream, self.turns, app[POLLER], app[WHEEL], self._ended, settings.client_events, share
         )
         if self.turns.on_change is not None:  # a drain began while the model was dialed
             self._splice.read_client()

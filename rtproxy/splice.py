@@ -13,6 +13,7 @@ from rtproxy.gated import GatedLeg
 from rtproxy.handover import Taken
 from rtproxy.leg import Leg
 from rtproxy.poller import Poller
+from rtproxy.room import Share
 from rtproxy.tap import CallerTap, ModelTap, no_audio
 from rtproxy.turns import Turns, no_messages
 from rtproxy.wheel import Wheel
@@ -23,21 +24,28 @@ takes what was said before that: a socket that is closed on somebody who talks i
 LAST_WORDS_S = 0.25
 """When one leg broke the framing, the other one has this long to answer what was said before; both end in a second."""
 ANSWER_S = 5.0
-"""While both legs stand, the answer to a Close may take this long, and longer while bytes still move."""
+"""While both legs stand, the answer to a Close may take this long, and longer while bytes still move; where the relay
+ended the call, while a side still reads what was said to it: what it says itself is no reason to wait."""
 PATIENCE_S = 60.0
 """For how long those waits are renewed at most: a peer that trickles cannot hold a session for ever."""
 _BOTH_STAND = ("drain", "call.long")
+_FIRM = ("call.long", "client.revoked")
+"""A time that is up is up: there is ANSWER_S, whatever moves, and LINGER_S for what is on its way out. A drain has a
+window of its own, at whose end it cuts."""
 
 
 class Splice:
     """Joins a client's and the model's socket. ``on_end`` is called once, when both are closed.
 
-    ``client_events`` are the types of events that may go to the model; none: whatever it is, unread.
+    ``client_events`` are the types of events that may go to the model; none: whatever it is, unread. What is withheld
+    of them takes its ``share`` of the room.
     ``last`` is the leg that is told of the ending only when the other one was.
     """
 
     __slots__ = (
+        "_by_relay",
         "_give_up_at",
+        "_limit",
         "_on_end",
         "_progress",
         "_reading",
@@ -61,6 +69,7 @@ class Splice:
         wheel: Wheel,
         on_end: Callable[[], None],
         client_events: frozenset[str] = frozenset(),
+        share: Share | None = None,
     ) -> None:
         self.poller, self.wheel = poller, wheel
         self.slot = 0
@@ -69,11 +78,14 @@ class Splice:
         self._on_end = on_end
         self._timer: asyncio.TimerHandle | None = None
         self._give_up_at = 0.0
+        self._by_relay = False
+        self._limit: asyncio.TimerHandle | None = None
         self._progress: tuple[tuple[int, ...], ...] = ()
         self.turns = turns
         self._reading: CallerTap | None = None
         if client_events:
-            self.client: Leg = GatedLeg(self, client.sock, client.tls, client_events, turns.ask)
+            assert share is not None
+            self.client: Leg = GatedLeg(self, client.sock, client.tls, client_events, turns.ask, share)
         else:
             self._reading = CallerTap(turns)
             self.client = Leg(self, "client", client.sock, client.tls, self._reading)
@@ -105,12 +117,19 @@ class Splice:
         self.client.ignored = ()
 
     def end(self, cause: str) -> None:
-        """Closes both legs for one of `closing.ENDINGS`; does nothing when the session is ending already."""
+        """Closes both legs for one of `closing.ENDINGS`; a session that is ending already has at most less time."""
         if self.ended_by:
+            if cause in _FIRM:
+                self._hurry()
             return
         ending = ENDINGS[cause]
         self.ended_by = ending.ended_by
-        self._wait(ANSWER_S if cause in _BOTH_STAND else LINGER_S)
+        self._by_relay = cause in _BOTH_STAND
+        self._wait(ANSWER_S if self._by_relay else LINGER_S)
+        if cause == "call.long":
+            self._give_up_at = 0.0  # there is one wait, and no other
+        elif cause in _FIRM:
+            self._hurry()
         _tell(self.client, ending)
         if self.client.pending:
             # The model may hang up as soon as it is told, and the client would lose the frame it is in.
@@ -195,8 +214,9 @@ class Splice:
         """The socket of ``leg`` is closed."""
         if not leg.peer.lost:
             return
-        if self._timer is not None:
-            self._timer.cancel()
+        for timer in (self._timer, self._limit):
+            if timer is not None:
+                timer.cancel()
         self.wheel.discard(self)
         self._on_end()
         # They hold each other, and would wait for the collector: a busy replica has thousands of calls an hour.
@@ -228,10 +248,25 @@ class Splice:
         self._progress = (self.client.progress(), self.upstream.progress())
         self._timer = loop.call_later(seconds, self._overdue, seconds)
 
+    def _hurry(self) -> None:
+        """Whatever the session waits for, in ANSWER_S it does no longer."""
+        if self._limit is None:
+            self._limit = asyncio.get_running_loop().call_later(ANSWER_S, self._time_is_up)
+
+    def _time_is_up(self) -> None:
+        self._give_up_at = 0.0
+        self._overdue(ANSWER_S)
+
+    def _moved(self) -> bool:
+        if not self._by_relay:
+            return self._progress != (self.client.progress(), self.upstream.progress())
+        before = zip((self.client, self.upstream), self._progress, strict=True)
+        return any(sum(leg.untaken()) < sum(untaken) for leg, (_, *untaken) in before)
+
     def _overdue(self, seconds: float) -> None:
         patient = asyncio.get_running_loop().time() < self._give_up_at
         progress = self._progress
-        waits_on = patient and progress != (self.client.progress(), self.upstream.progress())
+        waits_on = patient and self._moved()
         if self.last is not None and (seconds != ANSWER_S or not waits_on):
             # The client's boundary, or an answer, never came; who is told last need not suffer for it.
             self.told(self.last[0].peer)
@@ -240,13 +275,15 @@ class Splice:
             return
         lingers = False
         for leg, (_, *untaken) in zip((self.client, self.upstream), progress, strict=True):
-            if seconds == LINGER_S and patient and 0 < sum(leg.untaken()) < sum(untaken):
+            if leg.closing and not patient:
+                leg.abort()
+            elif seconds == LINGER_S and patient and 0 < sum(leg.untaken()) < sum(untaken):
                 lingers = True
             elif seconds == LINGER_S or not (waits_on or leg.closing):
                 leg.hang_up()
             elif not waits_on:
                 leg.abort()
-        self._wait(LINGER_S if lingers else ANSWER_S)
+        self._wait(LINGER_S if lingers or not patient else ANSWER_S)
 
 
 def _tell(leg: Leg, ending: Ending) -> None:

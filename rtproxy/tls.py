@@ -24,6 +24,7 @@ def client_context() -> ssl.SSLContext:
 class Tls:
     """One connection's TLS, as its client, on a socket that does not block. It reads and writes as a socket does.
 
+    ``late`` is what was received and is too much work for one go: `recv` goes on with it before it asks the socket.
     ``ended`` says that the other side will say no more (close_notify); ``unsent`` are records that the kernel has not
     taken: `send` says so, and it is up to the caller to bring them out before it sends again. ``leaving.pending``:
     what was read is to be answered.
@@ -39,6 +40,7 @@ class Tls:
         "_send",
         "_take",
         "ended",
+        "late",
         "leaving",
         "sock",
         "unsent",
@@ -55,7 +57,7 @@ class Tls:
         self._feed, self._decrypt = self._arrived.write, self._object.read
         self._encrypt, self._take = self._object.write, self.leaving.read
         self.ended = False
-        self.unsent = b""
+        self.unsent = self.late = b""
 
     async def handshake(self) -> None:
         """Raises ssl.SSLError when the other side is not who it should be, OSError when it hangs up."""
@@ -95,12 +97,12 @@ class Tls:
 
         Raises BlockingIOError when it has said nothing new, ssl.SSLError for what it could not have said.
         """
-        data = self._receive(size)
+        data = self.late or self._receive(size)
         if not data:
             self.ended = True
             return b""
         said = self.decrypt(data)
-        while len(data) == size and len(said) < size and not self.ended:
+        while len(data) == size and len(said) < size and not (self.ended or self.late):
             try:
                 data = self._receive(size)
             except BlockingIOError:
@@ -137,6 +139,7 @@ class Tls:
 
     def decrypt(self, data: bytes) -> bytes:
         """What the records in ``data``, and those begun before, say. Raises ssl.SSLError."""
+        self.late = b""
         if len(data) > _RECORD_BYTES:
             return self._decrypt_in_slices(data)
         self._feed(data)
@@ -164,6 +167,10 @@ class Tls:
             for at in range(0, len(data), _RECORD_BYTES):
                 said += self.decrypt(data[at : at + _RECORD_BYTES])
                 if self.ended:
+                    break
+                if (said or at) and len(said) < (at + _RECORD_BYTES) // 4:
+                    # Many records with little in each, or, in the first slice, the beginning of a long one.
+                    self.late = data[at + _RECORD_BYTES :]
                     break
         except ssl.SSLError:
             if not said:

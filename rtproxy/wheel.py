@@ -9,6 +9,8 @@ import math
 import time
 from typing import TYPE_CHECKING
 
+from rtproxy.slices import in_slices
+
 if TYPE_CHECKING:
     from rtproxy.leg import Leg
     from rtproxy.splice import Splice
@@ -55,16 +57,20 @@ class Wheel:
         while True:
             due = max(due + self._tick_s, loop.time())
             await asyncio.sleep(due - loop.time())
-            for splice in tuple(self._slots[self._now]):
-                splice.beat()
+            await in_slices(self._slots[self._now], self._beat)
             self._now = (self._now + 1) % len(self._slots)
-            self._check_full()
+            await in_slices(self._full, self._check)
 
-    def _check_full(self) -> None:
-        now = time.monotonic()
-        for leg, (since, seen) in tuple(self._full.items()):
-            untaken = leg.untaken()
-            if untaken != seen:
-                self._full[leg] = (now, untaken)
-            elif now - since >= STALL_S:
-                leg.splice.stalled(leg)
+    def _beat(self, splice: "Splice") -> None:
+        if splice in self._slots[self._now]:  # it may have ended meanwhile
+            splice.beat()
+
+    def _check(self, leg: "Leg") -> None:
+        if leg not in self._full:
+            return
+        since, seen = self._full[leg]
+        untaken, now = leg.untaken(), time.monotonic()
+        if untaken != seen:
+            self._full[leg] = (now, untaken)
+        elif now - since >= STALL_S:
+            leg.splice.stalled(leg)

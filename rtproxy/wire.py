@@ -7,8 +7,10 @@ writer towards it swapped for one that drops.
 
 import asyncio
 import socket
+import time
 from collections.abc import Callable
 
+from rtproxy.credit import WORTH, Credit
 from rtproxy.frames import OPENING, Tap, Walker
 from rtproxy.kernel import unsent
 from rtproxy.poller import BROKEN, ENDING, READABLE, WRITABLE, Poller
@@ -40,18 +42,22 @@ class Wire(Walker):
     ``received`` counts bytes, ``frames`` frames that arrived. ``out`` takes what goes on to the peer and says how much
     of it the kernel took. ``full``: bytes for this socket wait here; ``held_back``: it is not read for now; ``got``:
     its side has said its last frame; ``sent``: a Close is on its way to it; ``gone``: nothing arrives any more;
-    ``closing``: it closes as soon as what was written is out; ``lost``: closed. Only frames of more than ``shortest``
-    and less than ``longest`` bytes may pass without `feed`.
+    ``closing``: it closes as soon as what was written is out; ``lost``: closed; ``behind``: its frames cost more than
+    their bytes (`credit`), and others go first; ``slowed``: it is not read until it may cost something again. Only
+    frames of more than ``shortest`` and less than ``longest`` bytes may pass without `feed`.
     """
 
     __slots__ = (
+        "_credit",
         "_fileno",
         "_poller",
+        "_put_off",
         "_receive",
         "_shut",
         "_sock",
         "_tls",
         "_unsent",
+        "behind",
         "closing",
         "full",
         "gone",
@@ -65,6 +71,7 @@ class Wire(Walker):
         "send",
         "sent",
         "shortest",
+        "slowed",
     )
     peer: "Wire"
 
@@ -80,6 +87,8 @@ class Wire(Walker):
         self.shortest, self.longest = SHORTEST, READ_BYTES
         self._unsent = b""
         self.full = self.held_back = False
+        self._credit: Credit | None = None
+        self.behind = self.slowed = self._put_off = False
         self.got = self.sent = self.gone = self.closing = self._shut = self.lost = False
 
     def start(self) -> None:
@@ -96,12 +105,8 @@ class Wire(Walker):
             return
         try:
             data = self._receive(READ_BYTES)
-        except (BlockingIOError, InterruptedError):
-            if events & ENDING:  # it ends behind a part of a TLS record, and is not reported again
-                self._poller.again(self._fileno)
-            return
-        except OSError:
-            self.abort()
+        except OSError as problem:
+            self._not_read(problem, events)
             return
         size = len(data)
         if (
@@ -129,8 +134,25 @@ class Wire(Walker):
             return
         if tls.leaving.pending and not (self.full or self.closing):
             self._answer(tls)
-        if tls.ended:
+        if self._has_more():
+            self.calm = False
+            self.put_off()
+        elif tls.ended:
             self.ended()
+
+    def _unwalked(self) -> bool:
+        """Whether there is something to pass on without reading."""
+        return bool(self.rest)
+
+    def _has_more(self) -> bool:
+        """Whether something of what was received waits."""
+        return self._unwalked() or (self._tls is not None and bool(self._tls.late))
+
+    def _not_read(self, problem: OSError, events: int) -> None:
+        if not isinstance(problem, (BlockingIOError, InterruptedError)):
+            self.abort()
+        elif events & ENDING:  # it ends behind a part of a TLS record, and is not reported again
+            self._poller.again(self._fileno)
 
     def _answer(self, tls: Tls) -> None:
         # Else it would wait for the next frame of the other leg, and pile up.
@@ -147,7 +169,39 @@ class Wire(Walker):
             return False
         if self.full and events & WRITABLE:
             self._flush()
-        return not (self.gone or self.held_back) and bool(events & (READABLE | ENDING))
+        worth = bool(events & (READABLE | ENDING))
+        if self.gone or self.held_back:
+            return False
+        if self.behind or self._has_more():
+            if worth or self._has_more():
+                self.put_off()
+            return False
+        return worth
+
+    def put_off(self) -> None:
+        """Goes on with this side when there are no news of others."""
+        if not (self._put_off or self._shut):
+            self._put_off = True
+            waits = self.behind and not self._has_more()
+            (self._poller.put_off_a_moment if waits else self._poller.put_off)(self._go_on, self.failed)
+
+    def _go_on(self) -> None:
+        self._put_off = False
+        if self.gone or self.held_back:
+            return
+        if self._unwalked():
+            self.pass_on(b"")
+        else:
+            try:
+                self._arrived(self._receive(READ_BYTES), 0)
+            except OSError as problem:
+                self._not_read(problem, 0)
+        if self._shut:
+            return
+        if self._has_more():
+            self.put_off()
+        else:
+            self._poller.again(self._fileno)
 
     def _arrived(self, data: bytes, events: int) -> None:
         if not data:
@@ -158,8 +212,9 @@ class Wire(Walker):
         self.pass_on(data)
 
     def pass_on(self, data: bytes) -> None:
-        """Hands ``data``, which this side said, to the other leg as far as it may go."""
+        """Hands ``data``, which this side said, to the other leg as far as it may go in one go."""
         self.received += len(data)
+        size, frames = len(data) + len(self.rest), self.frames
         data = self.feed(data)
         if data:
             try:
@@ -167,10 +222,36 @@ class Wire(Walker):
                     self.peer.left(data, sent)
             except OSError as problem:
                 self.peer.refused(data, problem)
-        if self.full or self.held_back:
+        units = 1 + self.frames - frames - max(size - len(self.rest), len(data)) // WORTH
+        if units > 0 or self.behind:
+            self._spend(max(0, units))
+        if self.full or self.held_back or self.behind:
             self.calm = False
+        if self._unwalked():
+            self.calm = False
+            self.put_off()
         if self.halt:
             self.halted()
+
+    def _spend(self, units: int) -> None:
+        if self._credit is None:
+            self._credit = Credit()
+        credit = self._credit
+        credit.spend(units, time.monotonic())
+        self.behind = credit.behind
+        if credit.flood and not self.halt:
+            self.halt = "flood"
+        elif credit.wait_s and not self.slowed:
+            self.slowed = self.held_back = True
+            asyncio.get_running_loop().call_later(credit.wait_s, self._slowed_enough)
+
+    def _slowed_enough(self) -> None:
+        if self._shut:
+            return
+        self.slowed = False
+        # As `left` has it: a peer that does not take what it has holds this side back.
+        if not self.peer.full or self.out is drop:
+            self.release()
 
     def expect(self, size: int) -> None:
         """From now on whole frames with about ``size`` bytes of payload may pass without `feed`, and no others."""
@@ -191,7 +272,7 @@ class Wire(Walker):
             self.left(data, 0)
         else:
             # What this side said before that has arrived, and is read first.
-            asyncio.get_running_loop().call_soon(self.abort)
+            self._poller.soon(self.abort)
 
     def left(self, data: bytes, sent: int) -> None:
         """The kernel took only the first ``sent`` bytes for this socket: the other leg waits for the rest."""
@@ -250,15 +331,15 @@ class Wire(Walker):
         self.calm = False
         self._poller.discard(self._fileno)
         self._sock.close()
-        self._unsent = b""
+        self._unsent = self.rest = b""
         self.peer.out = drop
         # The legs of a call hold each other until the collector comes, which knows nothing of OpenSSL's buffers.
         self._tls, self._receive, self.send = None, _nothing, drop
-        asyncio.get_running_loop().call_soon(self.closed)
+        self._poller.soon(self.closed)
 
     def release(self) -> None:
-        """Reads again after being held back."""
-        if self.held_back and not self.closing:
+        """Reads again after being held back, unless there is another reason not to."""
+        if self.held_back and not (self.closing or self.slowed):
             self.held_back = False
             self._poller.again(self._fileno)
 
@@ -273,7 +354,7 @@ class Wire(Walker):
     # What a session does about it.
 
     def halted(self) -> None:
-        """A Close of this side went through, or its framing is broken: `halt` says which. It may come again."""
+        """A Close of this side went through, or it may say no more: `halt` says why. It may come again."""
         raise NotImplementedError
 
     def ended(self) -> None:

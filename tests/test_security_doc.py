@@ -7,7 +7,7 @@ from typing import get_args
 
 import pytest
 
-from rtproxy import dial, events, halfopen, settings, upstream, wheel
+from rtproxy import credit, dial, events, gated, halfopen, room, settings, splice, upstream, wheel
 from rtproxy.closing import ENDINGS
 from rtproxy.frames import FRAME_LIMIT
 
@@ -90,6 +90,16 @@ def test_the_limits_have_the_numbers_of_the_relay() -> None:
     assert f"{answer}; {reason}" in said["the model's answer to a dial; the body of a refusal"]
     assert f"{halfopen.HANDSHAKE_S:g} s" in said["a request, to be said"]
     assert f"{wheel.STALL_S:g} s" in said["a reader that stands still"]
+    assert splice.ANSWER_S + splice.LINGER_S <= 6
+    assert "6 s later" in said["a call"]
+    small = f"{credit.UNITS_A_S:,.0f} units a second, {credit.UNITS_AT_MOST:,} at once"
+    assert small in said["small frames and reads of one side"]
+    assert f"each {credit.WORTH} bytes" in said["small frames and reads of one side"]
+    assert f"after {credit.FLOOD_S:g} s" in said["small frames and reads of one side"]
+    (together,) = (text for limit, text in said.items() if limit.endswith("withheld, together"))
+    assert room.OF_MEMORY == 4, "a quarter"
+    assert f"messages over {room.FREE >> 10} KiB that are withheld, together" in said
+    assert f"{gated.WHOLE_S:g} s each" in together
 
 
 @pytest.mark.parametrize(
@@ -98,6 +108,9 @@ def test_the_limits_have_the_numbers_of_the_relay() -> None:
         ("a frame", "client.too_big"),
         ("framing", "client.fault"),
         ("a reader that stands still", "client.stalled"),
+        ("small frames and reads of one side", "client.flood"),
+        ("messages over 64 KiB that are withheld, together", "client.no_room"),
+        ("messages over 64 KiB that are withheld, together", "client.unfinished"),
         ("a peer that is gone", "client.silent"),
         ("a defect of the relay", "relay.failed"),
     ],
@@ -107,4 +120,4 @@ def test_the_limits_end_with_the_codes_of_the_table(limit: str, ending: str) -> 
 
 
 def test_it_is_one_page() -> None:
-    assert len(PAGE.read_text().splitlines()) <= 85
+    assert len(PAGE.read_text().splitlines()) <= 90

@@ -7,6 +7,7 @@ import pytest
 
 from rtproxy.frames import Walker, close_frame
 from stage.rawpeer import BINARY, CLOSE, PING, PONG, TEXT, announced, close_payload, frame
+from tests.rtproxy.goes import all_of
 
 MIB = 1024 * 1024
 HELD_MAX = 144
@@ -47,7 +48,7 @@ def conversation(seed: int, *, masked: bool, lengths: Iterable[int], messages: i
 def walked(chunks: Iterable[bytes], *, masked: bool) -> tuple[Walker, bytes]:
     """A walker that was fed ``chunks``, and what it passed on."""
     walker = Walker(masked=masked)
-    return walker, b"".join([walker.feed(chunk) for chunk in chunks])
+    return walker, b"".join([all_of(walker, chunk) for chunk in chunks])
 
 
 def cut(stream: bytes, rng: random.Random, longest: int) -> Iterable[bytes]:
@@ -91,7 +92,7 @@ def test_what_passed_on_ends_in_a_data_frame_or_at_a_boundary(masked: bool) -> N
     walker = Walker(masked=masked)
     passed = b""
     for chunk in cut(stream, random.Random(3), 40):
-        passed += walker.feed(chunk)
+        passed += all_of(walker, chunk)
         rest = bytes(walker.skip) + sent(PING, b"ours", masked=masked)
         _, forwarded = walked([passed + rest], masked=masked)
         assert forwarded == passed + rest or walker.halt == "close", "no room for a control frame of ours"

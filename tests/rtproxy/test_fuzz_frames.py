@@ -24,6 +24,7 @@ from rtproxy.tap import COLLECT_LIMIT, CallerTap, ModelTap
 from rtproxy.turns import APPEND, CREATE, REQUESTS, TABLE, Turns
 from rtproxy.wheel import Wheel
 from stage.rawpeer import BINARY, CLOSE, PING, PONG, TEXT, announced, frame
+from tests.rtproxy.goes import all_of
 
 slow = [HealthCheck.too_slow, HealthCheck.data_too_large]
 settings.register_profile("quick", max_examples=100, deadline=None, derandomize=True, database=None)
@@ -195,7 +196,7 @@ def walk(chunks: Iterable[bytes], *, masked: bool) -> Walk:
     walker = Walker(masked=masked, tap=tap)
     passed, fed = b"", 0
     for chunk in chunks:
-        passed += walker.feed(chunk)
+        passed += all_of(walker, chunk)
         fed += len(chunk)
         assert walker.halt or fed - len(passed) <= HELD_MAX
         assert not (walker.calm and (walker.skip or walker.halt or fed != len(passed)))
@@ -296,7 +297,7 @@ def listened(chunks: Iterable[bytes]) -> Turns:
     turns = Turns()
     walker = Walker(masked=False, tap=ModelTap(turns))
     for chunk in chunks:
-        walker.feed(chunk)
+        all_of(walker, chunk)
     assert not walker.halt
     return turns
 
@@ -355,7 +356,7 @@ def asked(chunks: Iterable[bytes]) -> Turns:
     walker = Walker(masked=True, tap=CallerTap(turns))
     turns.messages = walker.messages
     for chunk in chunks:
-        walker.feed(chunk)
+        all_of(walker, chunk)
     assert not walker.halt
     return turns
 
@@ -448,7 +449,7 @@ def test_what_a_leg_lets_pass_is_what_the_walker_does(case: tuple[bool, list[byt
     masked, chunks = case
     turns = Turns()
     walker = Walker(masked=masked, tap=None if masked else ModelTap(turns))
-    walked = b"".join(walker.feed(chunk) for chunk in chunks)
+    walked = b"".join(all_of(walker, chunk) for chunk in chunks)
     seen = LOOP.run(relayed(chunks, masked=masked))
     assert seen.passed.startswith(walked)
     # Behind it comes at most one Close of the relay's own, and none into a frame.

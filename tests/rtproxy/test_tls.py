@@ -11,7 +11,7 @@ import trustme
 from yarl import URL
 
 from rtproxy.dial import Connection
-from rtproxy.tls import Tls, client_context
+from rtproxy.tls import READ_BYTES, Tls, client_context
 from stage.rawpeer import BINARY, CLOSE, TEXT, RawPeer, RawServer, close_payload, frame
 from stage.replica import Replica
 from tests.conftest import DEADLINE_S, Caller, RelayFactory, ReplicaFactory
@@ -199,4 +199,41 @@ async def test_openssl_is_handed_a_record_at_a_time_since_its_buffers_never_shri
         assert await model.reader.readexactly(len(payload)) == await said() == payload
     await sending
     assert max(handed) == 16 * 1024
+    connection.leave()
+
+
+async def test_records_of_one_byte_are_read_some_at_a_time_and_all_of_them(
+    model_server: RawServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+    connection = await Connection.open(URL(f"https://localhost:{model_server.port}"), client_context(), None)
+    tls = connection.tls
+    assert tls is not None
+    await asyncio.get_running_loop().sock_sendall(connection.sock, tls.encrypt(b"GET / HTTP/1.1\r\n\r\n"))
+    model = await model_server.request()
+    count = 20_000
+
+    async def say() -> None:
+        for number in range(count):
+            model.writer.write(bytes((number % 251,)))
+            if number % 500 == 0:
+                await model.writer.drain()
+        model.writer.write(bytes(30_000))  # and some large ones
+        await model.writer.drain()
+
+    saying = asyncio.create_task(say())
+    heard, at_once = b"", 0
+    async with asyncio.timeout(DEADLINE_S):
+        while len(heard) < count + 30_000:
+            try:
+                data = tls.recv(READ_BYTES)
+            except BlockingIOError:
+                await asyncio.sleep(0.001)
+                continue
+            if len(heard) + len(data) <= count:
+                at_once = max(at_once, len(data))
+            heard += data
+    assert heard == bytes(number % 251 for number in range(count)) + bytes(30_000)
+    assert at_once <= 2 * 16 * 1024 // 22, "two slices of records of one byte"
+    await saying
     connection.leave()
