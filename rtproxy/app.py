@@ -11,7 +11,6 @@ from rtproxy import __version__
 from rtproxy.admission import Admission, Door
 from rtproxy.answers import REFUSE
 from rtproxy.events import Log
-from rtproxy.halfopen import ANSWERED, answering
 from rtproxy.identity import Identity
 from rtproxy.live import Live
 from rtproxy.metrics import Metrics
@@ -19,6 +18,7 @@ from rtproxy.poller import Poller
 from rtproxy.refusal import Refused
 from rtproxy.session import ADMISSION, LIVE, LOG, POLLER, SETTINGS, TRACING, UPSTREAM, WHEEL, carry, turn_away
 from rtproxy.settings import Settings, not_taken
+from rtproxy.strangers import STRANGERS, Strangers
 from rtproxy.trace import untraced
 from rtproxy.upstream import Upstream
 from rtproxy.wheel import Wheel
@@ -80,9 +80,9 @@ def make_app(settings: Settings, log: Log) -> web.Application:
         response.headers.update(signature)  # what is no HTTP comes to no handler, and `sign` does not see it
         return response
 
-    app = web.Application(middlewares=[answering])
+    app = web.Application()
     app[LOG], app[LIVE], app[ADMISSION], app[WHEEL] = log, live, admission, Wheel(settings.heartbeat_s)
-    app[ANSWERED], app[SETTINGS], app[REFUSE] = set(), settings, refuse
+    app[STRANGERS], app[SETTINGS], app[REFUSE] = Strangers(live), settings, refuse
     app.router.add_get("/healthz", healthz)
     app.router.add_get("/readyz", readyz)
     app.router.add_get("/status", status)

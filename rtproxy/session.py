@@ -9,6 +9,7 @@ import logging
 import secrets
 import time
 from collections.abc import Callable
+from typing import cast
 
 from aiohttp import web
 
@@ -22,6 +23,7 @@ from rtproxy.poller import Poller
 from rtproxy.refusal import Refused, defect, draining, full, unknown
 from rtproxy.settings import Settings
 from rtproxy.splice import Splice
+from rtproxy.strangers import STRANGERS, Stranger
 from rtproxy.trace import Trace
 from rtproxy.turns import Turns
 from rtproxy.upstream import Dialed, DialFailed, Upstream
@@ -53,6 +55,7 @@ async def carry(request: web.Request) -> web.StreamResponse:
     trace = request.app[TRACING](request)
     session = Session(client, live, log, trace)
     live.add(session)
+    request.app[STRANGERS].let_in(cast(Stranger, request.protocol))
     try:
         headers = {**trace.headers, **parameters.headers}
         dialed = await request.app[UPSTREAM].dial(subprotocols_of(request), parameters.query, headers)
