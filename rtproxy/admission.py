@@ -29,10 +29,12 @@ class Door(Enum):
 
 
 class Admitted(NamedTuple):
-    """Who may come in, and what the dial has to ask for."""
+    """Who may come in, what the dial has to ask for, and what was reserved while it lasts."""
 
     client: str
     parameters: Parameters
+    start: float
+    ticket: Ticket | None
 
 
 class Admission:
@@ -61,7 +63,10 @@ class Admission:
         """
         check_upgrade(request)
         self._check_door()
-        if not self._origins.allow(request.headers.getall(hdrs.ORIGIN, [])):
+        origins = request.headers.getall(hdrs.ORIGIN, [])
+        if len(origins) > 1:
+            raise Refused(403, "invalid_request_error", "origin_not_allowed", "A request has one Origin at most.")
+        if not self._origins.allow(origins):
             cure = "Calls from this web origin are not allowed: add it to RTPROXY_ALLOWED_ORIGINS."
             raise Refused(403, "invalid_request_error", "origin_not_allowed", cure)
         client, ticket = await self._client(request)
@@ -70,10 +75,20 @@ class Admission:
         self._check_door()
         if len(self._live) >= self._limit:
             raise full()
-        self._limits.take(client)
+        start = self._limits.take(client)
         if ticket is not None:
             self._tickets.use(ticket)
-        return Admitted(client, parameters)
+        return Admitted(client, parameters, start, ticket)
+
+    def give_back(self, admitted: Admitted) -> None:
+        """The call did not come to stand: its ticket is good again, and it does not count as a start."""
+        self._limits.give_back(admitted.client, admitted.start)
+        if admitted.ticket is not None:
+            self._tickets.give_back(admitted.ticket)
+
+    def model_refused(self, client: str, wait_s: float | None) -> None:
+        """See `Limits.model_refused`."""
+        self._limits.model_refused(client, wait_s)
 
     def _check_door(self) -> None:
         if self.door is Door.SHUT:

@@ -56,13 +56,14 @@ def make_app(settings: Settings, log: Log) -> web.Application:
         return web.json_response({"status": state}, status=200 if state == Door.OPEN.value else 503)
 
     async def status(request: web.Request) -> web.Response:
+        quiet = await metrics.quiet()
         return web.json_response(
             {
                 "version": __version__,
                 "revision": settings.revision,
                 "replica": settings.replica,
                 "sessions": len(live),
-                "quiet": live.quiet,
+                "quiet": quiet,
                 "oldest_s": round(live.oldest_s, 3),
                 "draining": admission.door is not Door.OPEN,
                 "uptime_s": round(time.monotonic() - started, 3),
@@ -70,7 +71,7 @@ def make_app(settings: Settings, log: Log) -> web.Application:
         )
 
     async def exposition(request: web.Request) -> web.Response:
-        return web.Response(body=metrics.exposition(), headers={hdrs.CONTENT_TYPE: "text/plain; version=0.0.4"})
+        return web.Response(body=await metrics.exposition(), headers={hdrs.CONTENT_TYPE: "text/plain; version=0.0.4"})
 
     async def sign(request: web.Request, response: web.StreamResponse) -> None:
         response.headers.update(signature)

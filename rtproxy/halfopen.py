@@ -6,6 +6,7 @@ aiohttp keeps a connection for an hour whatever it says, takes 1 MiB of headers,
 import asyncio
 import time
 from collections.abc import Callable
+from socket import IPPROTO_TCP, TCP_NOTSENT_LOWAT
 from typing import cast
 
 from aiohttp import web
@@ -23,6 +24,8 @@ IDLE_S = 3630.0
 """Between two requests: longer than Envoy keeps a connection (1 h), which would send an upgrade on it just then."""
 HEAD_BYTES = 32 * 1024
 """A request line and its headers in all, as much as Application Gateway takes."""
+UNREAD_BYTES = 16 * 1024
+"""What the kernel holds of answers beyond what the caller's own has room for."""
 _END = b"\r\n\r\n"
 
 
@@ -37,14 +40,16 @@ class Listener(Answering):
     strangers: Strangers
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        socket = cast(asyncio.Transport, transport)  # uvloop's is none by inheritance
+        way = cast(asyncio.Transport, transport)  # uvloop's is none by inheritance
         self._held, self._fed = b"", 0
         self._head = self._answered = 0
         self._body: StreamReader = EMPTY_PAYLOAD
-        self._descriptor = socket.get_extra_info("socket").fileno()
+        sock = way.get_extra_info("socket")
+        self._descriptor = sock.fileno()
         self.since: float | None = time.monotonic()
-        # An answer counts as read when the kernel has all of it.
-        socket.set_write_buffer_limits(high=0)
+        # An answer counts as read when the kernel has all of it, and it has little that the caller's has not.
+        way.set_write_buffer_limits(high=0)
+        sock.setsockopt(IPPROTO_TCP, TCP_NOTSENT_LOWAT, UNREAD_BYTES)
         super().connection_made(transport)
         self.strangers.comes(self)
 
@@ -123,23 +128,30 @@ class Listener(Answering):
 
     def _parse(self, said: bytes) -> None:
         parsed = self._request_count
+        # Of a body, of which there is none in a call, is not asked how long it is.
+        size = self._head + len(said) if self._body.is_eof() else 0
         super().data_received(said)
         if self._request_count > parsed:
             self._head, self.since = 0, None
-            self._body = self._messages[-1][1]
-        elif self._body.is_eof() and (self._head or said.strip(b"\r\n")):  # empty lines begin nothing
+            message, self._body = self._messages[-1]
+            if size > HEAD_BYTES and not isinstance(message, _ErrInfo):
+                self._messages.pop()
+                self._give_up()
+        elif size > HEAD_BYTES:
+            self._request_count += 1
+            self._give_up()
+        elif size and (self._head or said.strip(b"\r\n")):  # empty lines begin nothing
             if not self._head and self._answered:
                 self.since = time.monotonic()
                 self.strangers.comes(self)
-            self._head += len(said)
-            if self._head > HEAD_BYTES:
-                self._give_up()
+            self._head = size
 
     def _give_up(self) -> None:
+        """Answers a head that is too large, and takes no further request."""
         problem = LineTooLong("the head of a request", HEAD_BYTES)
         self._messages.append((_ErrInfo(TOO_LARGE, problem, problem.message), EMPTY_PAYLOAD))
-        self._request_count += 1
-        self._head, self.since = 0, None
+        self._head, self._body, self._message_tail = 0, EMPTY_PAYLOAD, b""
+        self._upgraded, self.since = False, None
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 

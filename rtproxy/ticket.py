@@ -94,6 +94,10 @@ class Tickets:
             raise unknown("used_ticket", "The ticket has been used: every call takes a new one.")
         return ticket
 
+    def give_back(self, ticket: Ticket) -> None:
+        """The call that ``ticket`` let in did not come to stand: it lets one in once more."""
+        self._used.pop((ticket.client, ticket.number), None)
+
     def use(self, ticket: Ticket) -> None:
         """From now on ``ticket`` lets nobody in."""
         now = time.time()
