@@ -6,12 +6,13 @@ import os
 import signal
 import time
 from collections.abc import Awaitable, Callable
+from email.utils import formatdate
 from pathlib import Path
 
 import orjson
 import pytest
 
-from rtproxy import clientkeys
+from rtproxy import clientkeys, limits
 from rtproxy.limits import Limits
 from rtproxy.live import Live
 from rtproxy.refusal import Refused
@@ -300,3 +301,133 @@ async def test_a_file_of_keys_that_went_bad_takes_nothing_away(
     assert "of-the-environment" not in caplog.text
     client, _ = await opened(relay, headers={"api-key": "key-of-carol"})
     assert client.status == 101
+
+
+async def fails(relay: Relay, upstream: RawServer, dial: Caller, status: str = "503 Down", **how: object) -> RawPeer:
+    """A call that the model refuses."""
+    connecting = asyncio.create_task(dial(relay.port, **how))
+    async with asyncio.timeout(DEADLINE_S):
+        model = await upstream.request()
+    await model.answer(status)
+    return await connecting
+
+
+async def test_a_start_is_reserved_while_the_dial_lasts_and_given_back_when_the_model_refused(
+    relay_for: RelayFactory, upstream: RawServer, dial: Caller, opened: Opener
+) -> None:
+    relay = await relay_for(upstream.port, RTPROXY_MAX_CLIENT_STARTS="1")
+    for _ in range(3):
+        connecting = asyncio.create_task(dial(relay.port))
+        model = await upstream.request()
+        assert (await dial(relay.port)).status == 429, "while the dial lasts"
+        await model.answer("503 Down")
+        assert (await connecting).status == 502
+    assert (await opened(relay))[0].status == 101
+    assert (await dial(relay.port)).status == 429
+
+
+async def test_a_start_is_given_back_when_the_relay_itself_turned_the_call_away(
+    relay_for: RelayFactory, upstream: RawServer, dial: Caller, opened: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    relay = await relay_for(upstream.port, RTPROXY_MAX_CLIENT_STARTS="1")
+    with monkeypatch.context() as broken:
+        broken.setattr("rtproxy.upstream.Upstream._headers", None)
+        assert (await dial(relay.port)).status == 500
+    assert (await opened(relay))[0].status == 101
+
+
+async def test_dials_that_the_model_refused_have_a_limit_of_their_own_and_an_outage_locks_nobody_out(
+    relay_for: RelayFactory, upstream: RawServer, dial: Caller, opened: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "REFUSED", 3)
+    relay = await relay_for(upstream.port)
+    for _ in range(3):
+        assert (await fails(relay, upstream, dial)).status == 502
+    refused = await dial(relay.port)
+    assert (refused.status, (await error(refused))["code"]) == (429, "rate_limit_exceeded")
+    assert 1 <= int(refused.headers["retry-after"]) <= limits.REFUSED_S
+    assert (await opened(relay, headers=BOB))[0].status == 101, "another client has a share of its own"
+    monkeypatch.setattr(limits, "REFUSED_S", 0.0)
+    assert (await opened(relay))[0].status == 101
+
+
+async def test_what_nobody_outside_was_asked_for_is_no_refused_dial(
+    relay_for: RelayFactory, upstream: RawServer, dial: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "REFUSED", 1)
+    relay = await relay_for(upstream.port)
+    with monkeypatch.context() as broken:
+        broken.setattr("rtproxy.upstream.Connection.open", _refuses)
+        broken.setattr("rtproxy.upstream.no_descriptor_is_left", lambda: True)
+        assert [(await dial(relay.port)).status for _ in range(3)] == [503] * 3
+
+
+async def _refuses(*_: object) -> None:
+    raise OSError
+
+
+@pytest.mark.parametrize(
+    ("header", "least", "most"),
+    [
+        ({"Retry-After": "30"}, 25, 30),
+        ({"Retry-After": "0"}, 0, 0),
+        ({"Retry-After": "1", "retry-after-ms": "30500"}, 25, 31),
+        ({"Retry-After": "date"}, 25, 31),
+        ({"Retry-After": "Wed, 21 Oct 2015 07:28:00 GMT"}, 0, 0),
+        ({"Retry-After": "9999999999"}, 3590, 3600),
+        ({"Retry-After": "soon"}, 0, 0),
+        ({}, 0, 0),
+    ],
+    ids=["seconds", "at once", "milliseconds", "a date", "a date that has passed", "for ever", "no time", "none"],
+)
+async def test_after_a_429_of_the_model_the_clients_next_dial_waits_as_long_as_it_said(
+    relay_for: RelayFactory,
+    upstream: RawServer,
+    dial: Caller,
+    opened: Opener,
+    header: dict[str, str],
+    least: int,
+    most: int,
+) -> None:
+    relay = await relay_for(upstream.port)
+    if header.get("Retry-After") == "date":
+        header = {"Retry-After": formatdate(time.time() + 30, usegmt=True)}
+    connecting = asyncio.create_task(dial(relay.port))
+    await (await upstream.request()).answer("429 Busy", headers=header)
+    assert (await connecting).status == 429
+    if most == 0:
+        assert (await opened(relay))[0].status == 101
+        return
+    refused = await dial(relay.port)
+    assert (refused.status, (await error(refused))["code"]) == (429, "rate_limit_exceeded")
+    assert least <= int(refused.headers["retry-after"]) <= most
+    told = await relay.event("client.refused")
+    assert (told["status"], told["client"]) == (429, "alice")
+    assert (await opened(relay, headers=BOB))[0].status == 101, "another client may have room"
+
+
+async def test_a_clients_next_dial_is_made_when_the_time_that_the_model_said_is_over(
+    relay_for: RelayFactory, upstream: RawServer, dial: Caller, opened: Opener
+) -> None:
+    relay = await relay_for(upstream.port)
+    connecting = asyncio.create_task(dial(relay.port))
+    await (await upstream.request()).answer("429 Busy", headers={"retry-after-ms": "300"})
+    assert (await connecting).headers["retry-after-ms"] == "300"
+    refused = await dial(relay.port)
+    assert (refused.status, refused.headers["retry-after"]) == (429, "1")
+    await asyncio.sleep(0.3)  # what the model said
+    assert (await opened(relay))[0].status == 101
+
+
+def test_what_is_kept_of_clients_that_have_gone_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([1000, 1000, 1000, 1030, 1100, 1200, 1300])
+    monkeypatch.setattr("time.monotonic", lambda: next(clock))
+    kept = Limits(None, 3, Live())
+    start = kept.take("alice")
+    kept.model_refused("alice", 500)
+    kept.model_refused("bob", 5)
+    kept.give_back("alice", start)
+    kept.give_back("alice", start)
+    kept.take("carol")
+    kept.take("dave")
+    assert (set(kept._starts), set(kept._refused), set(kept._busy_until)) == ({"dave"}, set(), {"alice"})

@@ -193,3 +193,19 @@ def test_the_command_says_why_it_mints_none(arguments: list[str], key: str, said
     assert (made.returncode, made.stdout) == (2, "")
     assert said in made.stderr
     assert not key or key not in made.stderr
+
+
+async def test_a_ticket_is_reserved_while_the_dial_lasts_and_good_again_when_the_model_refused(
+    relay: Relay, upstream: RawServer, dial: Caller, show: Shower
+) -> None:
+    shown_ticket = minted()
+    headers = {"api-key": "", "Authorization": f"Bearer {shown_ticket}"}
+    for _ in range(3):
+        connecting = asyncio.create_task(dial(relay.port, headers=headers))
+        model = await asyncio.wait_for(upstream.request(), DEADLINE_S)
+        meanwhile = await dial(relay.port, headers=headers)
+        assert (meanwhile.status, (await error(meanwhile))["code"]) == (401, "used_ticket")
+        await model.answer("503 Down")
+        assert (await connecting).status == 502
+    assert (await show(shown_ticket)).status == 101
+    assert (await show(shown_ticket)).status == 401
