@@ -100,7 +100,7 @@ async def carry(request: web.Request) -> web.StreamResponse:
 def turn_away(live: Live, log: Log, refusal: Refused, path: str | None = None) -> web.Response:
     """Counts and logs a refusal, and makes the answer. ``path`` is one of the routes, never what a stranger chose."""
     live.refusals[refusal.status, refusal.code] += 1
-    log("client.refused", status=refusal.status, code=refusal.code, client=refusal.client, path=path)
+    log.refused(refusal.status, refusal.code, refusal.client, path)
     return refusal.response()
 
 
