@@ -167,7 +167,7 @@ def keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A file of keys that is looked at often."""
     monkeypatch.setattr(clientkeys, "READ_EVERY_S", 0.05)
     file = tmp_path / "keys"
-    file.write_text("carol:key-of-carol\ndave:key-of-dave\n")
+    file.write_text("carol:client-key-of-carol\ndave:client-key-of-dave\n")
     return file
 
 
@@ -192,13 +192,13 @@ async def test_a_key_that_is_taken_away_lets_nobody_in_and_ends_its_calls_withou
     relay_for: RelayFactory, upstream: RawServer, dial: Caller, opened: Opener, keys: Path
 ) -> None:
     relay = await relay_for(upstream.port, RTPROXY_CLIENT_KEYS_FILE=str(keys))
-    carols, _ = await opened(relay, headers={"api-key": "key-of-carol"})
-    daves, daves_model = await opened(relay, headers={"api-key": "key-of-dave"})
+    carols, _ = await opened(relay, headers={"api-key": "client-key-of-carol"})
+    daves, daves_model = await opened(relay, headers={"api-key": "client-key-of-dave"})
     alices, _ = await opened(relay, headers={"api-key": KEY})
-    put(keys, b"dave:key-of-dave")
+    put(keys, b"dave:client-key-of-dave")
     frame = await carols.read()
     assert (frame.code, frame.reason) == (1008, "the client's key was taken away")
-    assert (await dial(relay.port, headers={"api-key": "key-of-carol"})).status == 401
+    assert (await dial(relay.port, headers={"api-key": "client-key-of-carol"})).status == 401
     await daves_model.send(TEXT, b"{}")
     assert (await daves.read()).payload == b"{}"
     carols.hang_up()
@@ -211,11 +211,11 @@ async def test_a_key_that_is_taken_away_during_a_dial_is_401(
     relay_for: RelayFactory, upstream: RawServer, dial: Caller, keys: Path
 ) -> None:
     relay = await relay_for(upstream.port, RTPROXY_CLIENT_KEYS_FILE=str(keys))
-    connecting = asyncio.create_task(dial(relay.port, headers={"api-key": "key-of-carol"}))
+    connecting = asyncio.create_task(dial(relay.port, headers={"api-key": "client-key-of-carol"}))
     async with asyncio.timeout(DEADLINE_S):
         model = await upstream.request()
         (session,) = relay.app[LIVE].sessions
-        put(keys, b"dave:key-of-dave")
+        put(keys, b"dave:client-key-of-dave")
         while not session.leaving:  # noqa: ASYNC110 - it is this test's own loop
             await asyncio.sleep(0.01)
     await model.answer()
@@ -227,8 +227,8 @@ async def test_a_key_that_is_put_into_the_file_lets_its_client_in(
     relay_for: RelayFactory, upstream: RawServer, shown: Shown, keys: Path
 ) -> None:
     relay = await relay_for(upstream.port, RTPROXY_CLIENT_KEYS="", RTPROXY_CLIENT_KEYS_FILE=str(keys))
-    put(keys, b"carol:key-of-carol,erin:key-of-erin")
-    await let_in(shown, relay, "key-of-erin")
+    put(keys, b"carol:client-key-of-carol,erin:client-key-of-erin")
+    await let_in(shown, relay, "client-key-of-erin")
 
 
 async def test_a_file_of_keys_that_is_just_being_written_takes_nothing_away(
@@ -239,12 +239,15 @@ async def test_a_file_of_keys_that_is_just_being_written_takes_nothing_away(
     keys: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    before, after = "carol:key-of-carol\ndave:key-of-dave\n", "dave:key-of-dave\nerin:key-of-erin\n"
-    texts = iter([before, "", "dave:key", after[:-5]])
+    before, after = (
+        "carol:client-key-of-carol\ndave:client-key-of-dave\n",
+        "dave:client-key-of-dave\nerin:client-key-of-erin\n",
+    )
+    texts = iter([before, "", "dave:client-key", after[:-5]])
     monkeypatch.setattr(clientkeys, "_read", lambda file: next(texts, after))
     relay = await relay_for(upstream.port, RTPROXY_CLIENT_KEYS_FILE=str(keys))
-    client, model = await opened(relay, headers={"api-key": "key-of-dave"})
-    await let_in(shown, relay, "key-of-erin")
+    client, model = await opened(relay, headers={"api-key": "client-key-of-dave"})
+    await let_in(shown, relay, "client-key-of-erin")
     await model.send(TEXT, b"{}")
     assert (await client.read()).payload == b"{}"
 
@@ -253,7 +256,7 @@ async def test_a_relay_exits_although_its_file_of_keys_cannot_be_read_to_the_end
     replica_for: ReplicaFactory, upstream: RawServer, tmp_path: Path
 ) -> None:
     keys, stuck = tmp_path / "keys", tmp_path / "stuck"
-    keys.write_text("carol:key-of-carol")
+    keys.write_text("carol:client-key-of-carol")
     relay = await replica_for(upstream.port, RTPROXY_CLIENT_KEYS_FILE=str(keys), RTPROXY_DRAIN_SECONDS="0.5")
     os.mkfifo(stuck)  # whoever opens it waits for a writer
     stuck.rename(keys)
@@ -275,7 +278,8 @@ async def test_a_relay_exits_although_its_file_of_keys_cannot_be_read_to_the_end
     ("broken", "why"),
     [
         (b"carol", "entry 1 is not a pair"),
-        (b"carol:1,carol:2", "entry 2 repeats"),
+        (b"carol:client-key-of-carol,carol:client-key-of-erin", "entry 2 repeats"),
+        (b"carol:client-key-of-carol,erin:of-15-character", "entry 2 has a short key; accepted: 16 characters or more"),
         (b"alice:of-the-environment", "entry 1 repeats"),
         (b"\xff", "FILE: it cannot be read. The"),
         (None, "FILE: it cannot be read. The"),
@@ -299,7 +303,8 @@ async def test_a_file_of_keys_that_went_bad_takes_nothing_away(
             await asyncio.sleep(0.01)
     assert why in caplog.text
     assert "of-the-environment" not in caplog.text
-    client, _ = await opened(relay, headers={"api-key": "key-of-carol"})
+    assert "of-15-character" not in caplog.text
+    client, _ = await opened(relay, headers={"api-key": "client-key-of-carol"})
     assert client.status == 101
 
 
