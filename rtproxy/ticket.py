@@ -81,7 +81,7 @@ class Tickets:
                 f"The ticket is not signed with the key, of {KEY_CHARACTERS} characters or more, of the client kid."
             )
             raise unknown("invalid_token", signed) from None
-        except jwt.InvalidTokenError:
+        except (jwt.InvalidTokenError, TypeError, ValueError, OverflowError, AttributeError, RecursionError):
             raise unknown("invalid_token", f"A ticket has exp, a jti and the aud {AUDIENCE!r}.") from None
         if not isinstance(claims["exp"], int | float):  # PyJWT takes digits in a string, too
             raise unknown("invalid_token", "A ticket's exp is a number (RFC 7519 section 2).")

@@ -240,7 +240,8 @@ def _request_id(answer: Answer) -> str | None:
     for name in _REQUEST_ID_HEADERS:
         if value := answer.headers.get(name):
             # Bytes that are no UTF-8 come as surrogates, which no JSON carries.
-            return value[:128].encode("ascii", "replace").decode()
+            text = value[:128].encode("ascii", "replace").decode()
+            return "".join(each if each.isprintable() else "?" for each in text)
     return None
 
 

@@ -243,7 +243,7 @@ async def test_a_file_of_keys_that_is_just_being_written_takes_nothing_away(
         "carol:client-key-of-carol\ndave:client-key-of-dave\n",
         "dave:client-key-of-dave\nerin:client-key-of-erin\n",
     )
-    texts = iter([before, "", "dave:client-key", after[:-5]])
+    texts = iter([before, "", "dave:client-key-of-da", after[:-5]])
     monkeypatch.setattr(clientkeys, "_read", lambda file: next(texts, after))
     relay = await relay_for(upstream.port, RTPROXY_CLIENT_KEYS_FILE=str(keys))
     client, model = await opened(relay, headers={"api-key": "client-key-of-dave"})
