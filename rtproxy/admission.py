@@ -114,7 +114,9 @@ class Admission:
             except Refused as problem:
                 # A word about a signature tells more than that something else was no key.
                 refusal = problem if refusal is None or refusal.code == "invalid_api_key" else refusal
-        raise refusal or _no_key("invalid_api_key" if shown else "missing_api_key")
+        if shown:
+            raise refusal or _no_key("invalid_api_key")
+        raise _no_key("missing_api_key")
 
     async def _signed(self, credential: str) -> tuple[str, Ticket | None]:
         """Who shows a ticket or a token."""

@@ -10,7 +10,8 @@ from socket import IPPROTO_TCP, TCP_NOTSENT_LOWAT
 from typing import cast
 
 from aiohttp import web
-from aiohttp.http_exceptions import LineTooLong
+from aiohttp.http import HttpVersion10, HttpVersion11
+from aiohttp.http_exceptions import BadHttpMessage
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import _ErrInfo
 
@@ -26,6 +27,8 @@ HEAD_BYTES = 32 * 1024
 """A request line and its headers in all, as much as Application Gateway takes."""
 UNREAD_BYTES = 16 * 1024
 """What the kernel holds of answers beyond what the caller's own has room for."""
+_VERSIONS = (HttpVersion10, HttpVersion11)
+"""aiohttp would answer any other with its own number."""
 _END = b"\r\n\r\n"
 
 
@@ -134,22 +137,22 @@ class Listener(Answering):
         if self._request_count > parsed:
             self._head, self.since = 0, None
             message, self._body = self._messages[-1]
-            if size > HEAD_BYTES and not isinstance(message, _ErrInfo):
+            if not isinstance(message, _ErrInfo) and (size > HEAD_BYTES or message.version not in _VERSIONS):
                 self._messages.pop()
-                self._give_up()
+                self._give_up(TOO_LARGE if size > HEAD_BYTES else 400)
         elif size > HEAD_BYTES:
             self._request_count += 1
-            self._give_up()
+            self._give_up(TOO_LARGE)
         elif size and (self._head or said.strip(b"\r\n")):  # empty lines begin nothing
             if not self._head and self._answered:
                 self.since = time.monotonic()
                 self.strangers.comes(self)
             self._head = size
 
-    def _give_up(self) -> None:
-        """Answers a head that is too large, and takes no further request."""
-        problem = LineTooLong("the head of a request", HEAD_BYTES)
-        self._messages.append((_ErrInfo(TOO_LARGE, problem, problem.message), EMPTY_PAYLOAD))
+    def _give_up(self, status: int) -> None:
+        """Answers a request that aiohttp would take, and takes no further one."""
+        problem = BadHttpMessage("too large, or of another version")
+        self._messages.append((_ErrInfo(status, problem, problem.message), EMPTY_PAYLOAD))
         self._head, self._body, self._message_tail = 0, EMPTY_PAYLOAD, b""
         self._upgraded, self.since = False, None
         if self._waiter is not None and not self._waiter.done():

@@ -5,6 +5,7 @@
 
 import asyncio
 import io
+import logging
 import os
 import re
 import socket
@@ -171,6 +172,7 @@ class Relay:
 def relay() -> Iterator[Relay]:
     with pytest.MonkeyPatch.context() as patch, Relay() as relay:
         patch.setattr(halfopen, "HANDSHAKE_S", 1.0)
+        patch.setattr(logging.getLogger("aiohttp.server"), "disabled", True)  # as the process of a relay has it
         yield relay
 
 
@@ -219,6 +221,7 @@ def judge(answers: bytes) -> list[int]:
 @example(b"GET /ws HTTP/1.1\r\nHost: x\r\n api-key: " + SECRET + b"\r\n\r\n")
 @example(b"GET /ws HTTP/1.1\r\nHost: x\r\napi-key: " + SECRET * 1000 + b"\r\n\r\n")
 @example(b"GET /ws HTTP/1.1\r\nHost: x\r\nExpect: " + SECRET + b"\xff\r\n\r\n")
+@example(b"GET /ws HTTP/2.0\r\nHost: x\r\n\r\n")
 @settings(
     max_examples=100_000 if LONG else 400,
     deadline=None,
