@@ -22,6 +22,8 @@ from rtproxy.upstream import FAILURE_CAUSES
 
 FRESH_S = 1.0
 """An answer may be as old as this."""
+FEW = 50
+"""So many calls are asked for their turn in a tenth of the time of a probe."""
 SLICE_S = 0.002
 """A walk over the calls lets others run after as long."""
 _LOOKED_AT = 16
@@ -34,16 +36,10 @@ _BY_DIRECTION = {
 
 
 class Sum(NamedTuple):
-    """All calls of this replica, those that ended too, by the names of `Session.counts`; the live ones by turn.
-
-    Everything is of one moment: a call that is among ``endings`` is in ``totals`` whole.
-    """
+    """All calls of this replica, those that ended too, by the names of `Session.counts`; the live ones by turn."""
 
     totals: Counter[str]
     states: Counter[str]
-    endings: Counter[str]
-    refusals: Counter[tuple[int, str]]
-    dial_failures: Counter[str]
 
 
 class Metrics:
@@ -65,7 +61,9 @@ class Metrics:
         return self._text[1]
 
     async def quiet(self) -> int:
-        """How many calls are between turns, FRESH_S old at most."""
+        """How many calls are between turns: of FEW as of now, else FRESH_S old at most."""
+        if len(self._live) <= FEW:
+            return self._live.quiet
         return min((await self._sum()).states[QUIET], len(self._live))
 
     async def families(self) -> Sequence[Metric]:
@@ -81,10 +79,8 @@ class Metrics:
         return await asyncio.shield(self._adding_up)
 
     async def _add_up(self) -> Sum:
-        live = self._live
         # As of now: a call that ends meanwhile is among these, and not yet among the ended.
-        totals, states, sessions = live.ended.copy(), Counter[str](), tuple(live.sessions)
-        counted = live.endings.copy(), live.refusals.copy(), live.dial_failures.copy()
+        totals, states, sessions = self._live.ended.copy(), Counter[str](), tuple(self._live.sessions)
         until = time.monotonic() + SLICE_S
         for number, session in enumerate(sessions):
             states[session.turns.state] += 1
@@ -94,10 +90,10 @@ class Metrics:
             if number % _LOOKED_AT == 0 and time.monotonic() > until:
                 await asyncio.sleep(0)
                 until = time.monotonic() + SLICE_S
-        return Sum(totals, states, *counted)
+        return Sum(totals, states)
 
     def _families(self, added_up: Sum) -> Sequence[Metric]:
-        totals = added_up.totals
+        live, totals = self._live, added_up.totals
         sessions = GaugeMetricFamily("rtproxy_sessions", "Live sessions, by turn.", labels=["turn"])
         for state in STATES:
             sessions.add_metric([state], added_up.states[state])
@@ -119,13 +115,13 @@ class Metrics:
             "rtproxy_sessions_ended", "Ended sessions, by who ended them.", labels=["ended_by"]
         )
         for ended_by in sorted({ending.ended_by for ending in ENDINGS.values()}):
-            endings.add_metric([ended_by], added_up.endings[ended_by])
+            endings.add_metric([ended_by], live.endings[ended_by])
         refusals = CounterMetricFamily("rtproxy_refusals", "Calls not let in.", labels=["status", "code"])
-        for (status, code), count in added_up.refusals.items():
+        for (status, code), count in live.refusals.items():
             refusals.add_metric([str(status), code], count)
         failures = CounterMetricFamily("rtproxy_dial_failures", "Calls the model did not take.", labels=["cause"])
         for cause in FAILURE_CAUSES:
-            failures.add_metric([cause], added_up.dial_failures[cause])
+            failures.add_metric([cause], live.dial_failures[cause])
         lost = CounterMetricFamily(
             "rtproxy_log_lines_lost", "Log lines that nobody read in time.", value=self._log.lost
         )
