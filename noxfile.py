@@ -50,18 +50,28 @@ def tests(session: nox.Session) -> None:
 
 @nox.session
 def nightly(session: nox.Session) -> None:
-    """Every scenario of a rehearsal, one after the other: about ten minutes."""
+    """Every scenario of a rehearsal; 10,000 strangers; a thousand calls: about ten minutes."""
     install(session, "everything")
-    session.run("python", "-m", "pytest", "-m", "", "tests/stage/test_rehearse.py", *session.posargs)
+    tests = "stage/test_rehearse.py", "rtproxy/test_strangers.py", "rtproxy/test_metrics_cost.py"
+    session.run("python", "-m", "pytest", "-m", "", *(f"tests/{each}" for each in tests), *session.posargs)
 
 
 @nox.session
 def fuzz(session: nox.Session) -> None:
-    """A thousand random calls, drained; then streams of every kind against the framing, for half an hour or more."""
+    """A thousand random calls, drained; 100,000 malformed requests; streams of every kind, for half an hour or more."""
     install(session, "everything")
-    tests = "tests/rtproxy/test_call_scripts.py", "tests/rtproxy/test_fuzz_frames.py"
+    tests = ("test_call_scripts", "test_fuzz_requests", "test_fuzz_frames")
     env = {"HYPOTHESIS_PROFILE": "long"}
-    session.run("python", "-m", "pytest", "--timeout", "0", *tests, *session.posargs, env=env)
+    session.run(
+        "python",
+        "-m",
+        "pytest",
+        "--timeout",
+        "0",
+        *(f"tests/rtproxy/{each}.py" for each in tests),
+        *session.posargs,
+        env=env,
+    )
 
 
 @nox.session

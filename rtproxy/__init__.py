@@ -4,7 +4,7 @@ The nouns, in the order a call meets them:
 
     settings   what this replica was told to do                     settings.py, environ.py
     admission  who may come in, decided before the 101              admission.py, handshake.py, origins.py, refusal.py
-    stranger   answers to what is no call, and no time without end  answers.py, halfopen.py
+    stranger   answers to what is no call, and no end of room       answers.py, halfopen.py, strangers.py
     parameters what a call asks for, and what goes on of it         parameters.py
     client     by its key, a ticket or a token, within its limits   clientkeys.py, ticket.py, oidc.py, limits.py
     upstream   the model side: URL, credential, dial                upstream.py, identity.py, dial.py, tls.py

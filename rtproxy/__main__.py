@@ -69,6 +69,7 @@ async def serve(settings: Settings, log: Log) -> int:
         again.cancel()
     finally:
         await runner.cleanup()
+    log.refused.flush()
     log("proxy.stopped", code=code)
     return code
 

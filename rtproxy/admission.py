@@ -18,6 +18,11 @@ from rtproxy.settings import Settings
 from rtproxy.ticket import PREFIX, Ticket, Tickets
 
 ANONYMOUS = "anonymous"
+SIGNED = 4
+"""So many tickets and tokens of one request are checked; and of each first what stands before its first dot."""
+_HEADER_CHARACTERS = 1024
+TICKET_CHARACTERS = 2048
+"""What a stranger shows as a ticket is checked up to this length: that takes time."""
 
 
 class Door(Enum):
@@ -29,10 +34,12 @@ class Door(Enum):
 
 
 class Admitted(NamedTuple):
-    """Who may come in, and what the dial has to ask for."""
+    """Who may come in, what the dial has to ask for, and what was reserved while it lasts."""
 
     client: str
     parameters: Parameters
+    start: float
+    ticket: Ticket | None
 
 
 class Admission:
@@ -61,7 +68,10 @@ class Admission:
         """
         check_upgrade(request)
         self._check_door()
-        if not self._origins.allow(request.headers.getall(hdrs.ORIGIN, [])):
+        origins = request.headers.getall(hdrs.ORIGIN, [])
+        if len(origins) > 1:
+            raise Refused(403, "invalid_request_error", "origin_not_allowed", "A request has one Origin at most.")
+        if not self._origins.allow(origins):
             cure = "Calls from this web origin are not allowed: add it to RTPROXY_ALLOWED_ORIGINS."
             raise Refused(403, "invalid_request_error", "origin_not_allowed", cure)
         client, ticket = await self._client(request)
@@ -70,10 +80,20 @@ class Admission:
         self._check_door()
         if len(self._live) >= self._limit:
             raise full()
-        self._limits.take(client)
+        start = self._limits.take(client)
         if ticket is not None:
             self._tickets.use(ticket)
-        return Admitted(client, parameters)
+        return Admitted(client, parameters, start, ticket)
+
+    def give_back(self, admitted: Admitted) -> None:
+        """The call did not come to stand: its ticket is good again, and it does not count as a start."""
+        self._limits.give_back(admitted.client, admitted.start)
+        if admitted.ticket is not None:
+            self._tickets.give_back(admitted.ticket)
+
+    def model_refused(self, client: str, wait_s: float | None) -> None:
+        """See `Limits.model_refused`."""
+        self._limits.model_refused(client, wait_s)
 
     def _check_door(self) -> None:
         if self.door is Door.SHUT:
@@ -87,22 +107,31 @@ class Admission:
         if self._anonymous and not (shown and (self.keys or self.issuer)):
             return ANONYMOUS, None
         refusal = None
-        for credential in shown:
+        signed = [credential for credential in shown if credential.count(".") == 2]
+        for credential in signed[:SIGNED]:
             try:
                 return await self._signed(credential)
             except Refused as problem:
                 # A word about a signature tells more than that something else was no key.
                 refusal = problem if refusal is None or refusal.code == "invalid_api_key" else refusal
-        raise refusal or _no_key("missing_api_key")
+        if shown:
+            raise refusal or _no_key("invalid_api_key")
+        raise _no_key("missing_api_key")
 
     async def _signed(self, credential: str) -> tuple[str, Ticket | None]:
         """Who shows a ticket or a token."""
         token = credential.removeprefix(PREFIX)
+        said = token.partition(".")[0]
+        if len(said) > _HEADER_CHARACTERS:
+            raise _no_key("invalid_api_key")
         try:
-            header = jwt.get_unverified_header(token)
-        except (jwt.InvalidTokenError, UnicodeEncodeError):  # bytes that are no UTF-8 came as surrogates
+            header = jwt.get_unverified_header(f"{said}.e30.")
+        # Bytes that are no UTF-8 came as surrogates; and JSON may be deeper than Python reads.
+        except (jwt.InvalidTokenError, ValueError, TypeError, RecursionError):
             raise _no_key("invalid_api_key") from None
         if header.get("alg") == "HS256":
+            if len(token) > TICKET_CHARACTERS:
+                raise unknown("invalid_token", f"A ticket has {TICKET_CHARACTERS} characters at most.")
             ticket = self._tickets.read(token, header.get("kid"))
             return ticket.client, ticket
         if self.issuer is None:

@@ -9,6 +9,8 @@ from aiohttp import hdrs, web
 
 from rtproxy.refusal import Refused, defect
 
+TOO_LARGE = 431
+"""The status of a head that is too large (RFC 6585 section 5)."""
 REFUSE: web.AppKey[Callable[[Refused], web.Response]] = web.AppKey("refuse")
 """Logs and counts the refusal of a request that is no call, without its path, and makes the answer."""
 
@@ -30,7 +32,7 @@ class Answering(web.RequestHandler):
         if isinstance(exc, UnicodeEncodeError) and hdrs.EXPECT in request.headers:
             return self.refuse(_unexpected())  # aiohttp quotes it, and fails where it is no text
         super().handle_error(request, status, exc, message)  # it logs a defect, and raises where an answer has begun
-        answer = self.refuse(_no_http() if status < 500 else defect())
+        answer = self.refuse(_too_large() if status == TOO_LARGE else _no_http() if status < 500 else defect())
         answer.force_close()
         return answer
 
@@ -58,6 +60,11 @@ def _of(answer: web.HTTPException) -> Refused:
 
 def _unexpected() -> Refused:
     return Refused(417, "invalid_request_error", "expectation_failed", "The header Expect takes 100-continue.")
+
+
+def _too_large() -> Refused:
+    text = "The request line and its headers are longer than 32 KiB in all."
+    return Refused(TOO_LARGE, "invalid_request_error", "headers_too_large", text)
 
 
 def _no_http() -> Refused:

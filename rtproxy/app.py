@@ -11,7 +11,6 @@ from rtproxy import __version__
 from rtproxy.admission import Admission, Door
 from rtproxy.answers import REFUSE
 from rtproxy.events import Log
-from rtproxy.halfopen import ANSWERED, answering
 from rtproxy.identity import Identity
 from rtproxy.kernel import memory
 from rtproxy.live import Live
@@ -35,6 +34,7 @@ from rtproxy.session import (
 )
 from rtproxy.settings import Settings, not_taken
 from rtproxy.slices import in_slices
+from rtproxy.strangers import STRANGERS, Strangers
 from rtproxy.trace import untraced
 from rtproxy.upstream import Upstream
 from rtproxy.wheel import Wheel
@@ -72,13 +72,14 @@ def make_app(settings: Settings, log: Log) -> web.Application:
         return web.json_response({"status": state}, status=200 if state == Door.OPEN.value else 503)
 
     async def status(request: web.Request) -> web.Response:
+        quiet = await metrics.quiet()
         return web.json_response(
             {
                 "version": __version__,
                 "revision": settings.revision,
                 "replica": settings.replica,
                 "sessions": len(live),
-                "quiet": live.quiet,
+                "quiet": quiet,
                 "oldest_s": round(live.oldest_s, 3),
                 "draining": admission.door is not Door.OPEN,
                 "uptime_s": round(time.monotonic() - started, 3),
@@ -86,7 +87,7 @@ def make_app(settings: Settings, log: Log) -> web.Application:
         )
 
     async def exposition(request: web.Request) -> web.Response:
-        return web.Response(body=metrics.exposition(), headers={hdrs.CONTENT_TYPE: "text/plain; version=0.0.4"})
+        return web.Response(body=await metrics.exposition(), headers={hdrs.CONTENT_TYPE: "text/plain; version=0.0.4"})
 
     async def sign(request: web.Request, response: web.StreamResponse) -> None:
         response.headers.update(signature)
@@ -96,10 +97,10 @@ def make_app(settings: Settings, log: Log) -> web.Application:
         response.headers.update(signature)  # what is no HTTP comes to no handler, and `sign` does not see it
         return response
 
-    app = web.Application(middlewares=[answering])
+    app = web.Application()
     app[LOG], app[LIVE], app[ADMISSION], app[WHEEL] = log, live, admission, Wheel(settings.heartbeat_s)
     app[ROOM] = Room(memory())
-    app[ANSWERED], app[SETTINGS], app[REFUSE] = set(), settings, refuse
+    app[STRANGERS], app[SETTINGS], app[REFUSE] = Strangers(live), settings, refuse
     app.router.add_get("/healthz", healthz)
     app.router.add_get("/readyz", readyz)
     app.router.add_get("/status", status)

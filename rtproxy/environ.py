@@ -15,6 +15,8 @@ from rtproxy.proxies import Proxies
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _VERSION = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(-preview)?")
+KEY_CHARACTERS = 16
+"""A client's key is no shorter: guesses cost a stranger nothing but time."""
 _EVENT_TYPE = re.compile(r"[a-z_]+(\.[a-z_]+)*")
 
 
@@ -32,6 +34,8 @@ def read_pairs(text: str, beside: Mapping[str, str] = {}) -> tuple[dict[str, str
             problems.append(f"entry {position} is not a pair; accepted: name:key,name:key")
         elif any(name in each or key in each.values() for each in (keys, beside)):
             problems.append(f"entry {position} repeats a name or a key; accepted: each once")
+        elif len(key) < KEY_CHARACTERS:
+            problems.append(f"entry {position} has a short key; accepted: {KEY_CHARACTERS} characters or more")
         keys[name] = key
     return keys, problems
 

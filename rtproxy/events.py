@@ -1,5 +1,7 @@
 """The closed list of log events, one JSON object a line on stdout. Nothing per frame, no payloads, no secrets."""
 
+import asyncio
+from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Literal, Protocol
@@ -21,6 +23,8 @@ Event = Literal[
     "proxy.stopped",
 ]
 _LEVELS: Mapping[str, str] = {"client.refused": "warning", "upstream.failed": "error"}
+REFUSALS = 20
+"""So many refusals of one client, or of all strangers, are logged one by one in a second."""
 Field = str | int | float | bool | None
 
 
@@ -41,6 +45,7 @@ class Log:
         self._stream = stream
         self.lost = 0
         self._missing = 0
+        self.refused = Refusals(self)
 
     def __call__(self, event: Event, **fields: Field) -> None:
         """Writes one line: ts (UTC, ms), level, event, revision, replica, then ``fields``."""
@@ -54,3 +59,37 @@ class Log:
         else:
             self._missing += 1
             self.lost += 1
+
+
+class Refusals:
+    """Writes `client.refused`, so that nobody who is refused fills a log.
+
+    Beyond REFUSALS in a second the rest are one line for each status and code, at the end of the second, with their
+    ``count``.
+    """
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+        self._seen: Counter[str | None] = Counter()
+        self._more: Counter[tuple[int, str, str | None]] = Counter()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def __call__(self, status: int, code: str, client: str | None, path: str | None) -> None:
+        """Logs a refusal now, or with others within a second."""
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(1.0, self.flush)
+        self._seen[client] += 1
+        if self._seen[client] <= REFUSALS:
+            self._log("client.refused", status=status, code=code, client=client, path=path)
+        else:
+            self._more[status, code, client] += 1
+
+    def flush(self) -> None:
+        """Logs what has been added up so far."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = None
+        more, self._more = self._more, Counter()
+        self._seen.clear()
+        for (status, code, client), count in more.items():
+            self._log("client.refused", status=status, code=code, client=client, path=None, count=count)

@@ -12,8 +12,8 @@ from rtproxy.refusal import Refused
 
 KEY_PROTOCOL = "openai-insecure-api-key."
 """How a browser, which cannot set headers, hands its credential over: as an item of the subprotocol list."""
-OFFERED = 16
-"""So many subprotocols are looked at: headers have room for 17,000 tickets, which took half a second to check."""
+OFFERED, OFFERED_CHARACTERS = 16, 8190
+"""So many subprotocols are looked at, and so long they may be together: as long as one line of a header."""
 REALTIME = "realtime"
 _ACCOUNTS = ("openai-organization.", "openai-project.")
 """OpenAI's SDKs offer these to OpenAI: they name an account there, which is no business of Azure's."""
@@ -31,6 +31,9 @@ def check_upgrade(request: web.Request) -> None:
     if twice or request.body_exists or request.version != HttpVersion11:
         sound = "A WebSocket begins with a GET of HTTP/1.1 without a body, with one key and one version."
         raise Refused(400, "invalid_request_error", "bad_handshake", sound)
+    if sum(map(len, headers.getall(hdrs.SEC_WEBSOCKET_PROTOCOL, []))) > OFFERED_CHARACTERS:
+        short = f"The subprotocols of a handshake have {OFFERED_CHARACTERS} characters in all."
+        raise Refused(400, "invalid_request_error", "bad_handshake", short)
     if headers.get(hdrs.SEC_WEBSOCKET_VERSION) != "13":
         raise Refused(426, "invalid_request_error", "upgrade_required", "WebSocket version 13 is spoken here.")
     try:

@@ -16,7 +16,7 @@ class Live:
     """
 
     def __init__(self) -> None:
-        self.sessions: set[Session] = set()
+        self.sessions: dict[Session, None] = {}
         self._of_client: Counter[str] = Counter()
         self.ended: Counter[str] = Counter()
         self.endings: Counter[str] = Counter()
@@ -35,21 +35,21 @@ class Live:
     @property
     def oldest_s(self) -> float:
         """The age of the call that has lasted longest; 0 without any."""
-        now = time.monotonic()
-        return max((now - session.started for session in self.sessions), default=0.0)
+        oldest = next(iter(self.sessions), None)  # they stand in the order they came
+        return 0.0 if oldest is None else time.monotonic() - oldest.started
 
     def sessions_of(self, client: str) -> int:
         """How many calls a client has up."""
         return self._of_client[client]
 
     def add(self, session: "Session") -> None:
-        self.sessions.add(session)
+        self.sessions[session] = None
         self._of_client[session.client] += 1
 
     def discard(self, session: "Session") -> None:
         """A dial that failed, or a session that ended."""
         if session in self.sessions:
-            self.sessions.discard(session)
+            del self.sessions[session]
             self._of_client[session.client] -= 1
             if not self._of_client[session.client]:
                 del self._of_client[session.client]

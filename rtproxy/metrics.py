@@ -1,19 +1,33 @@
-"""Prometheus exposition, added up from the live sessions when somebody scrapes. Labels come from closed lists."""
+"""Prometheus exposition, added up from the live sessions when somebody scrapes. Labels come from closed lists.
+
+Anybody may scrape, so it is added up once in FRESH_S at most, whoever asks, and in slices between which calls go on.
+"""
 
 import asyncio
+import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Sequence
+from typing import NamedTuple
 
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 from rtproxy.admission import Admission, Door
 from rtproxy.closing import ENDINGS
 from rtproxy.events import Log
 from rtproxy.live import Live
-from rtproxy.turns import STATES
+from rtproxy.turns import QUIET, STATES
 from rtproxy.upstream import FAILURE_CAUSES
 
+FRESH_S = 1.0
+"""An answer may be as old as this."""
+FEW = 50
+"""So many calls are asked for their turn in a tenth of the time of a probe."""
+SLICE_S = 0.002
+"""A walk over the calls lets others run after as long."""
+_LOOKED_AT = 16
+"""After so many calls the clock is looked at."""
 _BY_DIRECTION = {
     "frames": ("Frames passed on, by direction.", "direction", ("up", "down")),
     "bytes": ("Bytes passed on, by direction.", "direction", ("up", "down")),
@@ -21,42 +35,80 @@ _BY_DIRECTION = {
 }
 
 
+class Sum(NamedTuple):
+    """All calls of this replica, those that ended too, by the names of `Session.counts`; the live ones by turn."""
+
+    totals: Counter[str]
+    states: Counter[str]
+
+
 class Metrics:
-    """A collector for one replica; nothing is counted twice and nothing per frame."""
+    """The figures of one replica; nothing is counted twice and nothing per frame."""
 
     def __init__(self, live: Live, admission: Admission, log: Log) -> None:
         self._live = live
         self._admission = admission
         self._log = log
-        self._registry = CollectorRegistry(auto_describe=False)
-        self._registry.register(self)
+        self._adding_up: asyncio.Task[Sum] | None = None
+        self._fresh_until = 0.0
+        self._text: tuple[Sum | None, bytes] = None, b""
 
-    def exposition(self) -> bytes:
-        """The text format, as of now."""
-        return generate_latest(self._registry)
+    async def exposition(self) -> bytes:
+        """The text format, FRESH_S old at most."""
+        added_up = await self._sum()
+        if self._text[0] is not added_up:
+            self._text = added_up, generate_latest(_Collected(self._families(added_up)))
+        return self._text[1]
 
-    def collect(self) -> Iterator[Metric]:
-        """Called by prometheus-client for each scrape, in the loop."""
-        live = self._live
-        states = Counter(session.turns.state for session in live.sessions)
-        totals = live.ended.copy()
-        for session in live.sessions:
-            totals.update(session.counts())
+    async def quiet(self) -> int:
+        """How many calls are between turns: of FEW as of now, else FRESH_S old at most."""
+        if len(self._live) <= FEW:
+            return self._live.quiet
+        return min((await self._sum()).states[QUIET], len(self._live))
+
+    async def families(self) -> Sequence[Metric]:
+        """What the exposition has, as prometheus-client's families, as of now: for who asks by the operator's clock."""
+        return self._families(await self._add_up())
+
+    async def _sum(self) -> Sum:
+        now = time.monotonic()
+        if self._adding_up is None or (self._adding_up.done() and now >= self._fresh_until):
+            self._adding_up = asyncio.create_task(self._add_up())
+            self._fresh_until = now + FRESH_S
+        # Who asked first may hang up: it is for those who ask meanwhile, too.
+        return await asyncio.shield(self._adding_up)
+
+    async def _add_up(self) -> Sum:
+        # As of now: a call that ends meanwhile is among these, and not yet among the ended.
+        totals, states, sessions = self._live.ended.copy(), Counter[str](), tuple(self._live.sessions)
+        until = time.monotonic() + SLICE_S
+        for number, session in enumerate(sessions):
+            states[session.turns.state] += 1
+            for name, count in session.counts().items():
+                if count:
+                    totals[name] += count
+            if number % _LOOKED_AT == 0 and time.monotonic() > until:
+                await asyncio.sleep(0)
+                until = time.monotonic() + SLICE_S
+        return Sum(totals, states)
+
+    def _families(self, added_up: Sum) -> Sequence[Metric]:
+        live, totals = self._live, added_up.totals
         sessions = GaugeMetricFamily("rtproxy_sessions", "Live sessions, by turn.", labels=["turn"])
         for state in STATES:
-            sessions.add_metric([state], states[state])
-        yield sessions
-        draining = self._admission.door is not Door.OPEN
-        yield GaugeMetricFamily("rtproxy_draining", "1 from SIGTERM on.", value=int(draining))
+            sessions.add_metric([state], added_up.states[state])
+        draining = GaugeMetricFamily(
+            "rtproxy_draining", "1 from SIGTERM on.", value=int(self._admission.door is not Door.OPEN)
+        )
         # A call that stands has none: what grows here with the calls is left behind.
-        yield GaugeMetricFamily("rtproxy_tasks", "Tasks of the event loop.", value=len(asyncio.all_tasks()))
-        yield CounterMetricFamily("rtproxy_responses", "Responses the model finished.", value=totals["responses"])
+        tasks = GaugeMetricFamily("rtproxy_tasks", "Tasks of the event loop.", value=len(asyncio.all_tasks()))
+        responses = CounterMetricFamily("rtproxy_responses", "Responses the model finished.", value=totals["responses"])
+        moved = []
         for name, (text, label, values) in _BY_DIRECTION.items():
-            family = CounterMetricFamily(f"rtproxy_{name}", text, labels=[label])
+            moved.append(CounterMetricFamily(f"rtproxy_{name}", text, labels=[label]))
             for value in values:
-                family.add_metric([value], totals[f"{name}_{value}"])
-            yield family
-        yield CounterMetricFamily(
+                moved[-1].add_metric([value], totals[f"{name}_{value}"])
+        events = CounterMetricFamily(
             "rtproxy_events_refused", "Client events that the gate did not let pass.", value=totals["events_refused"]
         )
         endings = CounterMetricFamily(
@@ -64,13 +116,21 @@ class Metrics:
         )
         for ended_by in sorted({ending.ended_by for ending in ENDINGS.values()}):
             endings.add_metric([ended_by], live.endings[ended_by])
-        yield endings
         refusals = CounterMetricFamily("rtproxy_refusals", "Calls not let in.", labels=["status", "code"])
         for (status, code), count in live.refusals.items():
             refusals.add_metric([str(status), code], count)
-        yield refusals
         failures = CounterMetricFamily("rtproxy_dial_failures", "Calls the model did not take.", labels=["cause"])
         for cause in FAILURE_CAUSES:
             failures.add_metric([cause], live.dial_failures[cause])
-        yield failures
-        yield CounterMetricFamily("rtproxy_log_lines_lost", "Log lines that nobody read in time.", value=self._log.lost)
+        lost = CounterMetricFamily(
+            "rtproxy_log_lines_lost", "Log lines that nobody read in time.", value=self._log.lost
+        )
+        return (sessions, draining, tasks, responses, *moved, events, endings, refusals, failures, lost)
+
+
+class _Collected(Collector):
+    def __init__(self, families: Sequence[Metric]) -> None:
+        self._families = families
+
+    def collect(self) -> Sequence[Metric]:
+        return self._families

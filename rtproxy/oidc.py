@@ -30,6 +30,8 @@ SUBJECT_CHARACTERS = 255
 """OpenID Connect Core 1.0 section 2."""
 _ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
 _NO_PROXIES = Proxies()
+_WRONG_TYPES = (TypeError, ValueError, OverflowError, AttributeError, RecursionError)
+"""What PyJWT raises for claims that are signed and of no type of theirs: an ``exp`` that is a list, or infinite."""
 _DISCOVERY = "/.well-known/openid-configuration"
 
 
@@ -82,7 +84,7 @@ class Issuer:
             raise unknown("invalid_token", "The token is for another audience than RTPROXY_OIDC_AUDIENCE.") from None
         except jwt.InvalidIssuerError:
             raise unknown("invalid_token", "The token is of another issuer than RTPROXY_OIDC_ISSUER.") from None
-        except jwt.InvalidTokenError:
+        except (jwt.InvalidTokenError, *_WRONG_TYPES):
             raise unknown(
                 "invalid_token", "The token does not hold: its signature, or a claim that is not there."
             ) from None
@@ -143,7 +145,14 @@ class Issuer:
             return dict(await response.json(content_type=None))
 
 
-def _scopes(claims: Mapping[str, Any]) -> list[str]:
+def _scopes(claims: Mapping[str, Any]) -> list[object]:
     """Of a user (``scp`` at Entra ID, ``scope`` by RFC 9068 section 2.2.3) and of an application (``roles``)."""
-    said = [claims.get(name) for name in ("scp", "scope", "roles")]
-    return [scope for each in said for scope in (each.split() if isinstance(each, str) else each or [])]
+    scopes: list[object] = []
+    for said in (claims.get(name) for name in ("scp", "scope", "roles")):
+        if isinstance(said, list):
+            scopes += said
+        elif isinstance(said, str):
+            scopes += said.split()
+        elif said is not None:
+            raise unknown("invalid_token", "The token's scp, scope and roles are texts or lists.")
+    return scopes

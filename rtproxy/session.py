@@ -9,6 +9,8 @@ import logging
 import secrets
 import time
 from collections.abc import Callable
+from functools import partial
+from typing import cast
 
 from aiohttp import web
 
@@ -23,6 +25,7 @@ from rtproxy.refusal import Refused, defect, draining, full, unknown
 from rtproxy.room import Room
 from rtproxy.settings import Settings
 from rtproxy.splice import Splice
+from rtproxy.strangers import STRANGERS, Stranger
 from rtproxy.trace import Trace
 from rtproxy.turns import Turns
 from rtproxy.upstream import Dialed, DialFailed, Upstream
@@ -44,23 +47,27 @@ LAST_S, LAST_SHARE = 30.0, 0.1
 
 async def carry(request: web.Request) -> web.StreamResponse:
     """The handler of the WebSocket routes: returns as soon as the call stands, or with a refusal."""
-    log, live = request.app[LOG], request.app[LIVE]
+    log, live, admission = request.app[LOG], request.app[LIVE], request.app[ADMISSION]
     try:
-        client, parameters = await request.app[ADMISSION].admit(request)
+        admitted = await admission.admit(request)
     except Refused as refusal:
         return turn_away(live, log, refusal, path_of(request))
     except Exception:  # one of the two edges: a defect of ours costs this call and no other
         logging.getLogger("rtproxy").exception("an admission raised")
         return turn_away(live, log, defect(), path_of(request))
     trace = request.app[TRACING](request)
-    session = Session(client, live, log, trace)
+    client, parameters = admitted.client, admitted.parameters
+    session = Session(client, live, log, trace, partial(admission.give_back, admitted))
     live.add(session)
+    request.app[STRANGERS].let_in(cast(Stranger, request.protocol))
     try:
         headers = {**trace.headers, **parameters.headers}
         dialed = await request.app[UPSTREAM].dial(subprotocols_of(request), parameters.query, headers)
     except DialFailed as failure:
         session.turned_away(failure)
         live.dial_failures[failure.cause] += 1
+        if failure.at_the_model:
+            admission.model_refused(client, failure.wait_s)
         log(
             "upstream.failed",
             session=session.id,
@@ -95,7 +102,7 @@ async def carry(request: web.Request) -> web.StreamResponse:
 def turn_away(live: Live, log: Log, refusal: Refused, path: str | None = None) -> web.Response:
     """Counts and logs a refusal, and makes the answer. ``path`` is one of the routes, never what a stranger chose."""
     live.refusals[refusal.status, refusal.code] += 1
-    log("client.refused", status=refusal.status, code=refusal.code, client=refusal.client, path=path)
+    log.refused(refusal.status, refusal.code, refusal.client, path)
     return refusal.response()
 
 
@@ -104,6 +111,7 @@ class Session:
 
     __slots__ = (
         "_cause",
+        "_give_back",
         "_live",
         "_log",
         "_splice",
@@ -118,7 +126,9 @@ class Session:
         "turns",
     )
 
-    def __init__(self, client: str, live: Live, log: Log, trace: Trace) -> None:
+    def __init__(
+        self, client: str, live: Live, log: Log, trace: Trace, give_back: Callable[[], None] = lambda: None
+    ) -> None:
         self.id = secrets.token_hex(8)
         self.client = client
         self.turns = Turns()
@@ -127,6 +137,7 @@ class Session:
         self.leaving = False
         self._cause = "drain"
         self._timer: asyncio.TimerHandle | None = None
+        self._give_back = give_back
         self._live = live
         self._log = log
         self._trace = trace
@@ -140,8 +151,9 @@ class Session:
         return self.turns.quiet
 
     def turned_away(self, answer: Refused) -> None:
-        """The call was admitted and does not come to stand: the client gets ``answer``."""
+        """The call was admitted and does not come to stand: the client gets ``answer``, and its share back."""
         self._live.discard(self)
+        self._give_back()
         self._trace.fail(answer.status, answer.code)
 
     def turn_away(self, refusal: Refused, request: web.Request) -> web.Response:

@@ -20,7 +20,7 @@ HELP = """\
   AZURE_OPENAI_TOKEN_SCOPE   scope of the Entra ID token (https://ai.azure.com/.default)
   PORT                       port to listen on, 0 for any free one (8080)
   RTPROXY_HOST               address to listen on (0.0.0.0)
-  RTPROXY_CLIENT_KEYS        who may call: name:key pairs, comma separated
+  RTPROXY_CLIENT_KEYS        who may call: name:key pairs, comma separated; a key has 16 characters or more
   RTPROXY_CLIENT_KEYS_FILE   more of them, from a file: a key is added or taken away without a restart
   RTPROXY_OIDC_ISSUER        whose tokens let a client in, such as https://login.microsoftonline.com/TENANT/v2.0
   RTPROXY_OIDC_AUDIENCE      what those tokens have to be for, comma separated: api://APP

@@ -11,7 +11,6 @@ import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from concurrent.futures import Future
 from functools import partial
 
 from aiohttp import web
@@ -54,7 +53,7 @@ async def exporting(settings: Settings, metrics: Metrics) -> AsyncIterator[Calla
     except Exception as problem:  # each of its variables fails in its own way
         raise not_taken(problem) from problem
     if meters is not None:
-        _Figures(metrics).report(meters.get_meter("rtproxy", __version__))
+        await _Figures(metrics).report(meters.get_meter("rtproxy", __version__))
     try:
         yield untraced if tracers is None else SpanOf(tracers.get_tracer("rtproxy", __version__), settings)
     finally:
@@ -111,24 +110,23 @@ class _Figures:
         self._taken_at = -SAME_COLLECTION_S
         self._families: dict[str, Metric] = {}
 
-    def report(self, meter: Meter) -> None:
+    async def report(self, meter: Meter) -> None:
         """Makes an instrument of each family: rtproxy_frames is called rtproxy.frames here."""
-        for family in self._metrics.collect():
+        for family in await self._metrics.families():
             create = meter.create_observable_counter if family.type == "counter" else meter.create_observable_gauge
             unit = "By" if family.name == "rtproxy_bytes" else ""
             name = family.name.replace("_", ".", 1)
             create(name, [partial(self._observe, family.name)], unit=unit, description=family.documentation)
 
     def _observe(self, name: str, options: CallbackOptions) -> Iterator[Observation]:
-        asked: Future[Metric] = Future()
-        self._loop.call_soon_threadsafe(lambda: asked.set_result(self._family(name)))
+        asked = asyncio.run_coroutine_threadsafe(self._family(name), self._loop)
         for sample in asked.result(COLLECT_S).samples:
             yield Observation(sample.value, sample.labels)
 
-    def _family(self, name: str) -> Metric:
+    async def _family(self, name: str) -> Metric:
         now = self._loop.time()
         if now - self._taken_at >= SAME_COLLECTION_S:
-            self._families = {family.name: family for family in self._metrics.collect()}
+            self._families = {family.name: family for family in await self._metrics.families()}
             self._taken_at = now
         return self._families[name]
 

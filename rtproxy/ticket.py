@@ -81,7 +81,7 @@ class Tickets:
                 f"The ticket is not signed with the key, of {KEY_CHARACTERS} characters or more, of the client kid."
             )
             raise unknown("invalid_token", signed) from None
-        except jwt.InvalidTokenError:
+        except (jwt.InvalidTokenError, TypeError, ValueError, OverflowError, AttributeError, RecursionError):
             raise unknown("invalid_token", f"A ticket has exp, a jti and the aud {AUDIENCE!r}.") from None
         if not isinstance(claims["exp"], int | float):  # PyJWT takes digits in a string, too
             raise unknown("invalid_token", "A ticket's exp is a number (RFC 7519 section 2).")
@@ -93,6 +93,10 @@ class Tickets:
         if (ticket.client, ticket.number) in self._used:
             raise unknown("used_ticket", "The ticket has been used: every call takes a new one.")
         return ticket
+
+    def give_back(self, ticket: Ticket) -> None:
+        """The call that ``ticket`` let in did not come to stand: it lets one in once more."""
+        self._used.pop((ticket.client, ticket.number), None)
 
     def use(self, ticket: Ticket) -> None:
         """From now on ``ticket`` lets nobody in."""

@@ -183,7 +183,7 @@ class Turns:
     # What the rows of TABLE do.
 
     def _session_created(self, event: Event) -> None:
-        self.upstream_session = _text(as_object(event.get("session")).get("id"))
+        self.upstream_session = _plain(as_object(event.get("session")).get("id"))
         self._session_updated(event)
 
     def _session_updated(self, event: Event) -> None:
@@ -325,7 +325,8 @@ class Turns:
 
     def _error(self, event: Event) -> None:
         error = as_object(event.get("error"))
-        self.error_code = code = _text(error.get("code"))
+        code = _text(error.get("code"))
+        self.error_code = _plain(code)
         if code == "input_audio_buffer_commit_empty":
             if not self._requests.get(COMMIT):
                 self._release_floor()
@@ -460,3 +461,9 @@ def _id(item: Event) -> str | None:
 
 def _text(value: object) -> str | None:
     return value[:ID_LIMIT] if isinstance(value, str) else None
+
+
+def _plain(value: object) -> str | None:
+    """A text of the model for a log: what ends a line, turns its direction or controls a terminal is a ``?``."""
+    text = _text(value)
+    return None if text is None else "".join(each if each.isprintable() else "?" for each in text)

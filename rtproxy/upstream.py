@@ -7,6 +7,7 @@ import re
 import ssl
 import time
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 import orjson
@@ -30,12 +31,15 @@ CODE_CHARACTERS = 64
 RETRY_AFTER_MS = "retry-after-ms"
 _REQUEST_ID_HEADERS = ("apim-request-id", "x-request-id")
 _CODE = re.compile(r"[A-Za-z0-9_.:-]+")
-_DELAY = re.compile(r"[0-9]{1,10}(\.[0-9]{1,3})?")
-_DATE = re.compile(r"(Mon|Tue|Wed|Thu|Fri|Sat|Sun), [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9]{2}(:[0-9]{2}){2} GMT")
+_SECONDS = re.compile(r"[0-9]{1,10}")
+_MILLISECONDS = re.compile(r"[0-9]{1,10}(\.[0-9]{1,3})?")
+_DATE, _DATE_CHARACTERS = "%a, %d %b %Y %H:%M:%S GMT", 29
 
 REASON_S = 1.0
 """Behind a refusal, its body."""
 FAILURE_CAUSES = ("refused", "unreachable", "timeout", "token", "descriptors", "proxy")
+_OURS = ("token", "descriptors")
+"""Causes for which nobody was asked."""
 
 
 class Dialed(NamedTuple):
@@ -59,7 +63,10 @@ class Dialed(NamedTuple):
 
 
 class DialFailed(Refused):
-    """The model did not take the call. ``cause`` is one of FAILURE_CAUSES."""
+    """The model did not take the call. ``cause`` is one of FAILURE_CAUSES.
+
+    ``wait_s``: how long a model that has no room wants the client to wait.
+    """
 
     def __init__(
         self,
@@ -72,6 +79,7 @@ class DialFailed(Refused):
         request_id: str | None = None,
         retry_after: str | None = None,
         headers: Mapping[str, str] = {},
+        wait_s: float | None = None,
     ) -> None:
         kind = "rate_limit_error" if status == 429 else "server_error"
         code = {429: "rate_limit_exceeded", 503: "at_capacity"}.get(status, f"upstream_{cause}")
@@ -80,6 +88,12 @@ class DialFailed(Refused):
         self.upstream_status = upstream_status
         self.upstream_error = upstream_error
         self.request_id = request_id
+        self.wait_s = wait_s
+
+    @property
+    def at_the_model(self) -> bool:
+        """Whether the model, or who is on the way to it, was asked."""
+        return self.cause not in _OURS
 
 
 def realtime_url(settings: Settings) -> URL:
@@ -179,7 +193,10 @@ def _refused(answer: Answer, error: str | None) -> DialFailed:
     why += [f"upstream request id {request_id}"] if request_id else []
     told = f" ({', '.join(why)})" if why else ""
     busy = answer.status in (429, 503)
-    again_ms = _sound(answer.headers.get(RETRY_AFTER_MS), _DELAY) if busy else None
+    again = _time_to_come_back(answer.headers.get(hdrs.RETRY_AFTER)) if busy else None
+    again_ms = answer.headers.get(RETRY_AFTER_MS, "") if busy else ""
+    if not _MILLISECONDS.fullmatch(again_ms):
+        again_ms = ""
     if answer.status == 429:
         text = f"The model takes no more calls for now{told}."
     elif answer.status == 101:
@@ -195,8 +212,10 @@ def _refused(answer: Answer, error: str | None) -> DialFailed:
         upstream_status=answer.status,
         upstream_error=error,
         request_id=request_id,
-        retry_after=_sound(answer.headers.get(hdrs.RETRY_AFTER), _DELAY, _DATE) if busy else None,
+        retry_after=answer.headers[hdrs.RETRY_AFTER] if again is not None else None,
         headers={RETRY_AFTER_MS: again_ms} if again_ms else {},
+        # Who says both means the finer one.
+        wait_s=None if answer.status != 429 else float(again_ms) / 1000 if again_ms else again,
     )
 
 
@@ -221,10 +240,20 @@ def _request_id(answer: Answer) -> str | None:
     for name in _REQUEST_ID_HEADERS:
         if value := answer.headers.get(name):
             # Bytes that are no UTF-8 come as surrogates, which no JSON carries.
-            return value[:128].encode("ascii", "replace").decode()
+            text = value[:128].encode("ascii", "replace").decode()
+            return "".join(each if each.isprintable() else "?" for each in text)
     return None
 
 
-def _sound(value: str | None, *forms: re.Pattern[str]) -> str | None:
-    """A header of the model that goes on to the client, if it has one of its forms: no free text does."""
-    return value if value is not None and any(form.fullmatch(value) for form in forms) else None
+def _time_to_come_back(value: str | None) -> float | None:
+    """The seconds of a Retry-After, which is delay-seconds or an HTTP-date (RFC 9110 section 10.2.3), or None."""
+    if value is None or not value.isascii():
+        return None
+    if _SECONDS.fullmatch(value):
+        return float(value)
+    try:
+        when = datetime.strptime(value, _DATE).replace(tzinfo=UTC)
+    except ValueError:
+        return None
+    # Of a date that is no date's one form (one digit, many blanks) it may say more than a date.
+    return max(0.0, when.timestamp() - time.time()) if len(value) == _DATE_CHARACTERS else None

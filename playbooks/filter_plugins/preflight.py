@@ -20,7 +20,7 @@ PREFIX = re.compile(r"(?=.{3,20}$)[a-z](?!.*--)[-a-z0-9]*[a-z0-9]")
 RELEASE = re.compile(r"[a-z0-9](?!.*--)([-a-z0-9]*[a-z0-9])?")
 REVISION_CHARACTERS = 54
 """Of APP--RELEASE; the service refuses a longer one although a DNS label has room for 63."""
-PAIR = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}:[!-+\--~]+")
+PAIR = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}:[!-+\--~]{16,}")
 SECRET_ID = re.compile(r"https://[^/\s]+/secrets/[^/\s]+(/[0-9a-f]+)?")
 DEFAULT = re.compile(r"^param (\w+) \w+ = '([^'$]*)'", re.MULTILINE)
 PROVIDERS = (
@@ -105,7 +105,7 @@ def inputs(seen):
     if wrong := malformed(given.get("RTPROXY_CLIENT_KEYS") or ""):
         yield (
             f"RTPROXY_CLIENT_KEYS is not name:key,name:key at place {', '.join(wrong)}: no spaces, each name and key "
-            "once."
+            "once, each key of 16 characters or more."
         )
     secret = given.get("TLS_SECRET_ID") or ""
     if secret and not SECRET_ID.fullmatch(secret):

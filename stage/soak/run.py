@@ -30,6 +30,8 @@ HOME_S = 100.0
 EXIT_S = 30.0
 ANSWER_S = 20.0
 """A relay that does not answer for so long is given up."""
+FIGURES_S = 1.0
+"""So old /metrics may be: what it says of the last call's end comes later."""
 SETTLE_S = 0.2
 
 
@@ -133,6 +135,7 @@ class _Samples:
         """The relay without a call: as soon as it is as empty as it was ``before``, or at last as it is then."""
         loop = asyncio.get_running_loop()
         end = loop.time() + EMPTY_S
+        await asyncio.sleep(FIGURES_S)
         while await self._take() and loop.time() < end:
             now = self.taken[-1]
             if now.sessions == 0 and now.descriptors <= before.descriptors and now.tasks <= before.tasks:

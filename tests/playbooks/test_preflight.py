@@ -13,7 +13,9 @@ from tests.playbooks.test_deploy import inject
 from tests.playbooks.test_guard import play as play_nowhere
 
 pytestmark = pytest.mark.timeout(200)
-KEYS = {"RTPROXY_CLIENT_KEYS": "ada:0123456789abcdef"}
+LONG = "0123456789abcdef"
+"""As short as a key may be."""
+KEYS = {"RTPROXY_CLIENT_KEYS": f"ada:{LONG}"}
 RELAY = {"AZURE_OPENAI_ENDPOINT": "https://name.openai.azure.com", "AZURE_OPENAI_DEPLOYMENT": "gpt-realtime"}
 
 
@@ -83,18 +85,20 @@ def test_a_release_that_can_name_a_revision_is_taken(preflight: ModuleType, rele
 @pytest.mark.parametrize(
     ("keys", "wrong"),
     [
-        ("ada:key", []),
-        ("a:1,B.2_c-d:2:3,9:!~", []),
-        ("n" * 64 + ":key", []),
-        ("n" * 65 + ":key", [1]),
+        (f"ada:{LONG}", []),
+        (f"a:{LONG},B.2_c-d:2:{LONG},9:!~{LONG}", []),
+        ("n" * 64 + f":{LONG}", []),
+        ("n" * 65 + f":{LONG}", [1]),
+        (f"ada:{LONG[1:]}", [1]),
+        (f"ada:{LONG},eve:{LONG[1:]}", [2]),
         ("ada", [1]),
-        ("ada:,:key", [1, 2]),
-        ("-ada:key", [1]),
-        ("a/b:key", [1]),
-        ("ada:sec ret,ada:sécret,eve:sec\tret", [1, 2, 3]),
-        ("ada:one,ada:two", [2]),
-        ("ada:one,eve:one", [2]),
-        ("ada:one,eve:two,ada:one,eve", [3, 4]),
+        (f"ada:,:{LONG}", [1, 2]),
+        (f"-ada:{LONG}", [1]),
+        (f"a/b:{LONG}", [1]),
+        (f"ada:{LONG} b,ada:{LONG}é,eve:{LONG}\tb", [1, 2, 3]),
+        (f"ada:{LONG}1,ada:{LONG}2", [2]),
+        (f"ada:{LONG},eve:{LONG}", [2]),
+        (f"ada:{LONG}1,eve:{LONG}2,ada:{LONG}1,eve", [3, 4]),
     ],
 )
 def test_the_play_judges_keys_as_the_relay_does(preflight: ModuleType, keys: str, wrong: list[int]) -> None:
@@ -107,7 +111,7 @@ def test_the_play_judges_keys_as_the_relay_does(preflight: ModuleType, keys: str
     assert [int(place) for place in preflight.malformed(keys)] == wrong
 
 
-@pytest.mark.parametrize("keys", ["a:1, b:2", "a:1,", " a:1"])
+@pytest.mark.parametrize("keys", [f"a:{LONG}1, b:{LONG}2", f"a:{LONG},", f" a:{LONG}"])
 def test_what_the_relay_forgives_is_not_deployed(preflight: ModuleType, keys: str) -> None:
     assert load(RELAY | {"RTPROXY_CLIENT_KEYS": keys}).client_keys
     assert preflight.malformed(keys)
@@ -161,7 +165,8 @@ def test_every_problem_of_a_subscription_comes_in_one_message_and_nothing_is_tou
     (message,) = {line for line in done.output.splitlines() if line.startswith("[ERROR]: Task failed")}
     for problem in (
         "PREFIX is Relay: it takes 3 to 20",
-        "RTPROXY_CLIENT_KEYS is not name:key,name:key at place 1: no spaces, each name and key once.",
+        "RTPROXY_CLIENT_KEYS is not name:key,name:key at place 1: no spaces, each name and key once, each key "
+        "of 16 characters or more.",
         "The subscription has not registered Microsoft.App, Microsoft.Network: az provider register --wait --namespace "
         "Microsoft.App; az provider register --wait --namespace Microsoft.Network.",
         "The group voice is in westeurope, not in japaneast: say LOCATION=westeurope, or choose another",

@@ -402,3 +402,26 @@ async def test_a_refusal_says_which_replica_it_came_from(
     relay = await relay_for(upstream.port)
     client = await dial(relay.port, headers={"api-key": ""})
     assert (client.headers["x-rtproxy-revision"], client.headers["x-rtproxy-replica"]) == ("app--blue", "app--blue-1")
+
+
+async def test_two_origins_are_refused_whether_a_list_is_set_or_not(
+    relay_for: RelayFactory, upstream: RawServer
+) -> None:
+    for listed in ("", "https://app.example.com"):
+        relay = await relay_for(upstream.port, RTPROXY_ALLOWED_ORIGINS=listed)
+        reader, writer = await asyncio.open_connection("127.0.0.1", relay.port)
+        lines = [
+            "GET /v1/realtime HTTP/1.1",
+            "Host: relay",
+            "Upgrade: websocket",
+            "Connection: Upgrade",
+            "Sec-WebSocket-Version: 13",
+            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+            f"api-key: {KEY}",
+            "Origin: https://app.example.com",
+            "Origin: https://evil.example",
+        ]
+        writer.write("\r\n".join((*lines, "", "")).encode())
+        assert (await asyncio.wait_for(reader.readline(), DEADLINE_S)).split()[1] == b"403"
+        writer.close()
+        assert (await relay.event("client.refused"))["code"] == "origin_not_allowed"

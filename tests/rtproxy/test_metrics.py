@@ -17,6 +17,12 @@ STARTED = b'{"type":"input_audio_buffer.speech_started"}'
 CREATED = b'{"type":"response.created"}'
 
 
+@pytest.fixture(autouse=True)
+def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Adds up for everybody who asks: what is counted is one thing, for how long it stands another."""
+    monkeypatch.setattr("rtproxy.metrics.FRESH_S", 0.0)
+
+
 async def exposition(relay: Relay) -> str:
     async with aiohttp.request("GET", f"{relay.url}/metrics") as response:
         return await response.text()

@@ -1,6 +1,8 @@
 """A client may come with a token of an OpenID Connect issuer, such as Entra ID; the issuer is one on loopback."""
 
 import asyncio
+import base64
+import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
@@ -253,3 +255,59 @@ async def test_no_token_is_in_a_log(
     await relay.event("client.refused")
     said = relay.log + "".join(capfd.readouterr())
     assert all(part not in said for token in tokens for part in token.split(".")[1:])
+
+
+NO_TYPE_OF_THEIRS = [
+    {"scp": 5},
+    {"scp": True},
+    {"scp": {"Calls.Start": 1}},
+    {"roles": 5},
+    {"scope": 1.5},
+    {"scp": [5, [], {}]},
+    {"exp": []},
+    {"exp": {}},
+    {"exp": "soon"},
+    {"exp": float("inf")},
+    {"exp": float("nan")},
+    {"exp": -(10**400)},
+    {"nbf": []},
+    {"nbf": float("inf")},
+    {"iat": {}},
+    {"iat": "x"},
+    {"aud": 5},
+    {"aud": {"a": 1}},
+    {"aud": [5]},
+    {"iss": 5},
+    {"iss": []},
+    {"sub": 5},
+    {"sub": ["alice"]},
+    {"jti": 5},
+]
+
+
+@pytest.mark.parametrize("claims", NO_TYPE_OF_THEIRS, ids=str)
+async def test_a_token_that_holds_with_a_claim_of_the_wrong_type_lets_nobody_in_without_a_traceback(
+    relay_for: RelayFactory,
+    upstream: RawServer,
+    shown: Shown,
+    issuer: Issuer,
+    claims: dict[str, Any],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    relay = await relay_for(upstream.port, **trusting(issuer, RTPROXY_OIDC_SCOPE="Calls.Start"))
+    said = claims if {"scp", "scope", "roles"} & claims.keys() else {"scp": "Calls.Start", **claims}
+    ((name, key),) = issuer.keys.items()
+    sound = {"iss": issuer.url, "aud": AUDIENCE, "sub": "x", "exp": time.time() + 60}
+    token = jwt.api_jws.encode(json.dumps(sound | said).encode(), key, "RS256", {"kid": name})
+    refused = await shown(relay, token)
+    assert refused.status == (403 if isinstance(claims.get("scp"), list) else 401)
+    assert (await error(refused))["code"] in ("invalid_token", "expired_token", "missing_scope")
+    assert caplog.records == []
+
+
+async def test_a_token_with_headers_of_any_type_lets_nobody_in(show: Shower, issuer: Issuer) -> None:
+    token = issuer.token()
+    for header in (b"[]", b"5", b'{"alg":5}', b'{"alg":"RS256","kid":{}}', b'{"kid":[1]}', b"[" * 700, b"\xff", b""):
+        said = base64.urlsafe_b64encode(header).rstrip(b"=").decode()
+        refused = await show(f"{said}.{token.partition('.')[2]}")
+        assert refused.status == 401

@@ -17,7 +17,7 @@ from tests.conftest import DEADLINE_S, Caller, ReplicaFactory
 
 SECRET = "hush"
 """Everything that must not be told has this in it."""
-CLIENT_KEY, MODEL_KEY, IDENTITY_HEADER = "hush-client-key", "hush-model-key", "hush-identity-header"
+CLIENT_KEY, MODEL_KEY, IDENTITY_HEADER = "hush-key-of-a-client", "hush-model-key", "hush-identity-header"
 AUDIO = base64.b64encode(b"hush" * 300)
 TOLD = orjson.dumps({"error": {"code": "refused-by-a-test", "message": "hush: key hush-model-key is wrong"}})
 
@@ -220,7 +220,7 @@ async def test_a_relay_does_not_quote_a_request_that_is_no_http(
 ) -> None:
     relay = await replica_for(upstream.port, **settings)
     reader, writer = await asyncio.open_connection("127.0.0.1", relay.port)
-    writer.write(b"GET /v1/realtime HTTP/1.1\r\nAuthorization : Bearer hush-client-key\r\n\r\n")
+    writer.write(b"GET /v1/realtime HTTP/1.1\r\nAuthorization : Bearer hush-key-of-a-client\r\n\r\n")
     assert (await reader.readline()).split()[1] == b"400"
     await reader.read()
     writer.close()

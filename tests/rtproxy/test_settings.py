@@ -20,7 +20,7 @@ from tests.conftest import DEADLINE_S
 LEAST = {
     "AZURE_OPENAI_ENDPOINT": "https://name.openai.azure.com",
     "AZURE_OPENAI_DEPLOYMENT": "gpt-realtime",
-    "RTPROXY_CLIENT_KEYS": "alice:key-of-alice",
+    "RTPROXY_CLIENT_KEYS": "alice:client-key-of-alice",
 }
 VARIABLES = re.findall(r"^  ([A-Z_]+) ", HELP, re.MULTILINE)
 
@@ -44,7 +44,7 @@ def test_every_setting_that_may_be_absent_has_the_default_of_the_plan() -> None:
         token_scope="https://ai.azure.com/.default",
         host="0.0.0.0",
         port=8080,
-        client_keys={"alice": "key-of-alice"},
+        client_keys={"alice": "client-key-of-alice"},
         client_keys_file=None,
         oidc_issuer=None,
         oidc_audience=frozenset(),
@@ -80,7 +80,12 @@ def test_every_setting_that_may_be_absent_has_the_default_of_the_plan() -> None:
         ("PORT", "0", "port", 0),
         ("PORT", "65535", "port", 65535),
         ("RTPROXY_HOST", "127.0.0.1", "host", "127.0.0.1"),
-        ("RTPROXY_CLIENT_KEYS", "a:1, b:2:3,", "client_keys", {"a": "1", "b": "2:3"}),
+        (
+            "RTPROXY_CLIENT_KEYS",
+            "a:0123456789abcdef, b:2:3456789abcdef0,",
+            "client_keys",
+            {"a": "0123456789abcdef", "b": "2:3456789abcdef0"},
+        ),
         ("RTPROXY_ALLOW_ANONYMOUS", "true", "allow_anonymous", True),
         ("RTPROXY_ALLOW_ANONYMOUS", "False", "allow_anonymous", False),
         (
@@ -123,7 +128,7 @@ def test_nobody_needs_a_key_when_everybody_is_let_in() -> None:
 
 
 def test_nobody_needs_a_key_in_the_environment_when_a_file_has_one_or_an_issuer_vouches(tmp_path: Path) -> None:
-    (tmp_path / "keys").write_text("alice:key-of-alice\n")
+    (tmp_path / "keys").write_text("alice:client-key-of-alice\n")
     file = {"RTPROXY_CLIENT_KEYS": "", "RTPROXY_CLIENT_KEYS_FILE": str(tmp_path / "keys")}
     assert load(LEAST | file).client_keys_file == tmp_path / "keys"
     issuer = {"RTPROXY_OIDC_ISSUER": "https://sts.windows.net/t/", "RTPROXY_OIDC_AUDIENCE": "api://voice"}
@@ -135,10 +140,10 @@ def test_nobody_needs_a_key_in_the_environment_when_a_file_has_one_or_an_issuer_
     [
         (None, "cannot be read: No such file"),
         (b"\xff\xfe", "cannot be read: it is not text"),
-        (b"carol:1\ndave", "entry 2 is not a pair"),
-        (b"carol:1\ncarol:2", "entry 2 repeats"),
-        (b"alice:1", "entry 1 repeats"),
-        (b"carol:key-of-alice", "entry 1 repeats"),
+        (b"carol:client-key-of-carol\ndave", "entry 2 is not a pair"),
+        (b"carol:client-key-of-carol\ncarol:another-key-of-carol", "entry 2 repeats"),
+        (b"alice:another-key-of-alice", "entry 1 repeats"),
+        (b"carol:client-key-of-alice", "entry 1 repeats"),
     ],
 )
 def test_a_file_of_keys_is_refused_when_it_is_not_one(tmp_path: Path, text: bytes | None, told: str) -> None:
@@ -228,14 +233,20 @@ def test_a_value_of_another_form_is_told_with_the_accepted_one(name: str, value:
 
 @pytest.mark.parametrize("entry", ["alice", "alice:", ":secret", "alice:sec ret", "alice:sécret", "a/b:secret"])
 def test_a_client_key_is_refused_by_its_place_when_it_is_no_pair(entry: str) -> None:
-    told = problem("RTPROXY_CLIENT_KEYS", f"bob:sound,{entry}")
+    told = problem("RTPROXY_CLIENT_KEYS", f"bob:a-sound-key-of-bob,{entry}")
     assert "entry 2" in told
     assert "name:key,name:key" in told
 
 
-@pytest.mark.parametrize("entry", ["bob:other", "alice:sound"])
+@pytest.mark.parametrize("key", ["a", "hush-15-of-them"])
+def test_a_client_key_of_fewer_than_16_characters_is_refused_by_its_place(key: str) -> None:
+    told = problem("RTPROXY_CLIENT_KEYS", f"bob:a-sound-key-of-bob,weak:{key}")
+    assert "entry 2 has a short key; accepted: 16 characters or more" in told
+
+
+@pytest.mark.parametrize("entry", ["bob:another-key-of-bob", "alice:a-sound-key-of-bob"])
 def test_a_client_key_is_refused_when_its_name_or_key_is_taken(entry: str) -> None:
-    assert "entry 2 repeats" in problem("RTPROXY_CLIENT_KEYS", f"bob:sound,{entry}")
+    assert "entry 2 repeats" in problem("RTPROXY_CLIENT_KEYS", f"bob:a-sound-key-of-bob,{entry}")
 
 
 @pytest.mark.parametrize("value", ["with space", "line\nbreak", "schlüssel"])
@@ -266,11 +277,11 @@ def test_no_secret_is_told_when_it_is_wrong() -> None:
     with pytest.raises(SettingsError) as raised:
         load(LEAST | {"AZURE_OPENAI_API_KEY": "hush hush", "RTPROXY_CLIENT_KEYS": "alice:hush hush,hush,b:hush,b:hush"})
     assert "hush" not in str(raised.value)
-    assert len(raised.value.problems) == 4
+    assert len(raised.value.problems) == 5
 
 
 def test_no_secret_shows_in_the_repr_of_settings() -> None:
-    settings = load(LEAST | {"AZURE_OPENAI_API_KEY": "hush-model", "RTPROXY_CLIENT_KEYS": "alice:hush-client"})
+    settings = load(LEAST | {"AZURE_OPENAI_API_KEY": "hush-model", "RTPROXY_CLIENT_KEYS": "alice:hush-client-key-0"})
     assert "gpt-realtime" in repr(settings)
     assert "hush" not in repr(settings)
 

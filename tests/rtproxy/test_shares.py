@@ -6,12 +6,13 @@ import os
 import signal
 import time
 from collections.abc import Awaitable, Callable
+from email.utils import formatdate
 from pathlib import Path
 
 import orjson
 import pytest
 
-from rtproxy import clientkeys
+from rtproxy import clientkeys, limits
 from rtproxy.limits import Limits
 from rtproxy.live import Live
 from rtproxy.refusal import Refused
@@ -166,7 +167,7 @@ def keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A file of keys that is looked at often."""
     monkeypatch.setattr(clientkeys, "READ_EVERY_S", 0.05)
     file = tmp_path / "keys"
-    file.write_text("carol:key-of-carol\ndave:key-of-dave\n")
+    file.write_text("carol:client-key-of-carol\ndave:client-key-of-dave\n")
     return file
 
 
@@ -191,13 +192,13 @@ async def test_a_key_that_is_taken_away_lets_nobody_in_and_ends_its_calls_withou
     relay_for: RelayFactory, upstream: RawServer, dial: Caller, opened: Opener, keys: Path
 ) -> None:
     relay = await relay_for(upstream.port, RTPROXY_CLIENT_KEYS_FILE=str(keys))
-    carols, _ = await opened(relay, headers={"api-key": "key-of-carol"})
-    daves, daves_model = await opened(relay, headers={"api-key": "key-of-dave"})
+    carols, _ = await opened(relay, headers={"api-key": "client-key-of-carol"})
+    daves, daves_model = await opened(relay, headers={"api-key": "client-key-of-dave"})
     alices, _ = await opened(relay, headers={"api-key": KEY})
-    put(keys, b"dave:key-of-dave")
+    put(keys, b"dave:client-key-of-dave")
     frame = await carols.read()
     assert (frame.code, frame.reason) == (1008, "the client's key was taken away")
-    assert (await dial(relay.port, headers={"api-key": "key-of-carol"})).status == 401
+    assert (await dial(relay.port, headers={"api-key": "client-key-of-carol"})).status == 401
     await daves_model.send(TEXT, b"{}")
     assert (await daves.read()).payload == b"{}"
     carols.hang_up()
@@ -210,11 +211,11 @@ async def test_a_key_that_is_taken_away_during_a_dial_is_401(
     relay_for: RelayFactory, upstream: RawServer, dial: Caller, keys: Path
 ) -> None:
     relay = await relay_for(upstream.port, RTPROXY_CLIENT_KEYS_FILE=str(keys))
-    connecting = asyncio.create_task(dial(relay.port, headers={"api-key": "key-of-carol"}))
+    connecting = asyncio.create_task(dial(relay.port, headers={"api-key": "client-key-of-carol"}))
     async with asyncio.timeout(DEADLINE_S):
         model = await upstream.request()
         (session,) = relay.app[LIVE].sessions
-        put(keys, b"dave:key-of-dave")
+        put(keys, b"dave:client-key-of-dave")
         while not session.leaving:  # noqa: ASYNC110 - it is this test's own loop
             await asyncio.sleep(0.01)
     await model.answer()
@@ -226,8 +227,8 @@ async def test_a_key_that_is_put_into_the_file_lets_its_client_in(
     relay_for: RelayFactory, upstream: RawServer, shown: Shown, keys: Path
 ) -> None:
     relay = await relay_for(upstream.port, RTPROXY_CLIENT_KEYS="", RTPROXY_CLIENT_KEYS_FILE=str(keys))
-    put(keys, b"carol:key-of-carol,erin:key-of-erin")
-    await let_in(shown, relay, "key-of-erin")
+    put(keys, b"carol:client-key-of-carol,erin:client-key-of-erin")
+    await let_in(shown, relay, "client-key-of-erin")
 
 
 async def test_a_file_of_keys_that_is_just_being_written_takes_nothing_away(
@@ -238,12 +239,15 @@ async def test_a_file_of_keys_that_is_just_being_written_takes_nothing_away(
     keys: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    before, after = "carol:key-of-carol\ndave:key-of-dave\n", "dave:key-of-dave\nerin:key-of-erin\n"
-    texts = iter([before, "", "dave:key", after[:-5]])
+    before, after = (
+        "carol:client-key-of-carol\ndave:client-key-of-dave\n",
+        "dave:client-key-of-dave\nerin:client-key-of-erin\n",
+    )
+    texts = iter([before, "", "dave:client-key-of-da", after[:-5]])
     monkeypatch.setattr(clientkeys, "_read", lambda file: next(texts, after))
     relay = await relay_for(upstream.port, RTPROXY_CLIENT_KEYS_FILE=str(keys))
-    client, model = await opened(relay, headers={"api-key": "key-of-dave"})
-    await let_in(shown, relay, "key-of-erin")
+    client, model = await opened(relay, headers={"api-key": "client-key-of-dave"})
+    await let_in(shown, relay, "client-key-of-erin")
     await model.send(TEXT, b"{}")
     assert (await client.read()).payload == b"{}"
 
@@ -252,7 +256,7 @@ async def test_a_relay_exits_although_its_file_of_keys_cannot_be_read_to_the_end
     replica_for: ReplicaFactory, upstream: RawServer, tmp_path: Path
 ) -> None:
     keys, stuck = tmp_path / "keys", tmp_path / "stuck"
-    keys.write_text("carol:key-of-carol")
+    keys.write_text("carol:client-key-of-carol")
     relay = await replica_for(upstream.port, RTPROXY_CLIENT_KEYS_FILE=str(keys), RTPROXY_DRAIN_SECONDS="0.5")
     os.mkfifo(stuck)  # whoever opens it waits for a writer
     stuck.rename(keys)
@@ -274,7 +278,8 @@ async def test_a_relay_exits_although_its_file_of_keys_cannot_be_read_to_the_end
     ("broken", "why"),
     [
         (b"carol", "entry 1 is not a pair"),
-        (b"carol:1,carol:2", "entry 2 repeats"),
+        (b"carol:client-key-of-carol,carol:client-key-of-erin", "entry 2 repeats"),
+        (b"carol:client-key-of-carol,erin:of-15-character", "entry 2 has a short key; accepted: 16 characters or more"),
         (b"alice:of-the-environment", "entry 1 repeats"),
         (b"\xff", "FILE: it cannot be read. The"),
         (None, "FILE: it cannot be read. The"),
@@ -298,5 +303,136 @@ async def test_a_file_of_keys_that_went_bad_takes_nothing_away(
             await asyncio.sleep(0.01)
     assert why in caplog.text
     assert "of-the-environment" not in caplog.text
-    client, _ = await opened(relay, headers={"api-key": "key-of-carol"})
+    assert "of-15-character" not in caplog.text
+    client, _ = await opened(relay, headers={"api-key": "client-key-of-carol"})
     assert client.status == 101
+
+
+async def fails(relay: Relay, upstream: RawServer, dial: Caller, status: str = "503 Down", **how: object) -> RawPeer:
+    """A call that the model refuses."""
+    connecting = asyncio.create_task(dial(relay.port, **how))
+    async with asyncio.timeout(DEADLINE_S):
+        model = await upstream.request()
+    await model.answer(status)
+    return await connecting
+
+
+async def test_a_start_is_reserved_while_the_dial_lasts_and_given_back_when_the_model_refused(
+    relay_for: RelayFactory, upstream: RawServer, dial: Caller, opened: Opener
+) -> None:
+    relay = await relay_for(upstream.port, RTPROXY_MAX_CLIENT_STARTS="1")
+    for _ in range(3):
+        connecting = asyncio.create_task(dial(relay.port))
+        model = await upstream.request()
+        assert (await dial(relay.port)).status == 429, "while the dial lasts"
+        await model.answer("503 Down")
+        assert (await connecting).status == 502
+    assert (await opened(relay))[0].status == 101
+    assert (await dial(relay.port)).status == 429
+
+
+async def test_a_start_is_given_back_when_the_relay_itself_turned_the_call_away(
+    relay_for: RelayFactory, upstream: RawServer, dial: Caller, opened: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    relay = await relay_for(upstream.port, RTPROXY_MAX_CLIENT_STARTS="1")
+    with monkeypatch.context() as broken:
+        broken.setattr("rtproxy.upstream.Upstream._headers", None)
+        assert (await dial(relay.port)).status == 500
+    assert (await opened(relay))[0].status == 101
+
+
+async def test_dials_that_the_model_refused_have_a_limit_of_their_own_and_an_outage_locks_nobody_out(
+    relay_for: RelayFactory, upstream: RawServer, dial: Caller, opened: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "REFUSED", 3)
+    relay = await relay_for(upstream.port)
+    for _ in range(3):
+        assert (await fails(relay, upstream, dial)).status == 502
+    refused = await dial(relay.port)
+    assert (refused.status, (await error(refused))["code"]) == (429, "rate_limit_exceeded")
+    assert 1 <= int(refused.headers["retry-after"]) <= limits.REFUSED_S
+    assert (await opened(relay, headers=BOB))[0].status == 101, "another client has a share of its own"
+    monkeypatch.setattr(limits, "REFUSED_S", 0.0)
+    assert (await opened(relay))[0].status == 101
+
+
+async def test_what_nobody_outside_was_asked_for_is_no_refused_dial(
+    relay_for: RelayFactory, upstream: RawServer, dial: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "REFUSED", 1)
+    relay = await relay_for(upstream.port)
+    with monkeypatch.context() as broken:
+        broken.setattr("rtproxy.upstream.Connection.open", _refuses)
+        broken.setattr("rtproxy.upstream.no_descriptor_is_left", lambda: True)
+        assert [(await dial(relay.port)).status for _ in range(3)] == [503] * 3
+
+
+async def _refuses(*_: object) -> None:
+    raise OSError
+
+
+@pytest.mark.parametrize(
+    ("header", "least", "most"),
+    [
+        ({"Retry-After": "30"}, 25, 30),
+        ({"Retry-After": "0"}, 0, 0),
+        ({"Retry-After": "1", "retry-after-ms": "30500"}, 25, 31),
+        ({"Retry-After": "date"}, 25, 31),
+        ({"Retry-After": "Wed, 21 Oct 2015 07:28:00 GMT"}, 0, 0),
+        ({"Retry-After": "9999999999"}, 3590, 3600),
+        ({"Retry-After": "soon"}, 0, 0),
+        ({}, 0, 0),
+    ],
+    ids=["seconds", "at once", "milliseconds", "a date", "a date that has passed", "for ever", "no time", "none"],
+)
+async def test_after_a_429_of_the_model_the_clients_next_dial_waits_as_long_as_it_said(
+    relay_for: RelayFactory,
+    upstream: RawServer,
+    dial: Caller,
+    opened: Opener,
+    header: dict[str, str],
+    least: int,
+    most: int,
+) -> None:
+    relay = await relay_for(upstream.port)
+    if header.get("Retry-After") == "date":
+        header = {"Retry-After": formatdate(time.time() + 30, usegmt=True)}
+    connecting = asyncio.create_task(dial(relay.port))
+    await (await upstream.request()).answer("429 Busy", headers=header)
+    assert (await connecting).status == 429
+    if most == 0:
+        assert (await opened(relay))[0].status == 101
+        return
+    refused = await dial(relay.port)
+    assert (refused.status, (await error(refused))["code"]) == (429, "rate_limit_exceeded")
+    assert least <= int(refused.headers["retry-after"]) <= most
+    told = await relay.event("client.refused")
+    assert (told["status"], told["client"]) == (429, "alice")
+    assert (await opened(relay, headers=BOB))[0].status == 101, "another client may have room"
+
+
+async def test_a_clients_next_dial_is_made_when_the_time_that_the_model_said_is_over(
+    relay_for: RelayFactory, upstream: RawServer, dial: Caller, opened: Opener
+) -> None:
+    relay = await relay_for(upstream.port)
+    connecting = asyncio.create_task(dial(relay.port))
+    await (await upstream.request()).answer("429 Busy", headers={"retry-after-ms": "300"})
+    assert (await connecting).headers["retry-after-ms"] == "300"
+    refused = await dial(relay.port)
+    assert (refused.status, refused.headers["retry-after"]) == (429, "1")
+    await asyncio.sleep(0.3)  # what the model said
+    assert (await opened(relay))[0].status == 101
+
+
+def test_what_is_kept_of_clients_that_have_gone_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([1000, 1000, 1000, 1030, 1100, 1200, 1300])
+    monkeypatch.setattr("time.monotonic", lambda: next(clock))
+    kept = Limits(None, 3, Live())
+    start = kept.take("alice")
+    kept.model_refused("alice", 500)
+    kept.model_refused("bob", 5)
+    kept.give_back("alice", start)
+    kept.give_back("alice", start)
+    kept.take("carol")
+    kept.take("dave")
+    assert (set(kept._starts), set(kept._refused), set(kept._busy_until)) == ({"dave"}, set(), {"alice"})

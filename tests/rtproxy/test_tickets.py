@@ -1,12 +1,15 @@
 """A backend hands a browser a ticket instead of its key: it lets in one call, soon, and nothing else."""
 
 import asyncio
+import base64
+import json
 import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import aiohttp
 import jwt
 import pytest
 
@@ -17,6 +20,13 @@ from tests.conftest import DEADLINE_S, KEY, Caller, Relay, RelayFactory, Shown, 
 
 WEB_KEY = "a-key-of-32-characters-or-more-for-the-web"
 KEYS = {"RTPROXY_CLIENT_KEYS": f"web:{WEB_KEY},alice:{KEY}"}
+
+UPGRADE = {
+    "Upgrade": "websocket",
+    "Connection": "Upgrade",
+    "Sec-WebSocket-Version": "13",
+    "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+}
 
 Shower = Callable[[str], Awaitable[RawPeer]]
 
@@ -193,3 +203,74 @@ def test_the_command_says_why_it_mints_none(arguments: list[str], key: str, said
     assert (made.returncode, made.stdout) == (2, "")
     assert said in made.stderr
     assert not key or key not in made.stderr
+
+
+async def test_a_ticket_is_reserved_while_the_dial_lasts_and_good_again_when_the_model_refused(
+    relay: Relay, upstream: RawServer, dial: Caller, show: Shower
+) -> None:
+    shown_ticket = minted()
+    headers = {"api-key": "", "Authorization": f"Bearer {shown_ticket}"}
+    for _ in range(3):
+        connecting = asyncio.create_task(dial(relay.port, headers=headers))
+        model = await asyncio.wait_for(upstream.request(), DEADLINE_S)
+        meanwhile = await dial(relay.port, headers=headers)
+        assert (meanwhile.status, (await error(meanwhile))["code"]) == (401, "used_ticket")
+        await model.answer("503 Down")
+        assert (await connecting).status == 502
+    assert (await show(shown_ticket)).status == 101
+    assert (await show(shown_ticket)).status == 401
+
+
+def test_a_ticket_with_claims_of_any_type_is_refused_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    tickets, values = ticket.Tickets({"web": WEB_KEY}.get), [[], {}, "x", "", True, float("inf"), 10**400, -(10**400)]
+    for name in ("exp", "nbf", "iat", "aud", "jti"):
+        for value in (*values, [5], {"a": 1}, 5):
+            past = isinstance(value, int) and value <= 5
+            if (name in ("nbf", "iat") and past) or (name == "jti" and isinstance(value, str)):
+                continue  # that is sound
+            said = {"aud": "rtproxy", "exp": time.time() + 60, "jti": "1"} | {name: value}
+            token = jwt.api_jws.encode(json.dumps(said).encode(), WEB_KEY, "HS256", {"kid": "web"})
+            with pytest.raises(Refused):
+                tickets.read(token, "web")
+
+
+def _junk(header: bytes, size: int) -> str:
+    said = base64.urlsafe_b64encode(header).rstrip(b"=").decode()
+    return f"{said}.{'A' * (size - len(said) - 45)}.{'A' * 43}"
+
+
+async def test_what_a_stranger_shows_is_checked_in_little_time_however_much_it_is(relay: Relay) -> None:
+    """CPU time of an admission, and beside it that of a plain wrong key."""
+    keys = base64.urlsafe_b64encode(b'{"alg":"HS256","kid":"web",' + b'"a":[' + b"{}," * 1700 + b"{}]}").decode()
+    signed = b'{"alg":"HS256","kid":"web"}'
+    tickets = [_junk(signed, 1950) for _ in range(4)]
+    worst = [
+        {"Authorization": f"Bearer {_junk(signed, 8000)}", "api-key": keys[:8000] + ".e30.AA"},
+        {"Sec-WebSocket-Protocol": ", ".join(f"openai-insecure-api-key.{each}" for each in tickets)},
+        {"Sec-WebSocket-Protocol": ", ".join(f"openai-insecure-api-key.{n}.e30.AA" for n in range(200))},
+        {"Sec-WebSocket-Protocol": ", ".join(f"k{n}" for n in range(1200))},
+    ]
+    async with aiohttp.ClientSession() as http:
+
+        async def cost(headers: dict[str, str]) -> float:
+            least = 1.0
+            for _ in range(40):
+                began = time.process_time()
+                async with http.get(f"{relay.url}/v1/realtime", headers=UPGRADE | headers) as refused:
+                    assert refused.status == 401
+                least = min(least, time.process_time() - began)
+            return least
+
+        plain = await cost({"api-key": "wrong"})
+        for headers in worst:
+            assert await cost(headers) < 4 * plain
+
+
+async def test_subprotocols_that_are_longer_than_a_line_in_all_are_refused_unread(relay: Relay) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", relay.port)
+    lines = [f"{name}: {value}" for name, value in UPGRADE.items()]
+    lines += [f"Sec-WebSocket-Protocol: openai-insecure-api-key.{'k' * 5000}"] * 2
+    writer.write("\r\n".join(("GET /v1/realtime HTTP/1.1", "Host: relay", *lines, "", "")).encode())
+    assert (await asyncio.wait_for(reader.readline(), DEADLINE_S)).split()[1] == b"400"
+    writer.close()
+    assert (await relay.event("client.refused"))["code"] == "bad_handshake"

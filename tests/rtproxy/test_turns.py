@@ -242,3 +242,13 @@ def test_a_type_behind_a_long_event_id_is_found_wherever_the_chunk_ends(cut: int
     walker.feed(raw[:cut])
     walker.feed(raw[cut:])
     assert turns.active == 1
+
+
+@pytest.mark.parametrize(
+    "mark", ["\u2028", "\u2029", "\u202a", "\u202e", "\u2066", "\u2069", "\0", "\x1b", "\x85", "\n", "\ufeff"]
+)
+def test_what_the_model_says_is_logged_without_marks_that_end_or_turn_a_line(mark: str) -> None:
+    turns = Turns()
+    turns.hear(b"session.created", {"session": {"id": f"sess{mark}1é"}})
+    turns.hear(b"error", {"error": {"code": f"quota{mark}gone"}})
+    assert (turns.upstream_session, turns.error_code) == ("sess?1é", "quota?gone")

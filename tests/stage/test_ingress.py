@@ -13,6 +13,9 @@ from aiohttp import web
 
 from stage.envoy import EnvoyError
 from stage.ingress import Gateway, Ingress, Site
+from stage.rawpeer import RawServer
+from stage.world import World
+from tests.conftest import KEY, ReplicaFactory
 from tests.stage.apps import eventually
 
 DEADLINE_S = 10.0
@@ -225,6 +228,43 @@ async def test_requests_and_open_sockets_are_counted_by_revision(
     for ws in sockets:
         await ws.close()
     await eventually(lambda: counted(0))
+
+
+async def test_no_caller_gets_a_503_for_a_connection_that_the_relay_hung_up_on_to_make_room(
+    ingress_for: Open, replica_for: ReplicaFactory, upstream: RawServer, http: aiohttp.ClientSession, tmp_path: Path
+) -> None:
+    world = World(tmp_path / "world", descriptors=140)
+    world.tell()
+    relay = await replica_for(upstream.port, world)
+    ingress = await ingress_for({BLUE: [relay.port]})
+    url, statuses, strangers = f"http://127.0.0.1:{ingress.port}", Counter[int](), list[socket.socket]()
+
+    async def probes() -> None:
+        async with http.get(f"{url}/healthz", headers={"Host": APP}) as answer:
+            statuses[answer.status] += 1
+
+    async def calls(key: str) -> None:
+        try:
+            ws = await http.ws_connect(f"{url}/v1/realtime", headers={"Host": APP, "api-key": key})
+        except aiohttp.WSServerHandshakeError as refused:
+            statuses[refused.status] += 1
+        else:
+            statuses[101] += 1
+            ws._response.close()
+
+    for _ in range(12):
+        # The ingress keeps eight connections, of which the next requests need one or two.
+        await asyncio.gather(*(probes() for _ in range(8)))
+        for _ in range(10):
+            strangers += [socket.create_connection(("127.0.0.1", relay.port)) for _ in range(12)]
+            await calls("wrong")
+        calling = asyncio.create_task(calls(KEY))
+        async with asyncio.timeout(DEADLINE_S):
+            await (await upstream.request()).answer()
+            await calling
+    for each in strangers:
+        each.close()
+    assert statuses == {200: 96, 401: 120, 101: 12}
 
 
 async def test_more_sockets_stand_than_envoys_own_limit_would_let_in(
