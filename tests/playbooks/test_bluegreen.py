@@ -13,6 +13,7 @@ from tests.playbooks.conftest import TALKING, Play, Stage, command
 from tests.playbooks.rolling import IMAGE, calls, observed, until
 
 pytestmark = pytest.mark.timeout(1500)
+BASE = f"mirror.example/python@sha256:{'0' * 64}"
 SWITCHED = ("revision.activated", "revision.deactivated")
 
 
@@ -67,10 +68,12 @@ def test_green_takes_over_unnoticed_and_a_second_run_changes_nothing(stage: Stag
 
 def test_check_mode_tells_every_step_and_changes_nothing(stage: Stage, play: Play, tmp_path: Path) -> None:
     before, (blue,) = stage.acts(), stage.weights()
-    done = play("bluegreen.yml", "--check", "--diff", release="planned", smoke_drain=True)
+    args = {"BASE": BASE, "EXTRAS": "telemetry"}
+    done = play("bluegreen.yml", "--check", "--diff", release="planned", smoke_drain=True, build_args=args)
     assert done.code == 0, done.output
     for step in (
-        "az acr build . --registry rehearsal --image rtproxy:planned --file Containerfile",
+        f"az acr build . --build-arg BASE={BASE} --build-arg EXTRAS=telemetry --registry rehearsal "
+        "--image rtproxy:planned --file Containerfile",
         "az containerapp update --name rtproxy --resource-group rehearsal --revision-suffix planned",
         "rtproxy--planned is deactivated under 2 calls of this play, which it has to move between two turns, and then",
         f"{blue}=50 rtproxy--planned=50",
