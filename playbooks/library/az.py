@@ -6,7 +6,6 @@ import io
 import itertools
 import json
 import logging
-import os
 import re
 import shlex
 
@@ -211,8 +210,14 @@ class Az:
         self._cli = get_default_cli()
         self._secrets = {each for value in secrets.values() for _, each in values(value)}
         self._errors = Errors()
+
+    def __enter__(self):
         # With a handler on the root az leaves logging alone, and its warnings stay unsaid.
         logging.getLogger().addHandler(self._errors)
+        return self
+
+    def __exit__(self, *_):
+        logging.getLogger().removeHandler(self._errors)
 
     def __call__(self, run, args, secrets):
         """The parsed answer; AzError when az says no."""
@@ -256,34 +261,47 @@ def outcome(az, run, args, secrets, reads, check_mode):
     return {"changed": before != after, "value": value, "command": command, "rc": 0, "diff": diff}
 
 
+COMMAND = {"run": {"type": "str", "required": True}, "args": {"type": "dict", "default": {}}}
+ARGUMENTS = {
+    **COMMAND,
+    "secrets": {"type": "dict", "default": {}, "no_log": True},
+    "reads": {"type": "dict", "options": COMMAND},
+    "chdir": {"type": "path"},
+}
+
+
+def import_commands(group):
+    """Imports what commands of that group need, which is most of what a short one takes. Without azure-cli nothing."""
+    with contextlib.suppress(ImportError):
+        from azure.cli.core import get_default_cli
+
+        cli = get_default_cli()
+        cli.commands_loader_cls(cli).load_command_table([group])
+
+
+def answered(params, check_mode):
+    """What a task with these arguments returns, its failure too."""
+    run, args, secrets, reads = (params[each] for each in ("run", "args", "secrets", "reads"))
+    invocation = {"module_args": {**params, "secrets": sorted(secrets)}}
+    try:
+        with contextlib.chdir(params["chdir"] or "."), Az(secrets) as az:
+            return outcome(az, run, args, secrets, reads, check_mode) | {"invocation": invocation}
+    except ImportError as missing:
+        msg = f"{missing}: install azure-cli beside Ansible, pip install -r requirements/rollout.txt"
+        return {"failed": True, "msg": msg, "invocation": invocation}
+    except AzError as error:
+        said = {"msg": f"{error} ({error.command})", "command": error.command, "rc": error.rc}
+        return {"failed": True, **said, "invocation": invocation}
+
+
 def main():
-    command = {"run": {"type": "str", "required": True}, "args": {"type": "dict", "default": {}}}
-    module = AnsibleModule(
-        {
-            **command,
-            "secrets": {"type": "dict", "default": {}, "no_log": True},
-            "reads": {"type": "dict", "options": command},
-            "chdir": {"type": "path"},
-        },
-        supports_check_mode=True,
-    )
-    run, args, secrets, reads = (module.params[each] for each in ("run", "args", "secrets", "reads"))
+    module = AnsibleModule(ARGUMENTS, supports_check_mode=True)
     # Ansible would blot out every "25" of the answer because one secret is "25"; `without` is finer.
     module.no_log_values.clear()
-    invocation = {"module_args": {**module.params, "secrets": sorted(secrets)}}
-    if module.params["chdir"]:
-        os.chdir(module.params["chdir"])
-    try:
-        az = Az(secrets)
-        module.exit_json(**outcome(az, run, args, secrets, reads, module.check_mode), invocation=invocation)
-    except ImportError as missing:
-        module.fail_json(
-            f"{missing}: install azure-cli beside Ansible, pip install -r requirements/rollout.txt",
-            invocation=invocation,
-        )
-    except AzError as error:
-        msg = f"{error} ({error.command})"
-        module.fail_json(msg, command=error.command, rc=error.rc, invocation=invocation)
+    result = answered(module.params, module.check_mode)
+    if result.pop("failed", False):
+        module.fail_json(**result)
+    module.exit_json(**result)
 
 
 if __name__ == "__main__":

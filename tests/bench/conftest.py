@@ -1,14 +1,21 @@
-"""Peers as processes, in front of a model whose every byte the test decides."""
+"""The bench as a process; its peers, in front of a model whose every byte the test decides."""
 
+import asyncio
+import os
+import signal
 import ssl
+import sys
+from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trustme
 
+from bench import process
 from bench.peers import Peer, Route
-from bench.process import Running, start
+from bench.process import Running
 from stage.envoy import free_port
 from stage.rawpeer import RawServer
 
@@ -28,12 +35,35 @@ async def serve(tmp_path: Path) -> AsyncIterator[Serve]:
             pytest.skip(peer.get)
         folder = tmp_path / peer.name
         folder.mkdir()
-        started.append(await start(peer, Route(folder, free_port(), model_port, ca_file, SESSIONS)))
+        started.append(await process.start(peer, Route(folder, free_port(), model_port, ca_file, SESSIONS)))
         return started[-1]
 
     yield serving
     for running in started:
         await running.end()
+
+
+Start = Callable[..., Awaitable[Process]]
+
+
+@pytest.fixture
+async def start() -> AsyncIterator[Start]:
+    """``python -m bench`` with arguments, in a group of its own; what is left of it is ended."""
+    started: list[Process] = []
+
+    async def starting(*arguments: str, **how: Any) -> Process:
+        command = (sys.executable, "-m", "bench", *arguments)
+        running = await asyncio.create_subprocess_exec(
+            *command, stdout=PIPE, stderr=PIPE, start_new_session=True, **how
+        )
+        started.append(running)
+        return running
+
+    yield starting
+    for running in started:
+        if running.returncode is None:
+            os.killpg(running.pid, signal.SIGKILL)
+            await running.communicate()
 
 
 @pytest.fixture

@@ -4,37 +4,17 @@ import asyncio
 import os
 import re
 import signal
-import sys
-from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator, Awaitable, Callable
+from asyncio.subprocess import Process
 from pathlib import Path
 
 import pytest
 
 from bench.reading import load
 from bench.targets import TARGETS
+from tests.bench.conftest import Start
 from tests.conftest import DEADLINE_S
 
 SHORT = ("--rounds", "1", "--seconds", "0.3")
-Start = Callable[..., Awaitable[Process]]
-
-
-@pytest.fixture
-async def start() -> AsyncIterator[Start]:
-    """``python -m bench`` with arguments, in a group of its own; what is left of it is ended."""
-    started: list[Process] = []
-
-    async def starting(*arguments: str) -> Process:
-        command = (sys.executable, "-m", "bench", *arguments)
-        process = await asyncio.create_subprocess_exec(*command, stdout=PIPE, stderr=PIPE, start_new_session=True)
-        started.append(process)
-        return process
-
-    yield starting
-    for process in started:
-        if process.returncode is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            await process.communicate()
 
 
 async def ran(process: Process) -> tuple[int | None, str, str]:

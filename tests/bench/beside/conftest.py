@@ -1,16 +1,14 @@
 """A repository of the test's own, and runs beside its commits."""
 
-import asyncio
 import os
 import shutil
-import signal
 import subprocess
-import sys
-from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator, Awaitable, Callable
+from asyncio.subprocess import Process
 from pathlib import Path
 
 import pytest
+
+from tests.bench.conftest import Start
 
 ROOT = Path(__file__).parents[3]
 NEEDED = ("bench", "requirements", "rtproxy", "pyproject.toml", "setup.cfg", "README.md", ".gitignore")
@@ -69,9 +67,6 @@ def whole(tmp_path: Path) -> Repository:
     return repository
 
 
-Start = Callable[..., Awaitable[Process]]
-
-
 @pytest.fixture
 def temporary(tmp_path: Path) -> Path:
     """The folder in which a run puts what is temporary."""
@@ -81,22 +76,12 @@ def temporary(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-async def start(whole: Repository, temporary: Path) -> AsyncIterator[Start]:
-    """``python -m bench`` in that repository, in a group of its own; what is left of it is ended."""
-    started: list[Process] = []
+def start(start: Start, whole: Repository, temporary: Path) -> Start:
+    """``python -m bench`` in that repository."""
 
     async def starting(*arguments: str) -> Process:
         environment = {**os.environ, "TMPDIR": str(temporary), "PYTHONDONTWRITEBYTECODE": "1"}
         environment.pop("PYTHONPATH", None)
-        command = (sys.executable, "-m", "bench", *arguments)
-        process = await asyncio.create_subprocess_exec(
-            *command, cwd=whole.root, env=environment, stdout=PIPE, stderr=PIPE, start_new_session=True
-        )
-        started.append(process)
-        return process
+        return await start(*arguments, cwd=whole.root, env=environment)
 
-    yield starting
-    for process in started:
-        if process.returncode is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            await process.communicate()
+    return starting

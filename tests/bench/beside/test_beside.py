@@ -12,7 +12,8 @@ import orjson
 import pytest
 
 from bench.arguments import arguments
-from tests.bench.beside.conftest import Repository, Start
+from tests.bench.beside.conftest import Repository
+from tests.bench.conftest import Start
 from tests.bench.test_run import children
 
 DEADLINE_S = 150.0
