@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from stage.envoy import free_port
 from tests.playbooks.conftest import TALKING, Play, Stage, command
 from tests.playbooks.rolling import IMAGE, calls, observed, until
 
@@ -83,6 +84,14 @@ def test_check_mode_tells_every_step_and_changes_nothing(stage: Stage, play: Pla
         assert step in done.output
     assert stage.acts() == before
     assert not (tmp_path / "run").exists()
+
+
+def test_a_rollout_that_cannot_reach_revisions_begins_nothing(stage: Stage, play: Play) -> None:
+    before = stage.acts()
+    refused = play("bluegreen.yml", release="unseen", image=IMAGE, connect_to=f"127.0.0.1:{free_port()}")
+    assert refused.code != 0
+    assert "does not answer: green could not be tried, nor blue be asked for its calls." in refused.output
+    assert stage.acts() == before
 
 
 @pytest.mark.parametrize("steps", ["[]", "50,100", "[100, 50]", "[0, 100]", "[50]"])
