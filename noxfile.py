@@ -274,7 +274,7 @@ def digest(reference: str) -> str:
         about = dict(re.findall(r'(\w+)="([^"]*)"', refused.headers.get("WWW-Authenticate", "")))
         scope = urlencode({"service": about.get("service", ""), "scope": f"repository:{name}:pull"})
         granted = json.loads(ask(f"{about.get('realm')}?{scope}"))
-        body = ask(url, f"Bearer {granted['token']}")
+        body = ask(url, f"Bearer {granted.get('token') or granted.get('access_token')}")
     if "manifests" not in json.loads(body):
         raise ValueError(f"{server} has no index of images for {reference}")
     return f"sha256:{hashlib.sha256(body).hexdigest()}"
