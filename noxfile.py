@@ -1,12 +1,18 @@
 """Every intent is one session, and CI calls the same ones: ``nox -l`` lists them."""
 
+import hashlib
+import json
 import os
+import re
 import shutil
 import sys
 import tomllib
 from configparser import ConfigParser
 from itertools import takewhile
 from pathlib import Path
+from urllib.error import HTTPError
+from urllib.parse import urlencode
+from urllib.request import Request, urlopen
 
 import nox
 
@@ -29,6 +35,8 @@ LOCKS = {
 # These are tools of their own, and come without what the relay needs.
 TOOLS = {"lint": ("lint",), "audit": ("audit",), "sbom": ("sbom",), "nox": ("dev",)}
 CODE = ("rtproxy", "clients", "stage", "bench", "playbooks", "tests", "noxfile.py")
+INDEX_OF_OCI = "application/vnd.oci.image.index.v1+json"
+INDEX_OF_DOCKER = "application/vnd.docker.distribution.manifest.list.v2+json"
 # Most of a test of real processes is waiting: four at a time keep two cores busy, and a file's tests stay in order.
 # They begin as tests/conftest.py has them, the longest first: by number, as xdist would, the few long ones come last.
 SIDE_BY_SIDE = ("--numprocesses", "4", "--dist", "loadfile", "--no-loadscope-reorder")
@@ -201,6 +209,16 @@ def audit(session: nox.Session) -> None:
     session.run("pip-audit", "--strict", "--disable-pip", "--require-hashes", "--progress-spinner", "off", *locks)
 
 
+@nox.session(venv_backend="none")
+def pin(session: nox.Session) -> None:
+    """Asks the registry which image the tag of the base is now, and writes its digest into the Containerfile."""
+    file = Path("Containerfile")
+    try:
+        file.write_text(with_digest(file.read_text()))
+    except (OSError, ValueError) as why:
+        session.error(f"{why}: the Containerfile stays as it is")
+
+
 @nox.session
 def lock(session: nox.Session) -> None:
     """Pin everything anew into requirements/, by hash; -- --keep leaves alone every version that still fits."""
@@ -241,6 +259,46 @@ def play(session: nox.Session, name: str) -> None:
     """Runs a play; arguments go to ansible-playbook."""
     install(session, "rollout")
     become(session, "ansible-playbook", f"playbooks/{name}", *session.posargs)
+
+
+def with_digest(containerfile: str) -> str:
+    """The file with the digest that its base's tag has now. Raises ValueError, or OSError where no registry answers."""
+    found = re.search(r"^FROM (\S+?)(?:@sha256:\w+)? AS pinned$", containerfile, re.MULTILINE)
+    if found is None:
+        raise ValueError("no line of the Containerfile is FROM IMAGE:TAG AS pinned")
+    line = f"FROM {found[1]}@{digest(found[1])} AS pinned"
+    return containerfile[: found.start()] + line + containerfile[found.end() :]
+
+
+def digest(reference: str) -> str:
+    """What HOST/NAME:TAG is at its registry now: the hash of the very bytes of its index of images."""
+    host, _, rest = reference.partition("/")
+    name, _, tag = rest.partition(":")
+    # As engines do: docker.io is a name for another host, and a registry on this machine has no certificate.
+    server = (
+        f"http://{host}" if host.startswith("127.") else f"https://{host.replace('docker.io', 'registry-1.docker.io')}"
+    )
+    url = f"{server}/v2/{name}/manifests/{tag}"
+    try:
+        body = ask(url)
+    except HTTPError as refused:
+        if refused.code != 401:
+            raise
+        about = dict(re.findall(r'(\w+)="([^"]*)"', refused.headers.get("WWW-Authenticate", "")))
+        scope = urlencode({"service": about.get("service", ""), "scope": f"repository:{name}:pull"})
+        granted = json.loads(ask(f"{about.get('realm')}?{scope}"))
+        body = ask(url, f"Bearer {granted.get('token') or granted.get('access_token')}")
+    if "manifests" not in json.loads(body):
+        raise ValueError(f"{server} has no index of images for {reference}")
+    return f"sha256:{hashlib.sha256(body).hexdigest()}"
+
+
+def ask(url: str, authorization: str = "") -> bytes:
+    """What a registry, or who gives it tokens, answers. Raises OSError."""
+    accept = ", ".join((INDEX_OF_OCI, INDEX_OF_DOCKER))
+    request = Request(url, headers={"Accept": accept} | ({"Authorization": authorization} if authorization else {}))  # noqa: S310
+    with urlopen(request, timeout=30) as answer:  # noqa: S310
+        return bytes(answer.read())
 
 
 def declared() -> dict[str, str]:

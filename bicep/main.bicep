@@ -67,6 +67,12 @@ param maxReplicas int = 10
 @maxValue(600)
 param terminationGracePeriodSeconds int = 30
 
+// Each client has three quarters of these: one key alone still works, and no key takes the last place.
+@description('Calls of a replica at most.')
+@minValue(2)
+@maxValue(1000000)
+param maxSessions int = 1000
+
 @description('Seconds without a request before the last step to zero replicas. Governs nothing else.')
 param cooldownPeriod int = 300
 
@@ -88,6 +94,14 @@ param tlsVaultResourceGroup string = resourceGroup().name
 @description('Web application firewall on the gateway. It sees the upgrade request, never a frame.')
 param waf bool = false
 
+// A rule of the network and no part of the gateway: another address updates no gateway, which would end calls.
+@description('Addresses, ranges too, that rollouts come from: nobody else reaches a revision\'s own address.')
+param rolloutAddresses array = []
+
+// An update of a gateway ends its open calls. So the plays say false where the gateway is as this template has it.
+@description('Whether the gateway is deployed too. false leaves the one that stands alone.')
+param updateGateway bool = true
+
 @description('Whether the environment has no public address, so that only the gateway reaches it.')
 param internal bool = true
 
@@ -107,6 +121,8 @@ var gatewayIdentityName = '${prefix}-gateway-identity'
 var networkName = '${prefix}-vnet'
 var networkId = resourceId('Microsoft.Network/virtualNetworks', networkName)
 var publicIpName = '${prefix}-gateway-ip'
+// Of the gateway: the way to each revision's own address, beside the one of callers.
+var revisionsPort = 8443
 var environmentName = '${prefix}-env'
 
 module monitor 'modules/monitor.bicep' = {
@@ -162,12 +178,14 @@ module roles 'modules/roles.bicep' = {
 
 // https://<vault>.vault.azure.net/secrets/<name>: the vault is the host's first label.
 var vaultHost = tls ? split(tlsSecretId, '/')[2] : ''
+var secretName = tls ? split(tlsSecretId, '/')[4] : ''
 
 module vault 'modules/vault.bicep' = if (tls) {
   name: '${prefix}-vault'
   scope: resourceGroup(tlsVaultResourceGroup)
   params: {
     vaultName: first(split(vaultHost, '.'))
+    secretName: secretName
     principalId: roles.outputs.gatewayPrincipalId
   }
 }
@@ -181,6 +199,8 @@ module network 'modules/network.bicep' = if (complete) {
     publicIpName: publicIpName
     domainNameLabel: accountName
     tls: tls
+    revisionsPort: revisionsPort
+    rolloutAddresses: rolloutAddresses
   }
 }
 
@@ -230,6 +250,7 @@ module app 'modules/app.bicep' = if (complete) {
     maxReplicas: maxReplicas
     terminationGracePeriodSeconds: terminationGracePeriodSeconds
     cooldownPeriod: cooldownPeriod
+    maxSessions: maxSessions
     relaySettings: relaySettings
   }
   dependsOn: [
@@ -238,7 +259,7 @@ module app 'modules/app.bicep' = if (complete) {
   ]
 }
 
-module gateway 'modules/gateway.bicep' = if (complete) {
+module gateway 'modules/gateway.bicep' = if (complete && updateGateway) {
   name: '${prefix}-gateway'
   params: {
     location: location
@@ -250,6 +271,7 @@ module gateway 'modules/gateway.bicep' = if (complete) {
     identityId: resourceId('Microsoft.ManagedIdentity/userAssignedIdentities', gatewayIdentityName)
     tlsSecretId: tlsSecretId
     waf: waf
+    revisionsPort: revisionsPort
     workspaceId: workspaceId
   }
   // A gateway resolves its backend when it starts and may keep a wrong answer for days, whatever the TTL
@@ -287,6 +309,9 @@ output applicationGatewayFqdn string = complete ? network!.outputs.publicIpFqdn 
 @description('What callers use, unless your own domain points at the gateway.')
 output applicationGatewayUrl string = complete ? '${scheme}://${network!.outputs.publicIpFqdn}' : ''
 
+@description('Port of the gateway at which a rollout finds the revisions\' own addresses.')
+output revisionsPort int = revisionsPort
+
 @description('Name of the environment.')
 output containerAppEnvironmentName string = complete ? environment!.outputs.name : ''
 
@@ -303,6 +328,8 @@ output warnings array = concat((complete && !tls) ? [
   'Callers need a name that the certificate carries: point your own domain at ${network!.outputs.publicIpFqdn}.'
 ] : [], (complete && !internal) ? [
   'The environment has a public address. Only the gateway\'s address may call the app, but everybody can knock.'
+] : [], (complete && empty(rolloutAddresses)) ? [
+  'No address reaches the revisions\' own addresses: a rollout works from inside the network only.'
 ] : [], (minReplicas < 2) ? [
   'With fewer than two replicas the platform\'s own maintenance can leave callers without any.'
 ] : [], keyed ? [

@@ -1,12 +1,14 @@
 """The words of Envoy: its listeners, clusters, endpoints and routes as documents."""
 
 from collections.abc import Collection, Mapping
+from ipaddress import ip_network
 from typing import Any
 
 Document = dict[str, Any]
 TYPE = "type.googleapis.com/envoy."
 _HTTP = "extensions.filters.http."
 _STATEFUL = "envoy.filters.http.stateful_session"
+_RBAC = "envoy.filters.http.rbac"
 # Envoy's own 1024 would be a limit that the services do not have.
 _WIDE = {"thresholds": [dict.fromkeys(("max_connections", "max_pending_requests", "max_requests"), 1 << 20)]}
 # No total of weights may be 0.
@@ -40,6 +42,24 @@ def affinity(cookie: str) -> Document:
     session = {"name": "envoy.http.stateful_session.cookie", "typed_config": state}
     kind = TYPE + _HTTP + "stateful_session.v3.StatefulSession"
     return {"name": _STATEFUL, "typed_config": {"@type": kind, "session_state": session}}
+
+
+def guarded() -> Document:
+    """The filter that `only_from` gives its rules; without any it lets everybody pass."""
+    return {"name": _RBAC, "typed_config": {"@type": TYPE + _HTTP + "rbac.v3.RBAC"}}
+
+
+def only_from(networks: Collection[str]) -> Document:
+    """Of a virtual host: who comes from elsewhere is answered 403."""
+    ranges = [ip_network(each) for each in networks]
+    allowed = [
+        {"direct_remote_ip": {"address_prefix": str(each.network_address), "prefix_len": each.prefixlen}}
+        for each in ranges
+    ]
+    policies = {"listed": {"permissions": [{"any": True}], "principals": allowed}} if allowed else {}
+    kind = TYPE + _HTTP + "rbac.v3.RBACPerRoute"
+    rules = {"action": "ALLOW", "policies": policies}
+    return {"typed_per_filter_config": {_RBAC: {"@type": kind, "rbac": {"rules": rules}}}}
 
 
 def cluster(name: str, discovery: Document) -> Document:

@@ -1,7 +1,9 @@
 """Application Gateway and the ingress of Container Apps, played by one Envoy.
 
-client -> gateway listener -> ingress listener -> replica of a revision
-          one app, its name   app, revision and label addresses; weights; affinity
+caller  -> gateway's callers   -> ingress listener -> replica of a revision
+           one app, its paths     app, revision and label addresses; weights; affinity
+rollout -> gateway's revisions ->
+           their names, from a few addresses
 """
 
 import asyncio
@@ -12,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple, Self
 
 from stage.envoy import Envoy, free_port
-from stage.envoy_config import Document, affinity, at, cluster, hosts, listener
+from stage.envoy_config import Document, affinity, at, cluster, guarded, hosts, listener
 from stage.gateway import Gateway
 
 __all__ = ["Counts", "Gateway", "Ingress", "Site"]
@@ -38,7 +40,7 @@ class Counts(NamedTuple):
 
 
 class Ingress:
-    """Both listeners. Every change is in force when its method returns, and touches no open socket."""
+    """All listeners. Every change is in force when its method returns, and touches no open socket."""
 
     def __init__(self, root: Path, domain: str, gateway: Gateway | None, *, idle_timeout_s: float, cookie: str) -> None:
         self._envoy = Envoy(root)
@@ -49,7 +51,7 @@ class Ingress:
         self._sites: dict[str, Site] = {}
         self._revisions: list[str] = []
         self._changing = asyncio.Lock()
-        self.gateway_port, self.port = free_port(), free_port()
+        self.gateway_port, self.revisions_port, self.port = free_port(), free_port(), free_port()
 
     async def __aenter__(self) -> Self:
         await self._envoy.__aenter__()
@@ -95,17 +97,17 @@ class Ingress:
             await self._put_routes()
 
     async def set_gateway(self, gateway: Gateway | None) -> None:
-        """Sets where the gateway leads; None: nowhere, and it answers 404."""
+        """Sets where both ports of the gateway lead; None: nowhere, and it answers 404."""
         async with self._changing:
             self._gateway = gateway
             await self._put_gateway()
 
     async def end(self, number: signal.Signals) -> None:
-        """Ends both listeners, and every call through them, by a signal to the process."""
+        """Ends all listeners, and every call through them, by a signal to the process."""
         await self._envoy.end(number)
 
     async def come_back(self) -> None:
-        """Both listeners again, as they were before `end`."""
+        """All listeners again, as they were before `end`."""
         await self._envoy.come_back()
 
     async def counts(self) -> dict[str, Counts]:
@@ -141,15 +143,24 @@ class Ingress:
         await self._envoy.put("rds", "config.route.v3.RouteConfiguration", [routes], taken=taken)
 
     async def _put_gateway(self, *, wait: bool = True) -> None:
-        served = [] if self._gateway is None else self._gateway.hosts(self._domain, self.gateway_port)
-        routes = {"name": "gateway", "virtual_hosts": served}
-        taken = "http.gateway.rds.gateway" if wait else None
-        await self._envoy.put("rds-gateway", "config.route.v3.RouteConfiguration", [routes], taken=taken)
+        served = (
+            {"gateway": [], "revisions": []}
+            if self._gateway is None
+            else {
+                "gateway": self._gateway.callers(self._domain),
+                "revisions": self._gateway.tried(self._domain),
+            }
+        )
+        for name, virtual in served.items():
+            routes = {"name": name, "virtual_hosts": virtual}
+            taken = f"http.{name}.rds.{name}" if wait else None
+            await self._envoy.put(f"rds-{name}", "config.route.v3.RouteConfiguration", [routes], taken=taken)
 
     def _listeners(self) -> list[Document]:
         return [
             # Its routes say how long a silence may be.
             listener("gateway", self.gateway_port, self._routes_of("gateway", "rds-gateway"), 0),
+            listener("revisions", self.revisions_port, self._routes_of("revisions", "rds-revisions"), 0, guarded()),
             listener(
                 "ingress", self.port, self._routes_of("ingress", "rds"), self._idle_timeout_s, affinity(self._cookie)
             ),

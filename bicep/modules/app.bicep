@@ -46,8 +46,15 @@ param maxReplicas int
 param terminationGracePeriodSeconds int
 param cooldownPeriod int
 
+@description('Calls of a replica at most.')
+param maxSessions int
+
 var port = 8080
 var keyed = !empty(modelKey)
+// Of relaySettings, what stands below too is said by them: a name may be there once only.
+var said = string(relaySettings)
+// Not all: one key that is lost, or one client that loops, must not shut out the others.
+var clientSessions = max(1, maxSessions * 3 / 4)
 var single = activeRevisionsMode == 'Single'
 var weights = empty(traffic) ? [
   {
@@ -187,6 +194,16 @@ resource app 'Microsoft.App/containerApps@2025-07-01' = {
               // Less than every idle timeout on the way: the ingress's 240 s is the shortest.
               name: 'RTPROXY_HEARTBEAT_SECONDS'
               value: '25'
+            }
+          ], contains(said, '"RTPROXY_MAX_SESSIONS"') ? [] : [
+            {
+              name: 'RTPROXY_MAX_SESSIONS'
+              value: string(maxSessions)
+            }
+          ], contains(said, '"RTPROXY_MAX_CLIENT_SESSIONS"') ? [] : [
+            {
+              name: 'RTPROXY_MAX_CLIENT_SESSIONS'
+              value: string(clientSessions)
             }
           ], keyed ? [
             {

@@ -18,6 +18,9 @@ param tlsSecretId string
 @description('Web application firewall.')
 param waf bool
 
+@description('Port that leads to revisions; who may come there is the network\'s to say.')
+param revisionsPort int
+
 @description('Workspace that gets the access log.')
 param workspaceId string
 
@@ -35,6 +38,17 @@ var doorProtocol = tls ? 'Https' : 'Http'
 var certificate = tls ? {
   id: '${self}/sslCertificates/door'
 } : null
+
+// What callers may ask for: the relay's routes of calls, which all are below these, and the probe's. It is a list of what
+// is open and not of what is shut, because /status can be written in more ways than one. A new route below /v1 or
+// /openai needs no update of the gateway.
+var callersPaths = [
+  '/ws'
+  '/ws/'
+  '/v1/*'
+  '/openai/*'
+  '/healthz'
+]
 
 // It applies to a WebSocket as well, and the usual 20 to 30 s end calls with 1006 (AGIC-491, azure-docs 49622). Meant
 // as silence, it would be far above the heartbeat with 3600; should it count from the start, the model's cap of 60
@@ -111,6 +125,12 @@ resource gateway 'Microsoft.Network/applicationGateways@2024-07-01' = {
         name: 'http'
         properties: {
           port: 80
+        }
+      }
+      {
+        name: 'revisions'
+        properties: {
+          port: revisionsPort
         }
       }
     ], tls ? [
@@ -216,16 +236,20 @@ resource gateway 'Microsoft.Network/applicationGateways@2024-07-01' = {
       }
       {
         // A rollout tries a revision before any caller gets there, at <app>--<revision>.<domain>. The environment is
-        // internal, so the way is through here: dial the gateway and say that Host. With TLS the certificate names
-        // another host; whether the gateway takes an SNI that differs from the Host is to be seen on Azure.
+        // internal, so the way is through here: dial the gateway and say that Host. No other app of the environment has
+        // such a name, and any other Host is the gateway's 404. A port of its own, because the network tells callers and
+        // rollouts apart by it. With TLS the certificate names another host; whether the gateway takes an SNI that
+        // differs from the Host is to be seen on Azure.
         name: 'revisions'
         properties: {
           frontendIPConfiguration: frontend
-          frontendPort: door
+          frontendPort: {
+            id: '${self}/frontendPorts/revisions'
+          }
           protocol: doorProtocol
           sslCertificate: certificate
           hostNames: [
-            '*.${environment.properties.defaultDomain}'
+            '${appName}--*.${environment.properties.defaultDomain}'
           ]
         }
       }
@@ -276,8 +300,60 @@ resource gateway 'Microsoft.Network/applicationGateways@2024-07-01' = {
           ]
         }
       }
+      {
+        name: 'nothing-there'
+        properties: {
+          rewriteRules: [
+            {
+              name: 'root'
+              ruleSequence: 100
+              actionSet: {
+                urlConfiguration: {
+                  modifiedPath: '/'
+                  reroute: false
+                }
+              }
+            }
+          ]
+        }
+      }
     ]
-    // The listener with host names first: by priority, not by how closely it matches.
+    // Whatever else a caller asks for, /status, /metrics and /readyz among it, is asked of the relay as /, which answers
+    // 404. A pool without members would answer 502, like a relay that is down; a redirect tells a client to go elsewhere;
+    // a rule of the firewall needs the firewall.
+    urlPathMaps: [
+      {
+        name: 'callers'
+        properties: {
+          defaultBackendAddressPool: {
+            id: '${self}/backendAddressPools/ingress'
+          }
+          defaultBackendHttpSettings: {
+            id: '${self}/backendHttpSettingsCollection/app'
+          }
+          defaultRewriteRuleSet: {
+            id: '${self}/rewriteRuleSets/nothing-there'
+          }
+          pathRules: [
+            {
+              name: 'calls'
+              properties: {
+                paths: callersPaths
+                backendAddressPool: {
+                  id: '${self}/backendAddressPools/ingress'
+                }
+                backendHttpSettings: {
+                  id: '${self}/backendHttpSettingsCollection/app'
+                }
+                rewriteRuleSet: {
+                  id: '${self}/rewriteRuleSets/original-host'
+                }
+              }
+            }
+          ]
+        }
+      }
+    ]
     requestRoutingRules: concat([
       {
         name: 'revisions'
@@ -298,19 +374,13 @@ resource gateway 'Microsoft.Network/applicationGateways@2024-07-01' = {
       {
         name: 'callers'
         properties: {
-          ruleType: 'Basic'
+          ruleType: 'PathBasedRouting'
           priority: 200
           httpListener: {
             id: '${self}/httpListeners/callers'
           }
-          backendAddressPool: {
-            id: '${self}/backendAddressPools/ingress'
-          }
-          backendHttpSettings: {
-            id: '${self}/backendHttpSettingsCollection/app'
-          }
-          rewriteRuleSet: {
-            id: '${self}/rewriteRuleSets/original-host'
+          urlPathMap: {
+            id: '${self}/urlPathMaps/callers'
           }
         }
       }

@@ -10,6 +10,28 @@ param domainNameLabel string
 @description('Whether callers come on 443 as well as on 80.')
 param tls bool
 
+@description('Port of the gateway that leads to revisions.')
+param revisionsPort int
+
+@description('Who may come to that port: addresses and ranges. Empty: nobody.')
+param rolloutAddresses array
+
+// The gateway cannot ask who comes unless it has a firewall. This can, and to change it is no update of the gateway.
+var rollouts = empty(rolloutAddresses) ? [] : [
+  {
+    name: 'rollouts'
+    properties: {
+      priority: 105
+      direction: 'Inbound'
+      access: 'Allow'
+      protocol: 'Tcp'
+      sourceAddressPrefixes: rolloutAddresses
+      sourcePortRange: '*'
+      destinationAddressPrefix: '*'
+      destinationPortRange: string(revisionsPort)
+    }
+  }
+]
 var gatewayPrefix = '10.60.0.0/24'
 // /27 is the platform's minimum, and 70 replicas. A subnet cannot grow once the environment is in it, and a rollout
 // has both revisions' replicas in it.
@@ -36,7 +58,7 @@ resource gatewayRules 'Microsoft.Network/networkSecurityGroups@2024-07-01' = {
   name: '${prefix}-gateway-nsg'
   location: location
   properties: {
-    securityRules: [
+    securityRules: concat([
       {
         name: 'calls'
         properties: {
@@ -82,7 +104,7 @@ resource gatewayRules 'Microsoft.Network/networkSecurityGroups@2024-07-01' = {
           destinationPortRange: '*'
         }
       }
-    ]
+    ], rollouts)
   }
 }
 

@@ -1,5 +1,6 @@
 """What stands in the way of a deployment, before anything is touched: each problem is a sentence with its cure."""
 
+import ipaddress
 import re
 import shlex
 
@@ -13,6 +14,7 @@ class FilterModule:
             "misnamed": misnamed,
             "defaults": defaults,
             "miscounted": miscounted,
+            "addresses": addresses,
         }
 
 
@@ -39,6 +41,11 @@ NOT_FOUND = 3
 def defaults(bicep):
     """{parameter: default} of those that are plain texts, as the template has them."""
     return dict(DEFAULT.findall(bicep))
+
+
+def addresses(text):
+    """The list that ROLLOUT_ADDRESSES is; the word none is an empty one."""
+    return [] if text.strip() == "none" else [each.strip() for each in text.split(",") if each.strip()]
 
 
 def lacking(needs, environment):
@@ -128,6 +135,46 @@ def malformed(keys):
     ]
 
 
+def rollouts(seen):
+    """Where rollouts come from: it is to be said, be it that they come from inside."""
+    if "rolloutAddresses" not in seen.get("parameters", {}):
+        return
+    listed = seen["parameters"]["rolloutAddresses"]
+    if wrong := [each for each in listed if not a_network(each)]:
+        yield (
+            f"ROLLOUT_ADDRESSES has {', '.join(wrong)}: it takes addresses as the Internet sees them and ranges, "
+            "203.0.113.7,198.51.100.0/24; not all of the Internet."
+        )
+    if not listed and (seen["environment"].get("ROLLOUT_ADDRESSES") or "").strip() != "none":
+        yield (
+            "ROLLOUT_ADDRESSES is not set: export the addresses that rollouts come from, comma separated, because "
+            "nobody else reaches a revision's own address; none where they come from inside of the network."
+        )
+
+
+def a_network(text):
+    """Whether it is an address or a range, and not everything."""
+    try:
+        return ipaddress.ip_network(text).prefixlen > 0
+    except ValueError:
+        return False
+
+
+def settings(seen):
+    """What the template says itself, and what the sample says of nobody."""
+    said = {each.get("name"): each.get("value") for each in seen.get("parameters", {}).get("relaySettings") or []}
+    if "RTPROXY_MAX_SESSIONS" in said:
+        yield (
+            "RTPROXY_MAX_SESSIONS is in relaySettings: say the parameter maxSessions, which also gives each client its "
+            "share of them."
+        )
+    if ".example" in (said.get("RTPROXY_ALLOWED_ORIGINS") or ""):
+        yield (
+            f"RTPROXY_ALLOWED_ORIGINS is {said['RTPROXY_ALLOWED_ORIGINS']}, which is an example: name the origins of "
+            "your pages, or take it out where no page calls."
+        )
+
+
 def target(seen):
     if seen["elsewhere"]:
         yield seen["elsewhere"]
@@ -187,4 +234,4 @@ def soft_deleted(seen):
         yield f"The deleted model account {each['name']} still holds its name: {shlex.join(purge)}."
 
 
-CHECKS = (inputs, target, reached, registered, group, model, soft_deleted)
+CHECKS = (inputs, rollouts, settings, target, reached, registered, group, model, soft_deleted)

@@ -3,6 +3,7 @@
 
 import contextlib
 import io
+import itertools
 import json
 import logging
 import re
@@ -80,6 +81,10 @@ READING = {"show", "list", "list-deleted", "exists", "show-tags", "validate", "w
 HIDDEN = "***"
 # A text this long is no part of another by chance.
 LONG = 8
+# What is no key of a pair may be an ordinary word, such as a model's name: then a piece of it is no secret.
+OPAQUE = 16
+PAIR = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]{0,63}):(?!//)(.+)")
+PASSWORD = re.compile(r"://[^/@\s:]*:([^/@\s]+)@")
 # What the service repeats below its message, as "Code: ..." lines.
 REPEATED = re.compile(r"^(Code|Message|Target|Inner ?Errors?|Exception Details):", re.IGNORECASE)
 
@@ -142,17 +147,58 @@ def sentence(messages):
 
 
 def without(secrets, value):
-    """``value`` with every secret replaced; a short one only where it stands alone, as it may be part of any word."""
+    """``value`` with every secret replaced, and every part of one, quoted whole or cut short.
+
+    Parts are the entries of a list, and of an entry ``name:key`` the key; a name is no secret. A short one is replaced
+    only where it stands alone, as it may be part of any word.
+    """
     if isinstance(value, dict):
         return {key: without(secrets, each) for key, each in value.items()}
     if isinstance(value, list):
         return [without(secrets, each) for each in value]
     if not isinstance(value, str):
         return value
-    for secret in sorted(filter(None, secrets), key=len, reverse=True):
+    secrets = [each for each in secrets if not each.startswith("secretref:")]  # the name of a secret
+    pairs = [pair.groups() for secret in secrets for entry in entries(secret) if (pair := PAIR.fullmatch(entry))]
+    keys = {key for _, key in pairs} | {found for secret in secrets for found in PASSWORD.findall(secret)}
+    whole = {each for secret in secrets for each in (secret, *entries(secret))}
+    for secret in sorted(filter(None, whole | keys), key=len, reverse=True):
         found = re.escape(secret)
         value = re.sub(found if len(secret) >= LONG else rf"(?<![\w-]){found}(?![\w-])", HIDDEN, value)
+    for name, key in pairs:
+        value = without_beginning(name, key, value)
+    for secret in sorted(keys | {each for each in whole if len(each) >= OPAQUE and "://" not in each}):
+        value = without_pieces(secret, value)
     return value
+
+
+def entries(secret):
+    """The entries of a list, written as the relay takes one."""
+    return [each.strip() for each in re.split(r"[,\r\n]", secret)]
+
+
+def without_beginning(name, key, value):
+    """``value`` with what follows ``name:`` replaced, as far as it is how ``key`` begins."""
+    kept, *rest = re.split(rf"(?<![\w.-])(?={re.escape(name)}:)", value)
+    for each in rest:
+        said = each[len(name) + 1 :]
+        cut = len(list(itertools.takewhile(lambda both: both[0] == both[1], zip(said, key, strict=False))))
+        kept += f"{name}:{HIDDEN if cut else ''}{said[cut:]}"
+    return kept
+
+
+def without_pieces(secret, value):
+    """``value`` with every piece of ``secret`` that is too long for chance replaced."""
+    kept, at = "", 0
+    while at < len(value):
+        end = at + LONG
+        if len(value[at:end]) < LONG or value[at:end] not in secret:
+            kept, at = kept + value[at], at + 1
+            continue
+        while end < len(value) and value[at : end + 1] in secret:
+            end += 1
+        kept, at = kept + HIDDEN, end
+    return kept
 
 
 class Az:

@@ -1,13 +1,14 @@
 """An image build without a builder: what a build would trip over before it ran anything is looked for in the context.
 
-That is the Containerfile itself and the sources that its COPY and ADD name, where a .dockerignore bites.
+That is the Containerfile itself, the images that its FROM name with the arguments of the build, and the sources that
+its COPY and ADD name, where a .dockerignore bites.
 """
 
 import io
 import re
 import shlex
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 _CONTINUED = re.compile(r"\\\s*\n")
 
@@ -16,7 +17,9 @@ class BuildFailed(Exception):
     """The last line of the log."""
 
 
-def build(context: bytes, containerfile: str, images: Sequence[str], log: list[str]) -> None:
+def build(
+    context: bytes, containerfile: str, images: Sequence[str], log: list[str], arguments: Mapping[str, str] = {}
+) -> None:
     """Appends to ``log`` what it does; raises BuildFailed."""
     log.append("Downloading source code...")
     try:
@@ -32,11 +35,31 @@ def build(context: bytes, containerfile: str, images: Sequence[str], log: list[s
     steps = list(_instructions(text))
     if not any(word == "FROM" for word, _ in steps):
         raise BuildFailed("failed to parse dockerfile: no build stage in current context")
+    known, stages = dict(_defaults(steps)) | dict(arguments), set[str]()
     for at, (word, rest) in enumerate(steps, 1):
         log.append(f"Step {at}/{len(steps)} : {word} {rest}")
+        if word == "FROM":
+            base, _, name = re.sub(r"\$\{?(\w+)\}?", lambda each: known.get(each[1], ""), rest).partition(" ")
+            if not base:
+                raise BuildFailed(f"base name ({rest.split()[0]}) should not be blank")
+            log.append(f" ---> {base}{', an earlier stage' if base in stages else ''}")
+            stages.add(name.split()[-1] if name else base)
         if word in ("COPY", "ADD"):
             _check_sources(word, rest, names)
+    declared = {rest.partition("=")[0] for word, rest in steps if word == "ARG"}
+    if unused := sorted(set(arguments) - declared):
+        log.append(f"[Warning] One or more build-args [{' '.join(unused)}] were not consumed")
     log += [f"Successfully tagged {image}" for image in images]
+
+
+def _defaults(steps: Sequence[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    """Of the arguments that stand before the first FROM, which are those that a FROM may name."""
+    for word, rest in steps:
+        if word == "FROM":
+            return
+        if word == "ARG":
+            name, _, value = rest.partition("=")
+            yield name, value.strip('"')
 
 
 def _instructions(text: str) -> Iterator[tuple[str, str]]:

@@ -2,7 +2,8 @@
 
 A closed table: a type that is not in it is a slip of the pen, or nothing that the relay is made of, and is refused.
 What runs on the stage - apps, their environment's ingress, the gateway, the registry, the model - is what it names
-here. The rest is kept as it was asked for: nothing on the stage acts on a network security rule or an alert.
+here. Of the network's security rules the one that says who comes to the gateway's port for rollouts is acted on. The
+rest is kept as it was asked for.
 """
 
 from collections.abc import Callable, Mapping

@@ -45,9 +45,10 @@ async def schedule(subscription: Subscription, request: web.Request, group: str,
 
 def _build(registry: Registry, context: bytes, asked: dict[str, Any]) -> Run:
     names = [str(name) for name in asked.get("imageNames") or ()]
+    arguments = {str(each["name"]): str(each.get("value")) for each in asked.get("arguments") or ()}
     log: list[str] = []
     try:
-        build(context, str(asked.get("dockerFilePath")), names, log)
+        build(context, str(asked.get("dockerFilePath")), names, log, arguments)
     except BuildFailed as failure:
         return registry.record(False, [*log, str(failure)])
     if asked.get("isPushEnabled"):

@@ -5,7 +5,17 @@ from collections.abc import Callable
 from typing import Any
 
 from stage.arm import accounts, apps, catalog, documents, gateways, providers, roles
-from stage.arm.ids import ACCOUNTS, APPS, ENVIRONMENTS, GATEWAYS, REGISTRIES, ROLE_ASSIGNMENTS
+from stage.arm.ids import (
+    ACCOUNTS,
+    APPS,
+    ENVIRONMENTS,
+    GATEWAYS,
+    NETWORKS,
+    PUBLIC_ADDRESSES,
+    REGISTRIES,
+    ROLE_ASSIGNMENTS,
+    SECURITY_GROUPS,
+)
 from stage.arm.resources import Asked
 from stage.arm.store import ancestors
 from stage.arm.subscription import Subscription
@@ -14,6 +24,8 @@ from stage.platform import Rejected
 Document = dict[str, Any]
 _ONE_OF = (ENVIRONMENTS, REGISTRIES, GATEWAYS, ACCOUNTS)
 """The stage has one of each, wherever it is deployed."""
+_OF_THE_WAY_IN = (GATEWAYS, NETWORKS, PUBLIC_ADDRESSES, SECURITY_GROUPS)
+"""What says together where the gateway leads, and whom."""
 
 
 def find(subscription: Subscription, resource: str) -> Document | None:
@@ -82,9 +94,10 @@ async def make(subscription: Subscription, asked: Asked) -> Document:
     subscription.store.put(dataclasses.replace(asked, kind=kind))
     if kind == ACCOUNTS:
         accounts.restored(subscription, asked)
-    elif kind == GATEWAYS:
-        domain = subscription.environment.domain
-        await subscription.environment.set_gateway(gateways.read(asked, domain, subscription.store))
+    elif kind in _OF_THE_WAY_IN:
+        for gateway in subscription.store.of(GATEWAYS):
+            domain = subscription.environment.domain
+            await subscription.environment.set_gateway(gateways.read(gateway, domain, subscription.store))
     return catalog.document(subscription, asked)
 
 

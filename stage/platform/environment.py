@@ -61,6 +61,11 @@ class Environment:
         return f"http://127.0.0.1:{self._host.ingress.gateway_port}"
 
     @property
+    def revisions(self) -> str:
+        """Where the gateway is dialled for a revision's own address."""
+        return f"127.0.0.1:{self._host.ingress.revisions_port}"
+
+    @property
     def ingress(self) -> str:
         return f"127.0.0.1:{self._host.ingress.port}"
 
@@ -95,6 +100,7 @@ class Environment:
         self.timeline(
             "stage.started",
             gateway_url=self.gateway_url,
+            revisions=self.revisions,
             ingress=self.ingress,
             domain=self.domain,
             gateway_request_timeout_s=told.request_timeout_s,

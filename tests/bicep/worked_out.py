@@ -11,28 +11,34 @@ from stage.arm.scope import Document, Place, Scope
 Sent: TypeAlias = Mapping[str, Any]
 """Type of a resource -> its properties."""
 _READ = ("clientId", "principalId", "endpoint", "loginServer", "customerId", "defaultDomain", "staticIp", "ipAddress")
-_ADDED = dict.fromkeys((*_READ, "fqdn"), "<of Azure>")
-"""What Azure adds to resources and the template reads."""
+OF_AZURE = "<of Azure>"
+_ADDED = dict.fromkeys(_READ, OF_AZURE)
+"""What Azure adds to resources and the template reads, beside a name below a domain of its own."""
 
 
 def sent(compiled: Document, **parameters: Any) -> Sent:
     """``compiled``: main.bicep, by the stage's compiler. Raises Rejected for what ARM refuses, such as a parameter."""
+    return {each.kind: each.body.get("properties", {}) for each in asked(compiled, **parameters)}
+
+
+def asked(compiled: Document, **parameters: Any) -> list[Asked]:
+    """The same with every resource, in the order of their making. Raises Rejected."""
     notes = _Notes()
     given = {name: {"value": value} for name, value in parameters.items()}
     asyncio.run(template.deploy({"template": compiled, "parameters": given}, "any", "any", notes))
-    return notes.sent
+    return notes.asked
 
 
 class _Notes:
     """A visitor who takes everything down and has nothing against it."""
 
     def __init__(self) -> None:
-        self.sent: dict[str, Any] = {}
+        self.asked: list[Asked] = []
         self._known: dict[str, Document] = {}
 
     async def resource(self, asked: Asked) -> Document:
-        self.sent[asked.kind] = asked.body.get("properties", {})
-        self._known[asked.id.lower()] = {"properties": _shown(self.sent[asked.kind])}
+        self.asked.append(asked)
+        self._known[asked.id.lower()] = {"properties": _shown(asked.body.get("properties", {}), asked.name)}
         return self._known[asked.id.lower()]
 
     def place(self, group: str, deployment: str) -> Place:
@@ -43,6 +49,8 @@ class _Notes:
     def ended(self, scope: Scope, outputs: Document) -> None: ...
 
 
-def _shown(value: Any) -> Any:
+def _shown(value: Any, of: str) -> Any:
     """With all that Azure adds, at every place where it could stand."""
-    return {**_ADDED, **{name: _shown(inner) for name, inner in value.items()}} if isinstance(value, dict) else value
+    if not isinstance(value, dict):
+        return value
+    return {**_ADDED, "fqdn": f"{of}.{OF_AZURE}", **{name: _shown(inner, of) for name, inner in value.items()}}

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -14,7 +15,7 @@ from typing import NamedTuple
 from stage.replica import Replica
 
 ROOT = Path(__file__).parents[2]
-BASE = "docker.io/library/python:3.13-slim"
+BASE = re.findall(r"^FROM (\S+) AS pinned$", (ROOT / "Containerfile").read_text(), re.M)[0]
 ENGINES = ("podman", "docker")
 # What a careful platform allows: nothing to write to, nothing to gain.
 CONFINED = ("--read-only", "--cap-drop", "all", "--security-opt", "no-new-privileges")

@@ -1,8 +1,10 @@
 """The az module, run by ansible against the stage."""
 
+import importlib.util
 import json
 import subprocess
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -31,6 +33,17 @@ def az(
     assert arrow, done.stdout + done.stderr
     returned: dict[str, Any] = json.JSONDecoder().raw_decode(result)[0]
     return returned, done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def module() -> ModuleType:
+    """The module itself, without ansible."""
+    spec = importlib.util.spec_from_file_location("az", PLAYBOOKS / "library" / "az.py")
+    assert spec is not None
+    assert spec.loader is not None
+    found = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(found)
+    return found
 
 
 @pytest.fixture
@@ -119,3 +132,55 @@ def test_secrets_appear_nowhere(nowhere: dict[str, str], way: dict[str, str]) ->
     assert result["command"] == "az cloud set --name AzureCloud --token *** --vars SHORT=*** PIN=***"
     said = json.dumps(result) + printed.partition("Origin:")[0]
     assert not [secret for secret in ("tok-0123456789", "s3", "4711") if secret in said]
+
+
+ADA, BATCH = "0123456789abcdef", "2b2bQ9x+/Zk4=mm-77WW"
+LIST = f"ada:{ADA},batch:{BATCH}"
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        (f"the value {LIST} is not valid", "the value *** is not valid"),
+        (f"entry batch:{BATCH}", "entry ***"),
+        (f"a header of {BATCH}!", "a header of ***!"),
+        ("entry batch:2b2b...", "entry batch:***..."),
+        ("entry ada:0, then nothing", "entry ada:***, then nothing"),
+        (f"{LIST[:30]}... is too long", "***,batch:***... is too long"),
+        (f"...{LIST[-20:]} is too long", "...*** is too long"),
+        (f"near {BATCH[:9]}...", "near ***..."),
+        (f"near ...{BATCH[5:14]}...", "near ...***..."),
+        (f"'{BATCH[:10]} {BATCH[10:]}'", "'*** ***'"),
+        ("batch: no such name, ada-2:0123 neither", "batch: no such name, ada-2:0123 neither"),
+    ],
+)
+def test_no_part_of_a_list_of_keys_is_said_quoted_or_cut_short(module: ModuleType, said: str, shown: str) -> None:
+    assert module.without({LIST}, said) == shown
+    assert module.without({LIST}, {"in": [said]}) == {"in": [shown]}
+
+
+@pytest.mark.parametrize("between", [",", ", ", "\n", "\r\n"])
+def test_keys_are_found_however_their_list_is_written(module: ModuleType, between: str) -> None:
+    said = module.without({f"ada:{ADA}{between}batch:{BATCH}"}, f"{BATCH} and {ADA}")
+    assert said == "*** and ***"
+
+
+def test_every_beginning_of_a_key_that_a_message_can_have_is_hidden(module: ModuleType) -> None:
+    for at in range(1, len(BATCH) + 1):
+        assert BATCH[:at] not in module.without({LIST}, f"entry batch:{BATCH[:at]}...").removeprefix("entry batch:")
+    for at in range(module.LONG, len(BATCH) + 1):
+        assert BATCH[: module.LONG] not in module.without({LIST}, f"not {BATCH[:at]}...")
+
+
+def test_a_password_in_a_url_is_hidden_and_the_rest_of_a_message_stays_readable(module: ModuleType) -> None:
+    secrets = {
+        "http://me:pass-word-1@proxy.example:3128",
+        "secretref:client-keys",
+        "https://relay.example.com/v1",
+        "25",
+    }
+    said = "secret client-keys: https://aka.ms/x and 25 of 251 by pass-word-1 at relay.example.org"
+    assert (
+        module.without(secrets, said)
+        == "secret client-keys: https://aka.ms/x and *** of 251 by *** at relay.example.org"
+    )

@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 
+from stage.envoy import free_port
 from tests.playbooks.conftest import TALKING, Play, Stage, command
 from tests.playbooks.rolling import IMAGE, calls, observed, until
 
 pytestmark = pytest.mark.timeout(1500)
+BASE = f"mirror.example/python@sha256:{'0' * 64}"
 SWITCHED = ("revision.activated", "revision.deactivated")
 
 
@@ -67,10 +69,12 @@ def test_green_takes_over_unnoticed_and_a_second_run_changes_nothing(stage: Stag
 
 def test_check_mode_tells_every_step_and_changes_nothing(stage: Stage, play: Play, tmp_path: Path) -> None:
     before, (blue,) = stage.acts(), stage.weights()
-    done = play("bluegreen.yml", "--check", "--diff", release="planned", smoke_drain=True)
+    args = {"BASE": BASE, "EXTRAS": "telemetry"}
+    done = play("bluegreen.yml", "--check", "--diff", release="planned", smoke_drain=True, build_args=args)
     assert done.code == 0, done.output
     for step in (
-        "az acr build . --registry rehearsal --image rtproxy:planned --file Containerfile",
+        f"az acr build . --build-arg BASE={BASE} --build-arg EXTRAS=telemetry --registry rehearsal "
+        "--image rtproxy:planned --file Containerfile",
         "az containerapp update --name rtproxy --resource-group rehearsal --revision-suffix planned",
         "rtproxy--planned is deactivated under 2 calls of this play, which it has to move between two turns, and then",
         f"{blue}=50 rtproxy--planned=50",
@@ -80,6 +84,14 @@ def test_check_mode_tells_every_step_and_changes_nothing(stage: Stage, play: Pla
         assert step in done.output
     assert stage.acts() == before
     assert not (tmp_path / "run").exists()
+
+
+def test_a_rollout_that_cannot_reach_revisions_begins_nothing(stage: Stage, play: Play) -> None:
+    before = stage.acts()
+    refused = play("bluegreen.yml", release="unseen", image=IMAGE, connect_to=f"127.0.0.1:{free_port()}")
+    assert refused.code != 0
+    assert "does not answer: green could not be tried, nor blue be asked for its calls." in refused.output
+    assert stage.acts() == before
 
 
 @pytest.mark.parametrize("steps", ["[]", "50,100", "[100, 50]", "[0, 100]", "[50]"])

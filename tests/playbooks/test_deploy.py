@@ -61,6 +61,12 @@ def state(stage: Stage) -> tuple[Any, ...]:
     return stage.acts(), sorted(resources), stage.anywhere("deployment", "group", "list", "-g", stage.group)
 
 
+def made(stage: Stage) -> str:
+    """The ids of all that the last deployment has sent."""
+    query = ("--query", "properties.outputResources[].id")
+    return "\n".join(stage.anywhere("deployment", "group", "show", "-g", "voice", "-n", "deploy-relay", *query))
+
+
 def keys(stage: Stage) -> list[str]:
     return re.findall(r":([^,]+)", stage.environ["RTPROXY_CLIENT_KEYS"])
 
@@ -97,6 +103,7 @@ def test_the_first_run_goes_from_an_empty_subscription_to_a_call_through_the_gat
         "The gateway speaks plain HTTP",
         "export RTPROXY_APP=relay RTPROXY_RESOURCE_GROUP=voice",
         f"RTPROXY_GATEWAY_URL={empty.environ['STAGE_GATEWAY_URL']}",
+        f"RTPROXY_CONNECT_TO={empty.environ['STAGE_REVISIONS']}",
     ):
         assert said in first.output
     assert "relay--first" in empty.weights()
@@ -143,6 +150,9 @@ def test_a_changed_parameter_is_shown_and_makes_a_revision_that_gets_no_call(emp
 
     done = deploy(release="cooler", cooldownPeriod=120)
     assert (done.code, done.changed) == (0, 1), done.output
+    assert "The gateway is left alone." in done.output
+    assert "/containerApps/relay" in made(empty)
+    assert "/applicationGateways/" not in made(empty)
     assert empty.weights() == carrying
     assert "relay--cooler" in empty.active()
     assert "relay--cooler gets no call yet. Roll it out: " in done.output

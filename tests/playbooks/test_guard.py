@@ -7,7 +7,7 @@ import pytest
 
 from tests.playbooks.conftest import BIN, DEADLINE_S, PLAYBOOKS, Run, environment
 
-STAGE = {"STAGE_GATEWAY_URL": "http://127.0.0.1:9", "STAGE_INGRESS": "127.0.0.1:9", "RTPROXY_KEY": "key"}
+STAGE = {"STAGE_GATEWAY_URL": "http://127.0.0.1:9", "STAGE_REVISIONS": "127.0.0.1:9", "RTPROXY_KEY": "key"}
 
 
 def play(tmp_path: Path, playbook: str, inventory: str, *flags: str, **environ: str) -> Run:

@@ -57,6 +57,46 @@ def test_nothing_is_said_when_nothing_is_wrong(preflight: ModuleType) -> None:
     assert preflight.problems(seen()) == []
 
 
+@pytest.mark.parametrize(
+    ("text", "wrong"),
+    [
+        ("203.0.113.7", ""),
+        ("203.0.113.7, 198.51.100.0/24", ""),
+        ("none", ""),
+        ("here", "here"),
+        ("203.0.113.7,198.51.100.1/24", "198.51.100.1/24"),
+        ("0.0.0.0/0,Internet", "0.0.0.0/0, Internet"),
+    ],
+)
+def test_where_rollouts_come_from_is_a_list_of_addresses_and_not_everywhere(
+    preflight: ModuleType, text: str, wrong: str
+) -> None:
+    found = preflight.problems(given(ROLLOUT_ADDRESSES=text) | rollouts(preflight.addresses(text)))
+    assert [each.partition(": it takes")[0] for each in found] == ([f"ROLLOUT_ADDRESSES has {wrong}"] if wrong else [])
+
+
+@pytest.mark.parametrize("text", ["", " ", ","])
+def test_where_rollouts_come_from_is_to_be_said(preflight: ModuleType, text: str) -> None:
+    (problem,) = preflight.problems(given(ROLLOUT_ADDRESSES=text) | rollouts(preflight.addresses(text)))
+    assert problem.startswith("ROLLOUT_ADDRESSES is not set: export the addresses that rollouts come from")
+
+
+def test_addresses_that_are_parameters_do_as_well(preflight: ModuleType) -> None:
+    assert preflight.problems(given() | rollouts(["203.0.113.7"])) == []
+
+
+def rollouts(listed: list[str], *settings: dict[str, str]) -> dict[str, Any]:
+    return {"parameters": {"rolloutAddresses": listed, "relaySettings": list(settings)}}
+
+
+def test_settings_that_the_template_has_itself_and_those_of_an_example_are_named(preflight: ModuleType) -> None:
+    some = {"RTPROXY_MAX_SESSIONS": "9", "RTPROXY_ALLOWED_ORIGINS": "https://voice.example", "PORT": "8080"}
+    settings = [{"name": name, "value": value} for name, value in some.items()]
+    places, origins = preflight.problems(given() | rollouts(["203.0.113.7"], *settings))
+    assert places.startswith("RTPROXY_MAX_SESSIONS is in relaySettings: say the parameter maxSessions")
+    assert origins.startswith("RTPROXY_ALLOWED_ORIGINS is https://voice.example, which is an example")
+
+
 @pytest.mark.parametrize("number", ["1h", "", 0, "-1", None, "nan", "inf"])
 def test_what_is_no_number_above_0_is_refused(preflight: ModuleType, number: object) -> None:
     (problem,) = preflight.problems(seen(numbers={"drain_timeout": number, "poll_seconds": "0.5"}))

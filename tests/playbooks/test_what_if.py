@@ -67,6 +67,43 @@ def test_a_new_revision_takes_a_change_of_the_apps_template(
     assert deployment.renews(modified(delta, of=f"{APP}2"), "relay") is False
 
 
+GATEWAY = f"{GROUP}/Microsoft.Network/applicationGateways/relay-gateway"
+POLICY = f"{GROUP}/Microsoft.Network/ApplicationGatewayWebApplicationFirewallPolicies/relay-gateway-waf"
+POOLS = "properties.backendAddressPools"
+
+
+def unknown(path: str, kind: str = "Modify") -> dict[str, Any]:
+    """As Azure's what-if shows a value that another resource has: the expression itself."""
+    return {**differs(path, kind), "after": "[reference('app').configuration.ingress.fqdn]"}
+
+
+@pytest.mark.parametrize(
+    ("what_if", "touched"),
+    [
+        ([], False),
+        ([{"id": GATEWAY, "kind": "Create", "delta": None}], True),
+        ([{"id": POLICY, "kind": "Create", "delta": None}], True),
+        ([{"id": GATEWAY, "kind": "Ignore", "delta": None}], False),
+        (modified(differs("properties.sku.name"), of=GATEWAY), True),
+        (modified(differs(POOLS, "Array", [differs("0", "Array", [differs("properties.port")])]), of=GATEWAY), True),
+        # The same every time: an expression that nobody works out, and what Azure has filled in.
+        (modified(differs(POOLS, "Array", [differs("0", "Array", [unknown("fqdn")])]), of=GATEWAY), False),
+        (modified(differs("properties.enableFips", "Delete"), of=GATEWAY), False),
+        (modified(differs("properties.httpListeners", "Array", [differs("2", "Delete")]), of=GATEWAY), True),
+        (modified(differs("properties.template.scale.maxReplicas")), False),
+    ],
+)
+def test_the_gateway_is_touched_where_it_is_made_or_differs_in_what_is_known(
+    deployment: ModuleType, what_if: list[dict[str, Any]], touched: bool
+) -> None:
+    assert deployment.touches_gateway(what_if) is touched
+
+
+def test_parameters_are_taken_as_they_are_and_as_a_file_of_parameters_has_them(deployment: ModuleType) -> None:
+    said = {"waf": {"value": True}, "maxReplicas": 4, "traffic": [{"value": 1}]}
+    assert deployment.plain(said) == {"waf": True, "maxReplicas": 4, "traffic": [{"value": 1}]}
+
+
 def test_latest_goes_back_in_as_the_name_it_means_and_its_empty_share_as_it_is(deployment: ModuleType) -> None:
     def kept(*traffic: dict[str, Any]) -> list[dict[str, Any]]:
         entries: list[dict[str, Any]] = deployment.kept(

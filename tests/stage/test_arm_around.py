@@ -12,6 +12,7 @@ import pytest
 from stage.arm.ids import SUBSCRIPTION
 from tests.stage.rig import APP, SECRET, TEMPLATE, Az, Rig, bearer, template
 
+ROOT = Path(__file__).parents[2]
 pytestmark = [pytest.mark.timeout(120), pytest.mark.asyncio(loop_scope="module")]
 
 
@@ -41,6 +42,21 @@ class TestImages:
         await az(APP.format("update") + f"--revision-suffix green --image {server}/rtproxy:2")
         error = await az.refused(APP.format("update") + f"--revision-suffix red --image {server}/rtproxy:3")
         assert "MANIFEST_UNKNOWN" in error
+
+    async def test_a_base_is_what_the_arguments_of_the_build_say_and_else_what_the_file_says(
+        self, rig: Rig, az: Az, context: Callable[[str], str]
+    ) -> None:
+        arguments = context((ROOT / "Containerfile").read_text().partition("\nCOPY")[0])
+        log = (await az.run(f"acr build -t base:1 {arguments}")).printed
+        assert "---> docker.io/library/python:" in log
+        assert "---> pinned, an earlier stage" in log
+        other = f"mirror.example/python@sha256:{'0' * 64}"
+        log = (await az.run(f"acr build -t base:2 --build-arg BASE={other} --build-arg OTHER=1 {arguments}")).printed
+        assert f"---> {other}" in log
+        assert "---> pinned" not in log
+        assert "One or more build-args [OTHER] were not consumed" in log
+        answer = await az.run(f"acr build -t base:3 {context('FROM ${NOWHERE}')}")
+        assert (answer.code, "base name (${NOWHERE}) should not be blank" in answer.printed) == (1, True)
 
     async def test_a_source_outside_of_the_context_fails_the_build(
         self, rig: Rig, az: Az, context: Callable[[str], str]

@@ -10,6 +10,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from yarl import URL
 
 from tests.stage.rig import DEADLINE_S
 from tests.stage.vacant import (
@@ -20,6 +21,7 @@ from tests.stage.vacant import (
     account,
     gateway,
     module,
+    network,
     relay,
     resource,
     role,
@@ -33,7 +35,22 @@ pytestmark = [pytest.mark.timeout(180), pytest.mark.asyncio(loop_scope="module")
 
 BICEP = Path(__file__).parents[2] / "bicep" / "main.bicep"
 KEY = "key-of-a-caller-0123"
+WAYS_TO_STATUS = (
+    *(
+        "/status",
+        "/metrics",
+        "/readyz",
+        "/status/",
+        "/STATUS",
+        "/status?x=/healthz",
+        "/status;x",
+        "//status",
+        "/./status",
+    ),
+    *("/%73tatus", "/healthz/../status", "/v1/../status", "/v1/%2e%2e/status", "/v1/..%2fstatus", "/v1//status", "/"),
+)
 SHARE = {"name": "RTPROXY_MAX_CLIENT_SESSIONS", "value": "9"}
+ROLLOUTS = f"rolloutAddresses={json.dumps(['127.0.0.1'])}"
 WORKSPACE = resource("Microsoft.OperationalInsights/workspaces", "logs", {"retentionInDays": 30})
 
 
@@ -48,6 +65,23 @@ async def hold(vacant: Vacant, key: str, *flags: str) -> tuple[int, str]:
     return process.returncode, said.decode()
 
 
+async def called(vacant: Vacant, path: str = "/healthz", **headers: str) -> tuple[int, str]:
+    """The status of the answer to a caller, and the revision that gave it."""
+    return await _answer(vacant.http, vacant.stage.environment.gateway_url + path, headers)
+
+
+async def tried(vacant: Vacant, name: str, source: str = "127.0.0.1") -> tuple[int, str]:
+    """The same for a rollout that comes from ``source`` and asks how it stands with a revision."""
+    headers = {"Host": f"{name}.stage.localhost"}
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(local_addr=(source, 0))) as http:
+        return await _answer(http, f"http://{vacant.stage.environment.revisions}/status", headers)
+
+
+async def _answer(http: aiohttp.ClientSession, url: str, headers: dict[str, str]) -> tuple[int, str]:
+    async with http.get(URL(url, encoded=True), headers=headers) as answer:
+        return answer.status, (await answer.json())["revision"] if answer.status == 200 else ""
+
+
 def kinds(changes: dict[str, dict[str, Any]]) -> set[str]:
     return {each["changeType"] for each in changes.values()}
 
@@ -57,7 +91,9 @@ async def test_our_own_template_stands_up_on_nothing_and_carries_calls(vacant: V
 
     async def az(verb: str, *more: str) -> Any:
         words = f"deployment group {verb} -g voice -n relay --template-file {BICEP} --parameters prefix=relay"
-        return await vacant.az(words, f"clientKeys=alice:{KEY}", f"relaySettings={json.dumps([SHARE])}", *more)
+        return await vacant.az(
+            words, f"clientKeys=alice:{KEY}", f"relaySettings={json.dumps([SHARE])}", ROLLOUTS, *more
+        )
 
     def outputs(done: Any) -> dict[str, Any]:
         return {name: each["value"] for name, each in done["properties"]["outputs"].items()}
@@ -74,6 +110,11 @@ async def test_our_own_template_stands_up_on_nothing_and_carries_calls(vacant: V
     code, said = await hold(vacant, KEY)
     assert code == 0, said
     assert "on relay--one" in said
+    assert [await called(vacant, path) for path in WAYS_TO_STATUS] == [(404, "")] * len(WAYS_TO_STATUS)
+    assert await called(vacant) == (200, "relay--one")
+    assert await tried(vacant, "relay--one") == (200, "relay--one")
+    assert await tried(vacant, "relay--one", "127.0.0.2") == (403, "")
+    assert await tried(vacant, "relay") == (404, "")
     app = await vacant.az("containerapp show -n relay -g voice")
     assert SHARE in app["properties"]["template"]["containers"][0]["env"]
     told = await az("what-if", *image, "--no-pretty-print")
@@ -165,21 +206,51 @@ class TestMaking:
 
 class TestGateway:
     async def test_it_leads_nowhere_until_one_is_deployed_and_again_when_it_is_gone(self, vacant: Vacant) -> None:
-        url, revision = f"{vacant.stage.environment.gateway_url}/status", {"Host": "relay--one.stage.localhost"}
-
-        async def status(**headers: str) -> tuple[int, str]:
-            async with vacant.http.get(url, headers=headers) as answer:
-                return answer.status, (await answer.json())["revision"] if answer.status == 200 else ""
-
-        assert await status() == (404, "")
+        assert await called(vacant) == (404, "")
+        assert await tried(vacant, "relay--one") == (404, "")
         await vacant.deploy(whole(), keys=f"alice:{KEY}")
-        assert await status() == (200, "relay--one")
-        assert await status(**revision) == (200, "relay--one")
-        assert await status(Host="relay--none.stage.localhost") == (404, "")
+        assert await called(vacant) == (200, "relay--one")
+        assert await tried(vacant, "relay--one") == (200, "relay--one")
+        assert await tried(vacant, "relay--none") == (404, "")
         await vacant.clear()
         await vacant.az("group create -n voice -l eastus2")
         await vacant.deploy(whole(gateway=None), keys=f"alice:{KEY}")
-        assert await status() == (404, "")
+        assert await called(vacant) == (404, "")
+        assert await tried(vacant, "relay--one") == (404, "")
+
+    async def test_callers_get_only_the_paths_of_its_map_and_at_its_callers_port_no_revision(
+        self, vacant: Vacant
+    ) -> None:
+        await vacant.deploy(whole(), keys=f"alice:{KEY}")
+        for path in WAYS_TO_STATUS:
+            assert await called(vacant, path) == (404, ""), path
+        assert await called(vacant, "/v1/realtime") == (426, "")
+        # Whatever revision a caller names, it gets what the weights choose.
+        assert await called(vacant, Host="relay--none.stage.localhost") == (200, "relay--one")
+
+    @pytest.mark.parametrize("name", ["relay", "other--one", "relay-one", "xrelay--one", "relay--one.example"])
+    async def test_a_name_that_is_no_revisions_of_the_app_passes_at_no_port(self, vacant: Vacant, name: str) -> None:
+        await vacant.deploy(whole(), keys=f"alice:{KEY}")
+        assert await tried(vacant, name) == (404, "")
+
+    async def test_rollouts_come_from_listed_addresses_and_another_list_takes_no_new_gateway(
+        self, vacant: Vacant
+    ) -> None:
+        async def deploy(*rollouts: str, **more: None) -> None:
+            await vacant.deploy(whole(**network(*rollouts), **more), keys=f"alice:{KEY}")
+
+        await deploy("127.0.0.1", "127.0.1.0/24")
+        for address, allowed in (("127.0.0.1", True), ("127.0.1.9", True), ("127.0.0.2", False)):
+            assert await tried(vacant, "relay--one", address) == ((200, "relay--one") if allowed else (403, "")), (
+                address
+            )
+        assert await called(vacant) == (200, "relay--one")
+        await deploy("127.0.0.2", gateway=None)
+        assert await tried(vacant, "relay--one") == (403, "")
+        assert await tried(vacant, "relay--one", "127.0.0.2") == (200, "relay--one")
+        await deploy(gateway=None)
+        assert await tried(vacant, "relay--one", "127.0.0.2") == (403, "")
+        assert await called(vacant) == (200, "relay--one")
 
     async def test_its_request_timeout_is_the_template_s(self, vacant: Vacant) -> None:
         await vacant.deploy(whole(gateway=gateway(timeout_s=1)), keys=f"alice:{KEY}")

@@ -35,7 +35,7 @@ class Replica:
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         self.heads.append(dict(request.headers))
-        if request.path == "/never":
+        if request.path == "/v1/never":
             await asyncio.sleep(DEADLINE_S)
         if "Upgrade" not in request.headers:
             return web.Response(text=self.name)
@@ -188,7 +188,7 @@ async def test_the_handshake_has_the_gateways_timeout_too(
 ) -> None:
     ingress = await ingress_for({BLUE: [(await replica_of("blue")).port]}, request_timeout_s=1.0)
     with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
-        await http.ws_connect(f"http://127.0.0.1:{ingress.gateway_port}/never")
+        await http.ws_connect(f"http://127.0.0.1:{ingress.gateway_port}/v1/never")
     assert refused.value.status == 504
 
 

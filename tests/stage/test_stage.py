@@ -52,7 +52,7 @@ def test_an_empty_stage_has_no_group_and_a_bicep_for_az(tmp_path: Path) -> None:
     (tmp_path / "main.bicep").write_text("output word string = toLower('HERE')\n")
     typed = "az group list -o tsv && az group create -n voice -l eastus2 -o none && az deployment group create -g voice"
     typed += f" --template-file {tmp_path}/main.bicep --query properties.outputs.word.value -o tsv"
-    script = f'. "{out}/env.sh"; test -n "$STAGE_GATEWAY_URL$STAGE_INGRESS$RTPROXY_KEY" && {typed}'
+    script = f'. "{out}/env.sh"; test -n "$STAGE_GATEWAY_URL$STAGE_REVISIONS$STAGE_INGRESS$RTPROXY_KEY" && {typed}'
     done = subprocess.run(("bash", "-c", script), capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "here\n"), done.stderr
     stage.send_signal(signal.SIGINT)

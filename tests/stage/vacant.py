@@ -19,6 +19,7 @@ from tests.stage.rig import _MANY, DEADLINE_S, Az
 
 GROUP = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/voice"
 APP_ID = f"{GROUP}/providers/Microsoft.App/containerApps/relay"
+NETWORK = "providers/Microsoft.Network/virtualNetworks"
 PULL = "7f951dda-4ed3-4680-a7ca-43fe172d538d"
 USER = "5e0bd9bd-7b93-4f28-af87-19fc36ad61bd"
 IDENTITY = "resourceId('Microsoft.ManagedIdentity/userAssignedIdentities', 'id')"
@@ -173,7 +174,8 @@ def relay(image: str = "elsewhere.example/rtproxy:1", **template: Any) -> dict[s
     return resource("Microsoft.App/containerApps", "relay", properties, identity=who, dependsOn=after)
 
 
-def gateway(timeout_s: int = 600) -> dict[str, Any]:
+def gateway(timeout_s: int = 600, *, names: str = "relay--*") -> dict[str, Any]:
+    """Two ports: one for callers, who may ask for calls alone, and one for rollouts, at the ``names`` of revisions."""
     here = "[resourceId('Microsoft.Network/applicationGateways/{}', 'door', '{}')]".format
     callers, revisions = (
         {
@@ -181,18 +183,53 @@ def gateway(timeout_s: int = 600) -> dict[str, Any]:
             "properties": {
                 "priority": priority,
                 "httpListener": {"id": here("httpListeners", name)},
-                "backendAddressPool": {"id": here("backendAddressPools", "pool")},
-                "backendHttpSettings": {"id": here("backendHttpSettingsCollection", name)},
+                **way,
             },
         }
-        for priority, name in ((200, "callers"), (100, "revisions"))
+        for priority, name, way in (
+            (200, "callers", {"urlPathMap": {"id": here("urlPathMaps", "callers")}}),
+            (
+                100,
+                "revisions",
+                {
+                    "backendAddressPool": {"id": here("backendAddressPools", "pool")},
+                    "backendHttpSettings": {"id": here("backendHttpSettingsCollection", "revisions")},
+                },
+            ),
+        )
     )
+    by_path = {
+        "defaultBackendAddressPool": {"id": here("backendAddressPools", "pool")},
+        "defaultBackendHttpSettings": {"id": here("backendHttpSettingsCollection", "callers")},
+        "defaultRewriteRuleSet": {"id": here("rewriteRuleSets", "none")},
+        "pathRules": [{"name": "calls", "properties": {"paths": ["/v1/*", "/healthz"]}}],
+    }
     domain = "reference('environment').defaultDomain"
     properties = {
         "requestRoutingRules": [callers, revisions],
         "httpListeners": [
-            {"name": "callers", "properties": {}},
-            {"name": "revisions", "properties": {"hostNames": [f"[format('*.{{0}}', {domain})]"]}},
+            {"name": "callers", "properties": {"frontendPort": {"id": here("frontendPorts", "callers")}}},
+            {
+                "name": "revisions",
+                "properties": {
+                    "frontendPort": {"id": here("frontendPorts", "revisions")},
+                    "hostNames": [f"[format('{names}.{{0}}', {domain})]"],
+                },
+            },
+        ],
+        "frontendPorts": [
+            {"name": "callers", "properties": {"port": 80}},
+            {"name": "revisions", "properties": {"port": 8443}},
+        ],
+        "gatewayIPConfigurations": [
+            {"name": "subnet", "properties": {"subnet": {"id": f"{GROUP}/{NETWORK}/net/subnets/gateway"}}}
+        ],
+        "urlPathMaps": [{"name": "callers", "properties": by_path}],
+        "rewriteRuleSets": [
+            {
+                "name": "none",
+                "properties": {"rewriteRules": [{"actionSet": {"urlConfiguration": {"modifiedPath": "/"}}}]},
+            }
         ],
         "backendAddressPools": [
             {
@@ -206,6 +243,23 @@ def gateway(timeout_s: int = 600) -> dict[str, Any]:
         ],
     }
     return resource("Microsoft.Network/applicationGateways", "door", properties)
+
+
+def network(*rollouts: str) -> dict[str, dict[str, Any]]:
+    """The network of the gateway, by symbolic name: callers come from anywhere, rollouts from these addresses."""
+    several = {"sourceAddressPrefixes": list(rollouts), "destinationPortRange": "8443"}
+    kinds = [(100, {"sourceAddressPrefix": "Internet", "destinationPortRanges": ["80", "443"]})]
+    kinds += [(105, several)] if rollouts else []
+    rules = [
+        {"name": str(at), "properties": {"priority": at, "direction": "Inbound", "access": "Allow", **rule}}
+        for at, rule in kinds
+    ]
+    subnet = {"networkSecurityGroup": {"id": f"{GROUP}/providers/Microsoft.Network/networkSecurityGroups/rules"}}
+    subnets = [{"name": "gateway", "properties": subnet}]
+    return {
+        "rules": resource("Microsoft.Network/networkSecurityGroups", "rules", {"securityRules": rules}),
+        "network": resource("Microsoft.Network/virtualNetworks", "net", {"subnets": subnets}, dependsOn=["rules"]),
+    }
 
 
 KEYS = {"keys": {"type": "secureString"}}
