@@ -51,6 +51,8 @@ class Metrics:
         self._log = log
         self._adding_up: asyncio.Task[Sum] | None = None
         self._fresh_until = 0.0
+        # Most calls are silent most of the time: their figures of the walk before still hold.
+        self._counted: dict[str, tuple[int, dict[str, int]]] = {}
         self._text: tuple[Sum | None, bytes] = None, b""
 
     async def exposition(self) -> bytes:
@@ -81,12 +83,16 @@ class Metrics:
     async def _add_up(self) -> Sum:
         # As of now: a call that ends meanwhile is among these, and not yet among the ended.
         totals, states, sessions = self._live.ended.copy(), Counter[str](), tuple(self._live.sessions)
+        before, self._counted = self._counted, {}
         until = time.monotonic() + SLICE_S
         for number, session in enumerate(sessions):
             states[session.turns.state] += 1
-            for name, count in session.counts().items():
-                if count:
-                    totals[name] += count
+            moved, counts = session.moved, before.get(session.id)
+            if counts is None or counts[0] != moved:
+                counts = moved, {name: count for name, count in session.counts().items() if count}
+            self._counted[session.id] = counts
+            for name, count in counts[1].items():
+                totals[name] += count
             if number % _LOOKED_AT == 0 and time.monotonic() > until:
                 await asyncio.sleep(0)
                 until = time.monotonic() + SLICE_S

@@ -263,6 +263,14 @@ class Session:
         if self._splice is not None:
             self._splice.cut()
 
+    @property
+    def moved(self) -> int:
+        """Grows whenever something of `counts` does."""
+        splice = self._splice
+        if splice is None:
+            return 0
+        return splice.client.received + splice.upstream.received + splice.events_refused + self.turns.responses
+
     def counts(self) -> dict[str, int]:
         """What the call has moved and used so far."""
         up, down, refused = (0, 0), (0, 0), 0
