@@ -4,7 +4,7 @@ import orjson
 import pytest
 
 from rtproxy.frames import Walker
-from rtproxy.tap import COLLECT_LIMIT, ModelTap
+from rtproxy.tap import COLLECT_LIMIT, INNER_LIMIT, ModelTap
 from rtproxy.turns import QUIET, RESPONDING, SPEAKING, WAITING, Turns
 from stage.rawpeer import BINARY, PING, TEXT, frame
 
@@ -242,3 +242,11 @@ def test_a_type_behind_a_long_event_id_is_found_wherever_the_chunk_ends(cut: int
     walker.feed(raw[:cut])
     walker.feed(raw[cut:])
     assert turns.active == 1
+
+
+@pytest.mark.parametrize(("inner", "heard"), [(INNER_LIMIT - 10, 7), (INNER_LIMIT, 0)])
+def test_an_event_of_thousands_of_objects_moves_the_turn_and_its_details_are_not_read(inner: int, heard: int) -> None:
+    done = b'{"type":"response.done","response":{"usage":{"input_tokens":7,"output_tokens":0}},"x":['
+    listening = Listening(b'{"type":"response.created","response":{}}', done + b"{}," * inner + b"0]}")
+    assert listening.turns.active == 0
+    assert listening.turns.usage.tokens()["tokens_in"] == heard
