@@ -4,7 +4,7 @@ import orjson
 import pytest
 
 from rtproxy.frames import Walker
-from rtproxy.tap import COLLECT_LIMIT, ModelTap
+from rtproxy.tap import COLLECT_LIMIT, INNER_LIMIT, ModelTap
 from rtproxy.turns import QUIET, RESPONDING, SPEAKING, WAITING, Turns
 from stage.rawpeer import BINARY, PING, TEXT, frame
 
@@ -252,3 +252,11 @@ def test_what_the_model_says_is_logged_without_marks_that_end_or_turn_a_line(mar
     turns.hear(b"session.created", {"session": {"id": f"sess{mark}1é"}})
     turns.hear(b"error", {"error": {"code": f"quota{mark}gone"}})
     assert (turns.upstream_session, turns.error_code) == ("sess?1é", "quota?gone")
+
+
+@pytest.mark.parametrize(("inner", "heard"), [(INNER_LIMIT - 10, 7), (INNER_LIMIT, 0)])
+def test_an_event_of_thousands_of_objects_moves_the_turn_and_its_details_are_not_read(inner: int, heard: int) -> None:
+    done = b'{"type":"response.done","response":{"usage":{"input_tokens":7,"output_tokens":0}},"x":['
+    listening = Listening(b'{"type":"response.created","response":{}}', done + b"{}," * inner + b"0]}")
+    assert listening.turns.active == 0
+    assert listening.turns.usage.tokens()["tokens_in"] == heard
