@@ -51,12 +51,12 @@ async def test_last_words_are_quoted_without_the_values_of_variables(stage_for: 
 
 
 async def test_a_revision_that_never_gets_ready_fails_at_the_deadline(stage_for: StageFactory) -> None:
-    stage = await stage_for(provisioning_deadline_s=5.0)
+    stage = await stage_for(provisioning_deadline_s=9.0)
     app = await stage.environment.put(NAME, properties(ready="/no-such-path"))
     assert (app.latest.health_state, app.latest.running_state) == ("None", "Processing")
     await stage.settled(app)
     assert (app.latest.health_state, app.latest.running_state) == ("Unhealthy", "Failed")
-    assert app.latest.provisioning_error == "Timeout: 1 of 1 replicas not ready after 5 s"
+    assert app.latest.provisioning_error == "Timeout: 1 of 1 replicas not ready after 9 s"
     failures = [each["failures"] for each in stage.timeline.find("probe.failed", probe="readiness")]
     assert failures[:3] == [1, 2, 3]
     assert await stage.revision(BLUE) == 503
