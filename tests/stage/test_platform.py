@@ -130,7 +130,7 @@ async def test_single_mode_moves_to_the_new_revision_when_it_is_ready_and_then_e
 async def test_there_is_no_affinity_in_multiple_mode(stage_for: StageFactory) -> None:
     stage = await stage_for()
     await stage.app(affinity="sticky", scale={"minReplicas": 2})
-    async with stage.http.get(f"{stage.environment.gateway_url}/status") as answer:
+    async with stage.http.get(f"{stage.environment.gateway_url}/healthz") as answer:
         assert answer.status == 200
         assert "Set-Cookie" not in answer.headers
 

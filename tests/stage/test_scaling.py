@@ -91,7 +91,7 @@ async def test_requests_bring_replicas_that_go_again_when_they_are_not_needed(st
     stage = await stage_for()
     rule = {"name": "calls", "http": {"metadata": {"concurrentRequests": "10"}}}
     app = await stage.app(scale={"minReplicas": 1, "maxReplicas": 3, "rules": [rule]})
-    url = f"{stage.environment.gateway_url}/status"
+    url = f"{stage.environment.gateway_url}/healthz"
 
     async def rush() -> None:
         while True:
