@@ -9,7 +9,7 @@ from rtproxy.refusal import RETRY_AFTER_FULL_S, too_many
 
 WINDOW_S = 60.0
 REFUSED, REFUSED_S = 20, 10.0
-"""So many dials of one client may fail in so long: more tell nobody anything new. An outage costs no longer than it."""
+"""So many dials of one client may the model refuse in so long: more tell nobody anything new."""
 WAIT_LIMIT_S = 3600.0
 """A model that says it is busy for longer is asked again by then."""
 
@@ -41,7 +41,7 @@ class Limits:
             raise too_many(client, "rate_limit_exceeded", text, math.ceil(wait_s))
         refused = self._refused.get(client)
         if refused and len(refused) == REFUSED and (wait_s := refused[0] + REFUSED_S - now) > 0:
-            text = f"{REFUSED} calls of this client failed at the model in {REFUSED_S:.0f} s: try again later."
+            text = f"{REFUSED} calls of this client were refused by the model in {REFUSED_S:.0f} s: try again later."
             raise too_many(client, "rate_limit_exceeded", text, math.ceil(wait_s))
         if self._most is not None:
             self._start(client, self._most, now)
@@ -54,7 +54,7 @@ class Limits:
             starts.remove(start)
 
     def model_refused(self, client: str, wait_s: float | None) -> None:
-        """A dial failed at the model; the client's next one waits for ``wait_s``, where the model says so."""
+        """The model refused a dial; the client's next one waits for ``wait_s``, where the model says so."""
         now = time.monotonic()
         self._refused.setdefault(client, deque(maxlen=REFUSED)).append(now)
         if wait_s is not None:

@@ -66,7 +66,7 @@ async def carry(request: web.Request) -> web.StreamResponse:
     except DialFailed as failure:
         session.turned_away(failure)
         live.dial_failures[failure.cause] += 1
-        if failure.at_the_model:
+        if failure.by_the_model:
             admission.model_refused(client, failure.wait_s)
         log(
             "upstream.failed",

@@ -38,8 +38,6 @@ _DATE, _DATE_CHARACTERS = "%a, %d %b %Y %H:%M:%S GMT", 29
 REASON_S = 1.0
 """Behind a refusal, its body."""
 FAILURE_CAUSES = ("refused", "unreachable", "timeout", "token", "descriptors", "proxy")
-_OURS = ("token", "descriptors")
-"""Causes for which nobody was asked."""
 
 
 class Dialed(NamedTuple):
@@ -91,9 +89,9 @@ class DialFailed(Refused):
         self.wait_s = wait_s
 
     @property
-    def at_the_model(self) -> bool:
-        """Whether the model, or who is on the way to it, was asked."""
-        return self.cause not in _OURS
+    def by_the_model(self) -> bool:
+        """Whether it was the model that answered: one that nobody reaches refuses nobody."""
+        return self.upstream_status is not None and self.cause != "proxy"
 
 
 def realtime_url(settings: Settings) -> URL:

@@ -356,6 +356,16 @@ async def test_dials_that_the_model_refused_have_a_limit_of_their_own_and_an_out
     assert (await opened(relay))[0].status == 101
 
 
+async def test_a_model_that_cannot_be_reached_has_refused_nobody(
+    relay_for: RelayFactory, dial: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "REFUSED", 1)
+    async with RawServer() as gone:
+        port = gone.port
+    relay = await relay_for(port)
+    assert [(await dial(relay.port)).status for _ in range(3)] == [502] * 3
+
+
 async def test_what_nobody_outside_was_asked_for_is_no_refused_dial(
     relay_for: RelayFactory, upstream: RawServer, dial: Caller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
