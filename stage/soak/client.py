@@ -26,13 +26,22 @@ RECEIVE_BYTES = 16 * 1024
 _SESSION = re.compile(rb"^x-rtproxy-session: (\S+)\r?$", re.IGNORECASE | re.MULTILINE)
 
 
+KEYS = 1000
+"""A client whose call the model refused waits for its next one, and no other does."""
+
+
+def key_of(key: str, number: int) -> str:
+    """Of the client that makes the call with that number; ``key`` is the run's."""
+    return f"{key}-{number % KEYS}"
+
+
 class Client:
     """One client. It says when it is ``stopped``: then it closes as soon as what it is in the middle of allows."""
 
     def __init__(self, plan: Plan, number: int, port: int, key: str, stopped: asyncio.Event) -> None:
         self._plan = plan
         self._life = plan.life(number, "client")
-        self._port, self._key = port, key
+        self._port, self._key = port, key_of(key, number)
         self._stopped = stopped
         self._end = End(masked=True)
         self._side = ClientSide(number, self._life.kind.name, self._life.code, heard=self._end.told)

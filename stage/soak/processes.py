@@ -16,6 +16,7 @@ from stage.leash import leashed
 from stage.model import DEPLOYMENT
 from stage.replica import Replica
 from stage.soak.books import CLIENTS, MODEL
+from stage.soak.client import KEYS, key_of
 from stage.soak.plan import Plan
 
 TRUST = "trust.pem"
@@ -60,7 +61,7 @@ async def relay_of(plan: Plan, model: Model, key: str, log: BinaryIO) -> AsyncIt
         "AZURE_OPENAI_ENDPOINT": f"{'https' if model.trust else 'http'}://127.0.0.1:{model.port}",
         "AZURE_OPENAI_DEPLOYMENT": DEPLOYMENT,
         "AZURE_OPENAI_API_KEY": secrets.token_urlsafe(24),
-        "RTPROXY_CLIENT_KEYS": f"soak:{key}",
+        "RTPROXY_CLIENT_KEYS": ",".join(f"soak-{number}:{key_of(key, number)}" for number in range(KEYS)),
         "RTPROXY_HEARTBEAT_SECONDS": str(plan.heartbeat_s),
         "RTPROXY_MAX_SESSIONS": str(2 * plan.calls),
         "RTPROXY_DRAIN_SECONDS": "2",
