@@ -131,6 +131,8 @@ SCENARIOS: Mapping[str, Scenario] = {
         script=rollout,
         required=SEEN,
         expected=SURVIVED | DRAINED | ROLLED_OUT | {"survival.moved": "pass"},
+        # Calls last half a minute, and each hears a ping or two.
+        seed=Seed(heartbeat_s=10),
     ),
     "broken-green": Scenario(
         about="Green never becomes ready: it must get no traffic and go.",

@@ -257,14 +257,24 @@ async def test_no_caller_gets_a_503_for_a_connection_that_the_relay_hung_up_on_t
         await asyncio.gather(*(probes() for _ in range(8)))
         for _ in range(10):
             strangers += [socket.create_connection(("127.0.0.1", relay.port)) for _ in range(12)]
+            await _answered(strangers[-1])
             await calls("wrong")
         calling = asyncio.create_task(calls(KEY))
         async with asyncio.timeout(DEADLINE_S):
-            await (await upstream.request()).answer()
+            model = await upstream.request()
+            await model.answer()
             await calling
+        model.reset()
     for each in strangers:
         each.close()
     assert statuses == {200: 96, 401: 120, 101: 12}
+
+
+async def _answered(stranger: socket.socket) -> None:
+    """Until the relay has made room for it, and so for all that came before it."""
+    stranger.setblocking(False)
+    stranger.sendall(b"GET /healthz HTTP/1.1\r\nHost: relay\r\n\r\n")
+    assert (await asyncio.get_running_loop().sock_recv(stranger, 1024)).startswith(b"HTTP/1.1 200 ")
 
 
 async def test_more_sockets_stand_than_envoys_own_limit_would_let_in(
