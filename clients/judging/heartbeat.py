@@ -19,9 +19,10 @@ CHECK = Named("quality.heartbeat", "quality", f"pings as often as before, but fo
 
 
 def check(evidence: Evidence, baseline: Evidence | None = None) -> Check:
-    """By revision; one whose calls were all shorter than its heartbeat may be leaves it open."""
+    """By revision; a new one whose calls were all shorter than its heartbeat may be leaves it open."""
     old, new = _before_and_during(evidence, baseline)
     pauses = [end.longest_unpinged_s or 0.0 for _, end in old if end.pings_heard]
+    pinged_before = {str(session.revision) for session, end in old if end.pings_heard}
     allowed_s = max(pauses) + LATER_S if pauses else LONGEST_S
     failed, unseen, passed = [], [], []
     for revision in dict.fromkeys(str(session.revision) for session, _ in new):
@@ -31,7 +32,7 @@ def check(evidence: Evidence, baseline: Evidence | None = None) -> Check:
             failed.append(worst)
         elif any(end.pings_heard for end in ends):
             passed.append(worst)
-        else:
+        elif revision not in pinged_before:
             unseen.append(f"{several(len(ends), 'call')} of at most {worst}")
     limit = f"at most {max(pauses):.0f} s before" if pauses else f"{LONGEST_S:g} s are allowed"
     if failed:

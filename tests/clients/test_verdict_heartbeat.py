@@ -69,6 +69,21 @@ def test_a_green_that_is_tried_before_the_shift_is_no_measure_of_before(tmp_path
     assert judged(lines, tmp_path)["quality.heartbeat"].status == "fail"
 
 
+def test_a_revision_that_pinged_before_the_shift_needs_no_long_call_since(tmp_path: Path) -> None:
+    lines = Lines()
+    lines.weights(-1, blue=100)
+    lines.hold()
+    lines.opened(0, 1, BLUE)
+    lines.closed(40, 1, **told(40, 25))
+    lines.weights(SHIFT_AT, blue=50, green=50)
+    lines.opened(SHIFT_AT + 1, 2, BLUE)
+    lines.closed(SHIFT_AT + 8, 2, **told(7, 7))
+    lines.opened(SHIFT_AT + 1, 3, GREEN)
+    lines.closed(SHIFT_AT + 41, 3, **told(40, 25))
+
+    assert judged(lines, tmp_path)["quality.heartbeat"].status == "pass"
+
+
 def test_a_record_that_does_not_say_proves_nothing(tmp_path: Path) -> None:
     lines = Lines()
     lines.hold()
