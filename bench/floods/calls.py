@@ -1,22 +1,11 @@
 """Sockets of calls through a relay, both their ends here, and one that goes past it."""
 
 import asyncio
-import base64
-import hashlib
-import re
 import socket
 from typing import Self
 
-from bench.load.end import CLIENT_KEY
+from bench.load import handshake
 from bench.load.wire import DOWN, UP
-
-_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
-_KEY = re.compile(rb"^sec-websocket-key:\s*(\S+)\r$", re.IGNORECASE | re.MULTILINE)
-_REQUEST = (
-    b"GET /v1/realtime?model=bench HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\n"
-    b"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
-    b"Authorization: Bearer " + CLIENT_KEY.encode() + b"\r\n\r\n"
-)
 
 
 class Model:
@@ -42,24 +31,15 @@ class Model:
             sock, _ = await loop.sock_accept(self._listening)
             sock.setblocking(False)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            found = _KEY.search(await _head(sock))
-            assert found is not None
-            accept = base64.b64encode(hashlib.sha1(found[1] + _GUID, usedforsecurity=False).digest())
-            await loop.sock_sendall(
-                sock,
-                b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-                b"Sec-WebSocket-Accept: " + accept + b"\r\n\r\n",
-            )
+            await loop.sock_sendall(sock, handshake.answer(await _head(sock)))
             self.taken.put_nowait(sock)
 
 
 async def dial(port: int) -> socket.socket:
     """A caller whose call stands. Raises ConnectionError when it does not."""
     sock = await connected(port)
-    await asyncio.get_running_loop().sock_sendall(sock, _REQUEST)
-    head = await _head(sock)
-    if not head.startswith(b"HTTP/1.1 101 "):
-        raise ConnectionError(f"no 101 but {head.splitlines()[0].decode()}")
+    await asyncio.get_running_loop().sock_sendall(sock, handshake.REQUEST)
+    handshake.check(await _head(sock))
     return sock
 
 

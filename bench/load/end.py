@@ -1,17 +1,12 @@
 """One end of a call: the caller or the model. Speaks when told to, listens always, answers pings and Closes."""
 
 import asyncio
-import base64
-import hashlib
-import re
 from collections.abc import Callable
 from typing import cast
 
+from bench.load import handshake
 from bench.load.wire import CLOSE, DOWN, PING, PONG, UP, Speech, frame
 
-CLIENT_KEY = "bench-client-key-0123456789"
-_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
-_KEY = re.compile(rb"^sec-websocket-key:\s*(\S+)\r$", re.IGNORECASE | re.MULTILINE)
 _BUFFER = memoryview(bytearray(256 * 1024))
 
 
@@ -131,15 +126,10 @@ class Caller(End):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        self.transport.write(
-            b"GET /v1/realtime?model=bench HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\n"
-            b"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
-            b"Authorization: Bearer " + CLIENT_KEY.encode() + b"\r\n\r\n"
-        )
+        self.transport.write(handshake.REQUEST)
 
     def _greet(self, head: bytes) -> None:
-        if not head.startswith(b"HTTP/1.1 101 "):
-            raise ConnectionError(f"no 101 but {head.splitlines()[0].decode()}")
+        handshake.check(head)
 
 
 class Model(End):
@@ -149,13 +139,7 @@ class Model(End):
         super().__init__(heard, DOWN, UP, opened)
 
     def _greet(self, head: bytes) -> None:
-        found = _KEY.search(head)
-        assert found is not None, head
-        accept = base64.b64encode(hashlib.sha1(found[1] + _GUID, usedforsecurity=False).digest())
-        self.transport.write(
-            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            b"Sec-WebSocket-Accept: " + accept + b"\r\n\r\n"
-        )
+        self.transport.write(handshake.answer(head))
 
 
 def _frame_size(data: bytes, at: int) -> int:
