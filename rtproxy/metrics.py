@@ -17,6 +17,8 @@ from rtproxy.admission import Admission, Door
 from rtproxy.closing import ENDINGS
 from rtproxy.events import Log
 from rtproxy.live import Live
+from rtproxy.session import Session
+from rtproxy.slices import in_slices
 from rtproxy.turns import QUIET, STATES
 from rtproxy.upstream import FAILURE_CAUSES
 
@@ -24,10 +26,6 @@ FRESH_S = 1.0
 """An answer may be as old as this."""
 FEW = 50
 """So many calls are asked for their turn in a tenth of the time of a probe."""
-SLICE_S = 0.002
-"""A walk over the calls lets others run after as long."""
-_LOOKED_AT = 16
-"""After so many calls the clock is looked at."""
 _BY_DIRECTION = {
     "frames": ("Frames passed on, by direction.", "direction", ("up", "down")),
     "bytes": ("Bytes passed on, by direction.", "direction", ("up", "down")),
@@ -82,10 +80,10 @@ class Metrics:
 
     async def _add_up(self) -> Sum:
         # As of now: a call that ends meanwhile is among these, and not yet among the ended.
-        totals, states, sessions = self._live.ended.copy(), Counter[str](), tuple(self._live.sessions)
+        totals, states = self._live.ended.copy(), Counter[str]()
         before, self._counted = self._counted, {}
-        until = time.monotonic() + SLICE_S
-        for number, session in enumerate(sessions):
+
+        def add(session: Session) -> None:
             states[session.turns.state] += 1
             moved, counts = session.moved, before.get(session.id)
             if counts is None or counts[0] != moved:
@@ -93,9 +91,8 @@ class Metrics:
             self._counted[session.id] = counts
             for name, count in counts[1].items():
                 totals[name] += count
-            if number % _LOOKED_AT == 0 and time.monotonic() > until:
-                await asyncio.sleep(0)
-                until = time.monotonic() + SLICE_S
+
+        await in_slices(self._live.sessions, add)
         return Sum(totals, states)
 
     def _families(self, added_up: Sum) -> Sequence[Metric]:

@@ -18,6 +18,7 @@ from yarl import URL
 from rtproxy.environ import is_web
 from rtproxy.proxies import Proxies
 from rtproxy.refusal import Refused, unknown
+from rtproxy.ticket import WRONG_TYPES
 
 READ_EVERY_S = 900.0
 """A key that the issuer took back lets nobody in after this."""
@@ -30,8 +31,6 @@ SUBJECT_CHARACTERS = 255
 """OpenID Connect Core 1.0 section 2."""
 _ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
 _NO_PROXIES = Proxies()
-_WRONG_TYPES = (TypeError, ValueError, OverflowError, AttributeError, RecursionError)
-"""What PyJWT raises for claims that are signed and of no type of theirs: an ``exp`` that is a list, or infinite."""
 _DISCOVERY = "/.well-known/openid-configuration"
 
 
@@ -84,7 +83,7 @@ class Issuer:
             raise unknown("invalid_token", "The token is for another audience than RTPROXY_OIDC_AUDIENCE.") from None
         except jwt.InvalidIssuerError:
             raise unknown("invalid_token", "The token is of another issuer than RTPROXY_OIDC_ISSUER.") from None
-        except (jwt.InvalidTokenError, *_WRONG_TYPES):
+        except (jwt.InvalidTokenError, *WRONG_TYPES):
             raise unknown(
                 "invalid_token", "The token does not hold: its signature, or a claim that is not there."
             ) from None

@@ -28,6 +28,8 @@ LEEWAY_S = 10
 """Two clocks may differ by this much."""
 KEY_CHARACTERS = 32
 """Whoever holds a ticket can try keys against its signature for as long as it likes: RFC 7518 section 3.2."""
+WRONG_TYPES = (TypeError, ValueError, OverflowError, AttributeError, RecursionError)
+"""What PyJWT raises for claims that are signed and of no type of theirs: an ``exp`` that is a list, or infinite."""
 _SWEEP_S = 60.0
 
 
@@ -81,7 +83,7 @@ class Tickets:
                 f"The ticket is not signed with the key, of {KEY_CHARACTERS} characters or more, of the client kid."
             )
             raise unknown("invalid_token", signed) from None
-        except (jwt.InvalidTokenError, TypeError, ValueError, OverflowError, AttributeError, RecursionError):
+        except (jwt.InvalidTokenError, *WRONG_TYPES):
             raise unknown("invalid_token", f"A ticket has exp, a jti and the aud {AUDIENCE!r}.") from None
         if not isinstance(claims["exp"], int | float):  # PyJWT takes digits in a string, too
             raise unknown("invalid_token", "A ticket's exp is a number (RFC 7519 section 2).")

@@ -169,14 +169,14 @@ class Wire(Walker):
             return False
         if self.full and events & WRITABLE:
             self._flush()
-        worth = bool(events & (READABLE | ENDING))
         if self.gone or self.held_back:
             return False
-        if self.behind or self._has_more():
-            if worth or self._has_more():
-                self.put_off()
-            return False
-        return worth
+        worth, more = bool(events & (READABLE | ENDING)), self._has_more()
+        if not (self.behind or more):
+            return worth
+        if worth or more:
+            self.put_off()
+        return False
 
     def put_off(self) -> None:
         """Goes on with this side when there are no news of others."""

@@ -7,7 +7,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from rtproxy import metrics
+from rtproxy import metrics, slices
 from rtproxy.admission import Admission
 from rtproxy.events import Log
 from rtproxy.live import Live
@@ -82,7 +82,7 @@ class _Nowhere:
 async def test_a_walk_over_the_calls_lets_others_run_between_slices(
     crowded: Metrics, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(metrics, "SLICE_S", 0.0)
+    monkeypatch.setattr(slices, "SLICE_S", 0.0)
     turns, adding = 0, asyncio.create_task(crowded.exposition())
     while not adding.done():
         await asyncio.sleep(0)
