@@ -19,7 +19,7 @@ from clients.responses import Response
 AUDIO_DELTAS = frozenset({"response.output_audio.delta", "response.audio.delta"})  # GA, beta
 AUDIO_DONE = frozenset({"response.output_audio.done", "response.audio.done"})
 TRANSCRIPT_DELTAS = frozenset({"response.output_audio_transcript.delta", "response.audio_transcript.delta"})
-TEXT_DELTAS = frozenset({"response.output_text.delta", "response.text.delta"})
+WORD_DELTAS = TRANSCRIPT_DELTAS | {"response.output_text.delta", "response.text.delta"}
 # Errors that a healthy service sends to a caller who did nothing wrong: the call grew too old, the deployment is busy.
 EXPECTED_ERRORS = frozenset({"session_expired", "rate_limit_exceeded", "inference_rate_limit_exceeded"})
 ENDED_REMEMBERED = 50
@@ -206,7 +206,7 @@ class Hearing:
                 response.hear(item, event.get("delta", ""), now)
             except (ValueError, TypeError):
                 self.fault("broken_json", f"{place}: no base64")
-        elif kind in TRANSCRIPT_DELTAS | TEXT_DELTAS:
+        elif kind in WORD_DELTAS:
             response.hear_words(item, text_of(event, "delta") or "")
         if kind not in TRANSCRIPT_DELTAS:
             response.heard_delta(item, now)
