@@ -11,13 +11,19 @@ from tests.clients.lines import BLUE, GREEN, Lines, judged
 SHIFT_AT = 60.0
 
 
-def heartbeat(tmp_path: Path, *green: tuple[float, float], blue: float = 25.0) -> Check:
-    """A call on blue before the shift; calls on green, each of an age and its longest time without a ping."""
+def held_on_blue(unpinged: float = 25.0) -> Lines:
+    """A call on blue before the shift, with its longest time without a ping."""
     lines = Lines()
     lines.weights(-1, blue=100)
     lines.hold(kinds=["silent"])
     lines.opened(0, 1, BLUE)
-    lines.closed(40, 1, **told(40, blue))
+    lines.closed(40, 1, **told(40, unpinged))
+    return lines
+
+
+def heartbeat(tmp_path: Path, *green: tuple[float, float], blue: float = 25.0) -> Check:
+    """A call on blue before the shift; calls on green, each of an age and its longest time without a ping."""
+    lines = held_on_blue(blue)
     lines.weights(SHIFT_AT, green=100)
     for call, (age, unpinged) in enumerate(green, 2):
         lines.opened(SHIFT_AT + 1, call, GREEN)
@@ -56,11 +62,7 @@ def test_what_did_not_ping_is_named_with_its_time(tmp_path: Path) -> None:
 
 
 def test_a_green_that_is_tried_before_the_shift_is_no_measure_of_before(tmp_path: Path) -> None:
-    lines = Lines()
-    lines.weights(-1, blue=100)
-    lines.hold()
-    lines.opened(0, 1, BLUE)
-    lines.closed(40, 1, **told(40, 25))
+    lines = held_on_blue()
     lines.hold(20, url=f"ws://{GREEN}.stage.localhost", hold="tried")
     lines.opened(20, 1, GREEN, hold="tried")
     lines.closed(58, 1, hold="tried", **told(38, 37))
@@ -70,11 +72,7 @@ def test_a_green_that_is_tried_before_the_shift_is_no_measure_of_before(tmp_path
 
 
 def test_a_revision_that_pinged_before_the_shift_needs_no_long_call_since(tmp_path: Path) -> None:
-    lines = Lines()
-    lines.weights(-1, blue=100)
-    lines.hold()
-    lines.opened(0, 1, BLUE)
-    lines.closed(40, 1, **told(40, 25))
+    lines = held_on_blue()
     lines.weights(SHIFT_AT, blue=50, green=50)
     lines.opened(SHIFT_AT + 1, 2, BLUE)
     lines.closed(SHIFT_AT + 8, 2, **told(7, 7))

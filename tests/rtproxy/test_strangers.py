@@ -155,14 +155,24 @@ async def at_most(relay: Relay, count: int) -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_the_one_that_has_waited_longest_makes_room_and_one_that_was_just_used_stays(
-    relay_for: RelayFactory, upstream: RawServer, crowd: Crowd, monkeypatch: pytest.MonkeyPatch
-) -> None:
+Full = tuple[Relay, list[Opened]]
+
+
+@pytest.fixture
+async def full(relay_for: RelayFactory, upstream: RawServer, crowd: Crowd, monkeypatch: pytest.MonkeyPatch) -> Full:
+    """A relay with as many connections as it takes, each of them answered once."""
     monkeypatch.setattr(strangers, "MOST", 10)
     relay = await relay_for(upstream.port)
     kept = await crowd(relay.port, *[HEALTHZ] * 10)
     for pair in kept:
         assert await answered(pair) == 200
+    return relay, kept
+
+
+async def test_the_one_that_has_waited_longest_makes_room_and_one_that_was_just_used_stays(
+    full: Full, crowd: Crowd
+) -> None:
+    relay, kept = full
     kept[0][1].write(HEALTHZ)
     assert await answered(kept[0]) == 200
     (newcomer,) = await crowd(relay.port, HEALTHZ)
@@ -175,13 +185,9 @@ async def test_the_one_that_has_waited_longest_makes_room_and_one_that_was_just_
 
 
 async def test_a_kept_connection_on_which_a_request_has_come_is_not_the_one_to_go(
-    relay_for: RelayFactory, upstream: RawServer, crowd: Crowd, monkeypatch: pytest.MonkeyPatch
+    full: Full, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(strangers, "MOST", 10)
-    relay = await relay_for(upstream.port)
-    kept = await crowd(relay.port, *[HEALTHZ] * 10)
-    for pair in kept:
-        assert await answered(pair) == 200
+    relay, kept = full
     await at_most(relay, 10)
     # Both are in this loop: the request lies in the kernel when room is made.
     kept[0][1].write(HEALTHZ)

@@ -168,15 +168,22 @@ async def test_what_tls_keeps_for_a_call_goes_with_it_and_waits_for_no_collector
         gc.enable()
 
 
-async def test_openssl_is_handed_a_record_at_a_time_since_its_buffers_never_shrink(
-    model_server: RawServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+Asked = tuple[Connection, Tls, RawPeer]
+
+
+@pytest.fixture
+async def asked(model_server: RawServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Asked:
+    """A connection of the relay to the model by itself, with a request on it, and the model's end of it."""
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
     connection = await Connection.open(URL(f"https://localhost:{model_server.port}"), client_context(), None)
     tls = connection.tls
     assert tls is not None
     await asyncio.get_running_loop().sock_sendall(connection.sock, tls.encrypt(b"GET / HTTP/1.1\r\n\r\n"))
-    model = await model_server.request()
+    return connection, tls, await model_server.request()
+
+
+async def test_openssl_is_handed_a_record_at_a_time_since_its_buffers_never_shrink(asked: Asked) -> None:
+    connection, tls, model = asked
     handed: list[int] = []
     feed, encrypt = tls._feed, tls._encrypt
     tls._feed = lambda data: (handed.append(len(data)), feed(data))[1]
@@ -202,15 +209,8 @@ async def test_openssl_is_handed_a_record_at_a_time_since_its_buffers_never_shri
     connection.leave()
 
 
-async def test_records_of_one_byte_are_read_some_at_a_time_and_all_of_them(
-    model_server: RawServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
-    connection = await Connection.open(URL(f"https://localhost:{model_server.port}"), client_context(), None)
-    tls = connection.tls
-    assert tls is not None
-    await asyncio.get_running_loop().sock_sendall(connection.sock, tls.encrypt(b"GET / HTTP/1.1\r\n\r\n"))
-    model = await model_server.request()
+async def test_records_of_one_byte_are_read_some_at_a_time_and_all_of_them(asked: Asked) -> None:
+    connection, tls, model = asked
     count = 20_000
 
     async def say() -> None:
