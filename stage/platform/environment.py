@@ -147,5 +147,4 @@ class Environment:
         revisions = [each for app in self.apps.values() for each in app.revisions.values()]
         for revision in revisions:
             revision.end(self._timing.leaving_grace_s)
-        replicas = [each for revision in revisions for each in revision.replicas]
-        await asyncio.gather(*(each.gone() for each in replicas), return_exceptions=True)
+        await asyncio.gather(*(revision.ended() for revision in revisions), return_exceptions=True)

@@ -78,7 +78,12 @@ class Replicas:
         """No request wakes it any more; one that waits is turned away."""
         self.asleep = False
         self._activator.close()
-        self._activator = Activator(self._wake)
+
+    async def ended(self) -> None:
+        """Returns when the last replica is gone and nobody is connected any more."""
+        for each in list(self.running):
+            await each.gone()
+        await self._activator.stop()
 
     async def publish(self) -> None:
         """Returns when the ingress sends new requests to those that are ready now."""

@@ -116,6 +116,10 @@ class Revision:
         for each in self.replicas:
             each.stop("stage stopping", grace_s)
 
+    async def ended(self) -> None:
+        """Returns when its last replica is gone and nobody is connected to it any more."""
+        await self._replicas.ended()
+
     def _start_replica(self, name: str, changed: Callable[[], None]) -> Replica:
         return Replica(self._host, self.name, name, self.parsed, self._environ, changed)
 

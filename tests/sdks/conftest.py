@@ -81,8 +81,8 @@ async def line(
     line.ws, line.http = (f"{scheme}://127.0.0.1:{plain.port}" for scheme in ("ws", "http"))
     line.https = f"https://127.0.0.1:{secured.port}"
     yield line
-    plain.close()
-    secured.close()
+    await plain.stop()
+    await secured.stop()
 
 
 async def one_turn(relay: Relay, usage: Any) -> None:

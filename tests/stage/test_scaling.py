@@ -1,6 +1,8 @@
 """How many replicas there are: decided by counts and time, and done with real processes."""
 
 import asyncio
+import gc
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -211,4 +213,38 @@ async def test_an_activator_that_is_closed_ends_who_waits_and_lets_who_talks_tal
         assert await talking[0].read() == b"still here\n"
     for _, writer in (talking, waiting):
         writer.close()
+    replica.close()
+
+
+async def test_an_activator_that_is_stopped_ends_who_talks_and_forgets_nobody_before() -> None:
+    hung_up, talked = asyncio.Event(), asyncio.Event()
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        assert await reader.read() == b"that is all\n"  # the caller has gone; the replica has more to say
+        hung_up.set()
+        with suppress(ConnectionError):
+            while True:
+                writer.write(bytes(1 << 16))
+                await writer.drain()
+        writer.close()
+        talked.set()
+
+    replica = await asyncio.start_server(talk, "127.0.0.1", 0)
+
+    async def wake() -> int:
+        port: int = replica.sockets[0].getsockname()[1]
+        return port
+
+    activator = Activator(wake)
+    await activator.start()
+    reader, writer = await asyncio.open_connection("127.0.0.1", activator.port)
+    writer.write(b"that is all\n")
+    writer.write_eof()
+    async with asyncio.timeout(DEADLINE_S):
+        await hung_up.wait()
+        gc.collect()
+        assert await reader.read(1)
+        await activator.stop()
+        await talked.wait()
+    writer.close()
     replica.close()
