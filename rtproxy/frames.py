@@ -23,6 +23,8 @@ included (platform limit), so 16 MiB refuses no call that would have worked."""
 HEAD_MAX = 14
 FRAMES_IN_ONE_GO = 64
 """Frames walked over before it is the turn of other calls: as many as a read holds where each has a KiB."""
+PARSED_IN_ONE_GO = 16 * 1024
+"""And bytes of messages parsed: of arrays with nothing in them, four events of as many take 4 ms."""
 
 CONTINUATION, TEXT, CLOSE, PING = 0x0, 0x1, 0x8, 0x9
 # First bytes without RSV bits: FIN or not for data, FIN only for control (section 5.4, 5.5).
@@ -37,10 +39,12 @@ OPENING = struct.Struct(">I").unpack_from
 class Tap(Protocol):
     """Sees the text messages of one direction, as they pass, in the chunks they came in.
 
-    ``ignores`` are beginnings of messages that it need not be shown.
+    ``ignores`` are beginnings of messages that it need not be shown. ``parsed`` counts bytes that it parsed; whoever
+    feeds it sets it back.
     """
 
     ignores: tuple[bytes, ...]
+    parsed: int
 
     def begin(self, data: bytes, start: int, stop: int, done: bool) -> bool:
         """A text message begins at ``data[start:stop]``; true asks for the rest of it by `more`."""
@@ -168,6 +172,8 @@ class Walker:
                     self._wanted = tap.begin(data, at, pos if pos < end else end, last and pos <= end)
                 elif self._wanted:
                     self._more(data, at, min(pos, end), pos <= end)
+                if tap.parsed > PARSED_IN_ONE_GO:
+                    tap.parsed = enough = 0
         if pos < end:
             self.rest = data[pos:]
             return data[:pos]

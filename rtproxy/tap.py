@@ -41,7 +41,7 @@ def kind_of(data: bytes, start: int, end: int) -> bytes | None:
 class ModelTap:
     """Shows the model's events to ``turns`` (a `frames.Tap`)."""
 
-    __slots__ = ("_kind", "_text", "_turns")
+    __slots__ = ("_kind", "_text", "_turns", "parsed")
 
     ignores: tuple[bytes, ...] = (b'{"type":"response.output_audio', b'{"type":"response.audio')
     """Nearly every message, and none that moves a turn."""
@@ -50,6 +50,7 @@ class ModelTap:
         self._turns = turns
         self._kind: bytes | None = None
         self._text: bytearray | None = None
+        self.parsed = 0
 
     def begin(self, data: bytes, start: int, stop: int, done: bool) -> bool:
         """Reads the type off the head; true when the rest of the message is needed."""
@@ -85,6 +86,7 @@ class ModelTap:
     def _hear(self, kind: bytes, text: bytes) -> None:
         event: object = {}
         if len(text) <= READ_LIMIT or text.count(b"[") + text.count(b"{") <= INNER_LIMIT:
+            self.parsed += len(text)
             with contextlib.suppress(orjson.JSONDecodeError):
                 event = orjson.loads(text)
         self._turns.hear(kind, event if isinstance(event, dict) else {})
@@ -96,7 +98,7 @@ class CallerTap:
     ``on_audio`` is told of the payload's length of each whole frame that was audio.
     """
 
-    __slots__ = ("_key", "_said", "_turns", "on_audio")
+    __slots__ = ("_key", "_said", "_turns", "on_audio", "parsed")
 
     ignores: tuple[bytes, ...] = (b"",)
     """What passes the usual way is not looked at."""
@@ -105,6 +107,7 @@ class CallerTap:
         self._turns = turns
         self._key = b""
         self._said = bytearray()
+        self.parsed = 0
         self.on_audio: Callable[[int], None] = no_audio
 
     def begin(self, data: bytes, start: int, stop: int, done: bool) -> bool:
@@ -151,6 +154,7 @@ class CallerTap:
 
     def _parse(self, text: bytes) -> None:
         """A message whose first ``"type"`` is that of a part of it, or stands far behind."""
+        self.parsed += len(text)
         try:
             event = orjson.loads(text)
         except orjson.JSONDecodeError:

@@ -15,6 +15,8 @@ from rtproxy.frames import FRAMES_IN_ONE_GO, Walker
 from rtproxy.poller import Poller
 from rtproxy.session import LIVE
 from rtproxy.slices import Soon, in_slices
+from rtproxy.tap import CallerTap, ModelTap
+from rtproxy.turns import Turns
 from stage.rawpeer import BINARY, CLOSE, PING, PONG, TEXT, RawPeer, announced, frame
 from tests.conftest import DEADLINE_S, CallFactory
 from tests.rtproxy.goes import all_of
@@ -72,6 +74,24 @@ def test_a_walk_stops_after_some_frames_and_goes_on_where_it_was() -> None:
     assert first + walker.rest == stream
     assert first + all_of(walker, b"") == stream
     assert (walker.frames, walker.skip, walker.rest) == (201, 9, b"")
+
+
+@pytest.mark.parametrize("masked", [False, True], ids=["model", "client"])
+def test_events_that_are_long_to_parse_take_more_than_one_go(masked: bool) -> None:
+    turns = Turns()
+    tap = CallerTap(turns) if masked else ModelTap(turns)
+    inner = b"[" + b"[]," * 5000 + b"1]"
+    # The client's has its type far behind, so that it is parsed to find it.
+    event = b'{"x":' + inner + b',"type":"x"}' if masked else b'{"type":"response.done","x":' + inner + b"}"
+    stream = frame(TEXT, event, masked=masked) * 4
+    walker = Walker(masked=masked, tap=tap)
+    goes, passed = 1, walker.feed(stream)
+    while walker.rest:
+        assert walker.frames <= 2 * goes
+        passed += walker.feed(b"")
+        goes += 1
+    assert passed == stream
+    assert goes == 2
 
 
 class Busy:

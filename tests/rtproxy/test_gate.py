@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from openai import AsyncOpenAI
 
 from rtproxy.frames import head
-from rtproxy.gate import INNER_LIMIT, PARTS_FROM, PARTS_LIMIT, SKETCH_LIMIT, TOO_MUCH, Gate
+from rtproxy.gate import IN_ONE_GO, INNER_LIMIT, PARTS_FROM, PARTS_LIMIT, SKETCH_LIMIT, TOO_MUCH, Gate
 from rtproxy.handover import Taken
 from rtproxy.poller import Poller
 from rtproxy.room import Room, Share
@@ -162,6 +162,7 @@ MUCH = b'{"type":"response.create","x":'.ljust(PARTS_FROM)
         (b'{"type":"response.create","x":' + b"[" * 10_000 + b"]" * 10_000 + b"}", "is nested too deeply"),
         (MUCH + b'"' + b"," * (PARTS_LIMIT + 1) + b'"}', TOO_MUCH),
         (MUCH + b"[" + b"0," * (PARTS_LIMIT + 1) + b"0]}", TOO_MUCH),
+        (MUCH + b"{" + b'"x":0,' * (PARTS_LIMIT // 2 + 1) + b'"x":0}}', TOO_MUCH),
         (MUCH + b"[" * 70_000 + b"]" * 70_000 + b"}", TOO_MUCH),
         (MUCH + b'"' + rb"\u0041" * (PARTS_LIMIT + 1) + b'"}', TOO_MUCH),
         (b'{"type":"response.create","x":[' + b"[]," * INNER_LIMIT + b"0]}", TOO_MUCH),
@@ -309,6 +310,20 @@ def test_many_small_messages_take_more_than_one_go() -> None:
         goes.append(gate.feed(b""))
     assert b"".join(goes) == stream
     assert len(goes) == 16
+
+
+def test_messages_of_many_values_take_more_goes_than_messages_of_few() -> None:
+    def goes(event: bytes) -> int:
+        gate, stream = Gate(ALLOWED, [].append, share()), sent(TEXT, event) * 8
+        passed, count = gate.feed(stream), 1
+        while gate.rest:
+            passed, count = passed + gate.feed(b""), count + 1
+        assert passed == stream
+        return count
+
+    many = b'{"type":"response.create","x":{' + b'"name":0,' * (IN_ONE_GO // 2) + b'"name":0}}'
+    assert goes(many) == 4
+    assert goes(b'{"type":"response.create","x":"' + bytes(len(many) - 32).replace(b"\0", b"A") + b'"}') == 1
 
 
 @pytest.mark.parametrize("length", [0, 1, 5000])
