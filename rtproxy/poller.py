@@ -12,7 +12,7 @@ import asyncio
 import select
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from rtproxy.slices import SLICE_S, Soon
 
@@ -98,42 +98,47 @@ class Poller:
 
     def _go_on(self) -> None:
         self._next_turn = None
-        self._turn()
+        news, self._news = self._news, []
+        self._turn(news)
 
-    def _turn(self) -> None:
+    def _turn(self, news: Iterable[tuple[int, int]] = ()) -> None:
         if self._next_turn is not None:  # it comes in this round anyway
             return
         poll, owner_of, late, now = self._epoll.poll, self._owners.get, self._late, time.monotonic
         until = now() + SLICE_S
-        news = self._news
-        if news:
-            self._news = []
-        else:
-            news = poll(0, _BATCH)
-        over = False
+        news = news or poll(0, _BATCH)
         while news or late:
-            for place, (fileno, events) in enumerate(news, 1):
-                owner = owner_of(fileno)
-                if owner is not None:
+            coming = iter(news)
+            for fileno, events in coming:
+                if owner := owner_of(fileno):
                     ready, failed = owner
                     try:
                         ready(events)
                     except Exception as defect:  # noqa: BLE001 - it costs this call and no other
                         failed(defect)
                 if now() > until:
-                    over = True
-                    self._news = [each for each in news[place:] if each[0] in self._owners]
-                    break
+                    if late:
+                        self._one_late()
+                    self._over(coming)
+                    return
             if late:
-                go, failed = late.popleft()
-                try:
-                    go()
-                except Exception as defect:  # noqa: BLE001 - as above
-                    failed(defect)
-                over = over or now() > until
-            if over:
-                break
+                self._one_late()
+                if now() > until:
+                    self._over(())
+                    return
             news = poll(0, _BATCH)
-        self._busy = over
-        if self._news or late:
+        self._busy = False
+
+    def _one_late(self) -> None:
+        go, failed = self._late.popleft()
+        try:
+            go()
+        except Exception as defect:  # noqa: BLE001 - as above
+            failed(defect)
+
+    def _over(self, left: Iterable[tuple[int, int]]) -> None:
+        """The slice is over; what is ``left`` of the news comes first in the next turn."""
+        self._busy = True
+        self._news = [each for each in left if each[0] in self._owners]
+        if self._news or self._late:
             self._turn_again()
