@@ -12,7 +12,7 @@ import asyncio
 import select
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from rtproxy.slices import SLICE_S, Soon
 
@@ -38,7 +38,6 @@ class Poller:
         self._owners: dict[int, tuple[Callable[[int], None], Failed]] = {}
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._epoll.fileno(), self._turn)
-        self._news: list[tuple[int, int]] = []
         self._late: deque[tuple[Callable[[], None], Failed]] = deque()
         self._in_a_moment: list[tuple[Callable[[], None], Failed]] = []
         self._busy = False
@@ -64,8 +63,6 @@ class Poller:
     def discard(self, fileno: int) -> None:
         """Forgets a socket, which is about to be closed."""
         del self._owners[fileno]
-        # The next socket with that number is another one.
-        self._news = [each for each in self._news if each[0] != fileno]
         if not self._epoll.closed:
             self._epoll.unregister(fileno)
 
@@ -97,48 +94,41 @@ class Poller:
             self._next_turn = self._loop.call_soon(self._go_on)
 
     def _go_on(self) -> None:
+        """A turn with what was put off."""
         self._next_turn = None
-        news, self._news = self._news, []
-        self._turn(news)
+        until = time.monotonic() + SLICE_S
+        self._turn(until)
+        while self._late:
+            go, failed = self._late.popleft()
+            try:
+                go()
+            except Exception as defect:  # noqa: BLE001 - as below
+                failed(defect)
+            if time.monotonic() > until:
+                self._busy = True
+                break
+            self._turn(until)
+        if self._late:
+            self._turn_again()
 
-    def _turn(self, news: Iterable[tuple[int, int]] = ()) -> None:
-        if self._next_turn is not None:  # it comes in this round anyway
+    def _turn(self, until: float = 0.0) -> None:
+        if self._next_turn is not None and not until:  # it comes in this round anyway
             return
-        poll, owner_of, late, now = self._epoll.poll, self._owners.get, self._late, time.monotonic
-        until = now() + SLICE_S
-        news = news or poll(0, _BATCH)
-        while news or late:
-            coming = iter(news)
-            for fileno, events in coming:
-                if owner := owner_of(fileno):
+        poll, owner_of, now = self._epoll.poll, self._owners.get, time.monotonic
+        until = until or now() + SLICE_S
+        while news := poll(0, _BATCH):
+            for fileno, events in news:
+                owner = owner_of(fileno)
+                if owner is not None:
                     ready, failed = owner
                     try:
                         ready(events)
                     except Exception as defect:  # noqa: BLE001 - it costs this call and no other
                         failed(defect)
                 if now() > until:
-                    if late:
-                        self._one_late()
-                    self._over(coming)
+                    self._busy = True
+                    for left, _ in news[news.index((fileno, events)) + 1 :]:
+                        if left in self._owners:
+                            self.again(left)
                     return
-            if late:
-                self._one_late()
-                if now() > until:
-                    self._over(())
-                    return
-            news = poll(0, _BATCH)
         self._busy = False
-
-    def _one_late(self) -> None:
-        go, failed = self._late.popleft()
-        try:
-            go()
-        except Exception as defect:  # noqa: BLE001 - as above
-            failed(defect)
-
-    def _over(self, left: Iterable[tuple[int, int]]) -> None:
-        """The slice is over; what is ``left`` of the news comes first in the next turn."""
-        self._busy = True
-        self._news = [each for each in left if each[0] in self._owners]
-        if self._news or self._late:
-            self._turn_again()

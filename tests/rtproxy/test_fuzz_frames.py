@@ -163,6 +163,7 @@ class Heard:
     """A tap that wants everything and keeps it."""
 
     ignores = (b"",)
+    parsed = 0
 
     def __init__(self) -> None:
         self.messages: list[tuple[bytes, bool]] = []

@@ -141,8 +141,11 @@ async def test_a_client_whose_messages_would_take_too_much_memory_gets_1013_and_
     second, second_model, _ = await call(relay)
     all_of_it = relay.app[ROOM]
     all_of_it.limit, all_of_it.client_limit = 8 * MIB, 4 * MIB
-    for each in (first, second):
-        await each.write(frame(TEXT, append(3 * MIB), masked=True)[:-100])
+    await first.write(frame(TEXT, append(3 * MIB), masked=True)[:-100])
+    async with asyncio.timeout(DEADLINE_S):
+        while all_of_it.taken < 2 * MIB:  # noqa: ASYNC110 - it is this test's own loop
+            await asyncio.sleep(0.01)
+    await second.write(frame(TEXT, append(3 * MIB), masked=True)[:-100])
     assert (await second.read()).code == 1013
     assert (await second_model.read()).code == 1001
     await second.ended()
