@@ -113,7 +113,9 @@ class Holding:
         """Until there have been `count` of them."""
         async with asyncio.timeout(DEADLINE_S):
             while len(found := [each for each in self._observations if each["observation"] == name]) < count:
-                assert await self._read(), f"the hold ended without {count} x {name}: {''.join(self._words)}"
+                if not await self._read():
+                    code = await self.process.wait()
+                    pytest.fail(f"the hold ended with {code} and without {count} x {name}: {''.join(self._words)}")
         return found
 
     def interrupt(self) -> None:
