@@ -362,6 +362,7 @@ WHO = (
     Row(
         name="weights-skewed",
         about="where green is to get half of the calls it gets one in eleven",
+        connections=80,  # of fifteen calls in a step too few go astray to be told from luck
         ingress=Skewed,
         must=("routing",),
         by="verdict",
