@@ -58,6 +58,7 @@ class Exchange:
     interrupted: tuple[str | None, int] | None = None
     ask: Event = field(default_factory=lambda: ASK)
     asked_again: int = 0
+    function_calls: int = 0
     detail: str | None = None
     code: str | None = None
     steps: asyncio.Queue[Step | None] = field(default_factory=asyncio.Queue)
@@ -298,11 +299,14 @@ class Conversation:
             await asyncio.sleep(began + takes - time.monotonic())
             output = {"type": "function_call_output", "call_id": call, "output": '{"found": true}'}
             await self.send({"type": "conversation.item.create", "item": output})
+            self._exchange.function_calls += 1
         self._exchange.ask = ASK_WITHOUT_TOOLS
         self._await_answer()
         await self.send(self._exchange.ask)
 
     def _end_turn(self, status: str) -> None:
+        if status == "completed":
+            self._hearing.answered()
         self._note_turn(status)
         self._enter("idle")
         self._exchange.steps.put_nowait(None)
@@ -356,6 +360,7 @@ class Conversation:
                 duration_ms=ms(time.monotonic() - spoken) if spoken else None,
                 detail=exchange.detail,
                 code=exchange.code,
+                function_calls=exchange.function_calls,
                 responses=[response.told() for response in heard],
                 worst_gap_ms=ms(max(gaps)) if gaps else None,
                 loudness=round(level, 4) if samples else None,

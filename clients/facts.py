@@ -144,6 +144,7 @@ class Turn:
     revision: str | None = None
     replica: str | None = None
     code: str | None = None
+    function_calls: int | None = None
     responses: tuple[Audio, ...] | None = None
     worst_gap_ms: float | None = None
     loudness: float | None = None

@@ -19,6 +19,7 @@ from clients.responses import Response
 AUDIO_DELTAS = frozenset({"response.output_audio.delta", "response.audio.delta"})  # GA, beta
 AUDIO_DONE = frozenset({"response.output_audio.done", "response.audio.done"})
 TRANSCRIPT_DELTAS = frozenset({"response.output_audio_transcript.delta", "response.audio_transcript.delta"})
+ITEM_ADDED = frozenset({"conversation.item.added", "conversation.item.created"})  # GA, beta
 WORD_DELTAS = TRANSCRIPT_DELTAS | {"response.output_text.delta", "response.text.delta"}
 # Errors that a healthy service sends to a caller who did nothing wrong: the call grew too old, the deployment is busy.
 EXPECTED_ERRORS = frozenset({"session_expired", "rate_limit_exceeded", "inference_rate_limit_exceeded"})
@@ -39,6 +40,7 @@ class Hearing:
         self._note_fault = fault
         self._faults: Counter[FaultName] = Counter()
         self._ended: dict[str, Response] = {}
+        self._unconfirmed: dict[str, None] = {}
         self._began = False
         self._handlers: dict[str, Callable[[Event, float], Event | None]] = {
             "session.created": self._session_created,
@@ -65,13 +67,22 @@ class Hearing:
             return handle(event, now)
         if "response_id" in event or (kind.startswith("response.") and kind.endswith(".delta")):
             return event if self._hear_of_response(event, kind, now) else None
+        if kind in ITEM_ADDED:
+            self._unconfirmed.pop(str(part_of(event, "item").get("id")), None)
         return event if self._owns_items(event, kind) else None
 
     def own_item(self) -> str:
         """An id for an item that the caller creates: whoever else hears of it hears this call."""
         name = f"hold_{secrets.token_hex(8)}"
         self._ids.claim(name, self._owner)
+        self._unconfirmed[name] = None
         return name
+
+    def answered(self) -> None:
+        """A turn was answered: what the caller created in it stands in the conversation by now, or never will."""
+        for name in self._unconfirmed:
+            self.fault("lost_item", f"item {printed(name)} was never added, and the answer came without it")
+        self._unconfirmed.clear()
 
     def fault(self, fault: FaultName, detail: str) -> None:
         self._faults[fault] += 1

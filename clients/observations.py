@@ -23,6 +23,7 @@ FaultName = Literal[
     "audio_length",
     "silent_audio",
     "other_words",
+    "lost_item",
 ]
 
 
@@ -124,6 +125,7 @@ class Turn(Observation):
     a tool or a throttled response, `first_audio_ms` counts from the last asking before that audio. `detail`: the model
     on a failure; `code`: that of the last response that failed, also when a later one was completed. `worst_gap_ms`:
     the longest time between two deltas of one item. `loudness`: the root mean square of all audio heard, 0 to 1.
+    `function_calls`: how many the model made, and this call answered.
     """
 
     name = "turn"
@@ -137,6 +139,7 @@ class Turn(Observation):
     duration_ms: float | None
     detail: str | None
     code: str | None
+    function_calls: int
     responses: list[AnswerHeard]
     worst_gap_ms: float | None
     loudness: float | None
@@ -150,7 +153,8 @@ class Fault(Observation):
     never heard of. out_of_order: audio outside its response or item, or anything before session.created.
     no_session_updated, session_differs: our session.update was not answered, or not with what it asked for.
     audio_length: much more or less audio than `usage` counts. silent_audio: an answer without a sound. other_words: the
-    deltas of a transcript or a text are not what response.done has of it.
+    deltas of a transcript or a text are not what response.done has of it. lost_item: what the caller created, such as
+    the output of a tool, was never added, and the turn was answered all the same.
     """
 
     name = "fault"

@@ -209,6 +209,7 @@ def _session(line: Line, opened: float, end: End | None) -> Session:
 def _turn(line: Line, at: float) -> Turn:
     about = _only(line, "hold", "call", "status", "first_audio_ms", "duration_ms", "detail")
     about |= _perhaps(line, "kind", "session", "revision", "replica", "code", "worst_gap_ms", "loudness")
+    about |= _perhaps(line, "function_calls")
     responses = line.get("responses")
     heard = None if responses is None else tuple(_audio(each, each["id"]) for each in responses)
     return Turn(at=at, responses=heard, **about)

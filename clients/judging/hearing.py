@@ -33,6 +33,7 @@ FAULTS = {
     "repeated_id": "heard an event twice",
     "error_event": "got an error from the model",
     "other_words": "read other words than the answer has",
+    "lost_item": "got an answer without what they had created for it",
     "no_session_updated": "had no answer to session.update",
     "session_differs": "got another session than the one asked for",
     "audio_length": "heard audio of another length than its usage says",
@@ -66,7 +67,15 @@ def cross_talk(evidence: Evidence, baseline: Evidence | None = None) -> Check:
 
 
 def events(evidence: Evidence, baseline: Evidence | None = None) -> Check:
-    names = ("unknown_response", "broken_json", "out_of_order", "repeated_id", "error_event", "other_words")
+    names = (
+        "unknown_response",
+        "broken_json",
+        "out_of_order",
+        "repeated_id",
+        "error_event",
+        "other_words",
+        "lost_item",
+    )
     counts = _answers_heard(evidence, baseline)
     return (
         _faulty(EVENTS, evidence, names)

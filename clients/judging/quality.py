@@ -6,7 +6,7 @@ left out where it has too little since. The shift has no end here: the new revis
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from clients.evidence import Evidence
@@ -135,7 +135,7 @@ def kinds(evidence: Evidence, baseline: Evidence | None = None) -> Check:
     for revision in carriers(shift_of(evidence, baseline) or ALWAYS, evidence):
         for kind in _talking(revision, evidence):
             mine = [turn for turn in heard if (turn.revision or UNKNOWN, turn.kind) == (revision, kind)]
-            answers = _answered(mine, patience)
+            answers = _answered([_as_its_kind(turn) for turn in mine], patience)
             if any(answers):
                 completed.append(kind)
             elif len(answers) >= FEWEST_OF_A_KIND:
@@ -151,6 +151,12 @@ def kinds(evidence: Evidence, baseline: Evidence | None = None) -> Check:
         return check("inconclusive", measured, f"Too little was seen of {listed(unseen)}.")
     names = listed(sorted(set(completed)), 8)
     return check(True, measured, f"Every kind of call that talks ({names}) completed a turn.")
+
+
+def _as_its_kind(turn: Turn) -> Turn:
+    """An answer without a function call shows nothing of calls with tools, whatever it says."""
+    without = turn.kind == "tools" and turn.status == "completed" and turn.function_calls == 0
+    return replace(turn, status="without a function call") if without else turn
 
 
 def _talking(revision: str, evidence: Evidence) -> list[str]:

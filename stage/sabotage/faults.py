@@ -84,6 +84,13 @@ async def _(call: "Call", event: Event, raw: bytes, value: float) -> list[bytes]
     return [] if item.get("type") == "function_call_output" else [raw]
 
 
+@up("swallow-text")
+async def _(call: "Call", event: Event, raw: bytes, value: float) -> list[bytes]:
+    """What a caller types never reaches the model, which answers all the same."""
+    item = event.get("item") or {}
+    return [] if item.get("type") == "message" else [raw]
+
+
 @up("swallow-commit")
 async def _(call: "Call", event: Event, raw: bytes, value: float) -> list[bytes]:
     """A push-to-talk call's commit, and its wish for an answer, never reach the model."""

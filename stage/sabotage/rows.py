@@ -193,13 +193,19 @@ HEARING = (
         name="tool-output-lost",
         about="what a tool found never reaches the model",
         green="swallow-tool-output",
-        must=(*TURNS, "hearing.events", "survival.cut"),
+        must=("hearing.events",),
+    ),
+    Row(
+        name="typed-words-lost",
+        about="what a caller types never reaches the model, which answers all the same",
+        green="swallow-text",
+        must=(*TURNS, "hearing.events"),
     ),
     Row(
         name="tool-call-lost",
         about="no caller ever hears of a function call",
         green="no-tool-call",
-        must=(*TURNS, "hearing.events", "survival.cut"),
+        must=TURNS,
     ),
     Row(
         name="commit-lost",

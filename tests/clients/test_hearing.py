@@ -246,3 +246,21 @@ def test_old_ids_are_forgotten_so_that_a_long_hold_needs_no_more_memory() -> Non
 
     assert ids.claim(f"event_{3 * REMEMBERED - REMEMBERED}", owner) is owner
     assert ids.claim("event_0", owner) is None
+
+
+@pytest.mark.parametrize("event", ["conversation.item.added", "conversation.item.created"])
+def test_what_a_caller_creates_stands_in_the_conversation_before_its_answer_ends(
+    listener: Listener, event: str
+) -> None:
+    created, lost = listener.hearing.own_item(), listener.hearing.own_item()
+    listener.hear(event, item={"id": created, "type": "function_call_output"}, previous_item_id=None)
+    listener.begin("resp_1")
+    listener.end("resp_1")
+    assert listener.faults == []
+    listener.hearing.answered()
+
+    ((fault, detail),) = listener.faults
+    assert fault == "lost_item"
+    assert lost in detail
+    listener.hearing.answered()
+    assert len(listener.faults) == 1, "each is told once"

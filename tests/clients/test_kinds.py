@@ -138,6 +138,8 @@ async def test_tools_answer_every_function_call_and_ask_once(model: Model, hold:
 
     (turn,) = result.all("turn")
     assert len(turn["responses"]) == 2, "a preamble with two calls, then the answer"
+    assert turn["function_calls"] == 2
+    assert result.all("fault") == []
     assert turn["duration_ms"] > turn["first_audio_ms"]
     heard = await events_of(model)
     assert (heard["conversation.item.create"], heard["response.create"]) == (2, 1)

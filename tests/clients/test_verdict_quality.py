@@ -259,6 +259,21 @@ def test_each_kind_of_call_that_talks_completes_a_turn_on_each_revision(
     assert (check.status, words in check.sentence) == (status, True), check.sentence
 
 
+@pytest.mark.parametrize(
+    ("calls", "status"), [((0, 0, 0), "fail"), ((0, 0, 2), "pass"), ((0,), "inconclusive"), ((None,), "pass")]
+)
+def test_a_call_with_tools_has_shown_nothing_before_a_function_was_called(
+    tmp_path: Path, calls: Sequence[int | None], status: str
+) -> None:
+    lines = Lines()
+    lines.hold(kinds=["tools"])
+    lines.opened(1, 1, GREEN)
+    for index, count in enumerate(calls):  # None: a record of an older hold
+        lines.placed_turn(2 + index, 1, kind="tools", **{} if count is None else {"function_calls": count})
+
+    assert judged(lines, tmp_path)["quality.kinds"].status == status
+
+
 def test_a_revision_is_asked_for_the_kinds_of_the_holds_that_it_served(tmp_path: Path) -> None:
     lines = shifted()
     lines.hold(SHIFT_AT, url=f"ws://{GREEN}.stage.localhost", hold="5308e000", kinds=["tools"])
