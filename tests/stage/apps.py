@@ -102,8 +102,8 @@ class Stage:
         answer = await self.get(host=host)
         return answer if isinstance(answer, int) else str(answer["revision"])
 
-    async def serves(self, revision: str) -> bool:
-        """Whether that one answers at the app's address."""
+    async def serves(self, revision: str | int) -> bool:
+        """Whether that one answers at the app's address; a status: whether somebody answers so instead."""
         return await self.revision() == revision
 
     async def call(self) -> aiohttp.ClientWebSocketResponse:

@@ -88,7 +88,7 @@ async def test_a_hung_replica_is_unready_then_terminated_by_its_liveness_probe(s
     pid = replica.pid
     os.kill(pid, signal.SIGSTOP)
     await stage.until("replica.unready", replica=replica.name)
-    assert await stage.revision() == 503
+    await eventually(lambda: stage.serves(503))
     assert alive(pid)
     assert app.latest.health_state == "Unhealthy"
     assert (await stage.until("replica.sigterm", replica=replica.name))["reason"] == "liveness"
@@ -125,7 +125,7 @@ async def test_a_draining_replica_is_told_so_by_its_readiness_alone(
     # By a signal that the platform knows nothing of.
     os.kill(app.latest.replicas[0].pid, signal.SIGTERM)
     await stage.until("replica.unready", revision=BLUE)
-    assert await stage.revision() == 503
+    await eventually(lambda: stage.serves(503))
     await call.send_json({"type": "session.update", "session": {"type": "realtime"}})
     assert (await call.receive_json(timeout=DEADLINE_S))["type"] == "session.updated"
 
