@@ -4,7 +4,8 @@ import argparse
 import asyncio
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from rich.console import Console
@@ -18,6 +19,7 @@ from stage.sabotage.rows import ROWS
 from stage.sabotage.whole import rehearsed
 
 AS_IT_SHOULD_BE, OTHERWISE = 0, 1
+CALLS_PER_PLACE = 30
 EXIT_CODES = """
 exit code:
   0 every row is as it should be, 1 one is not, 2 bad arguments, 130 interrupted
@@ -90,17 +92,44 @@ class GoodRollout:
         return self._out
 
 
+class Places:
+    """So many rows may run at once; one with many calls takes the place of several, for it loads the machine so."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._free = asyncio.Semaphore(count)
+        self._turn = asyncio.Lock()
+
+    @asynccontextmanager
+    async def taken(self, row: Row) -> AsyncIterator[None]:
+        """Waits until the row may run; first come, first served."""
+        taken = 0
+        try:
+            async with self._turn:
+                while taken < self.needed(row):
+                    await self._free.acquire()
+                    taken += 1
+            yield
+        finally:
+            for _ in range(taken):
+                self._free.release()
+
+    def needed(self, row: Row) -> int:
+        """How many places the row takes."""
+        return min(self._count, max(1, row.connections // CALLS_PER_PLACE))
+
+
 async def run(rows: Sequence[Row], jobs: int, out: Path, *, whole: bool) -> int:
     """Every row, ``jobs`` at a time; the exit code. Cancelled, it leaves nothing running.
 
     ``whole`` rehearses them with az and Ansible, where the play must find them.
     """
-    view, began, may_run = View(), time.monotonic(), asyncio.Semaphore(jobs)
+    view, began, places = View(), time.monotonic(), Places(jobs)
 
     good = GoodRollout(out / "good-for-many")
 
     async def one(row: Row) -> None:
-        async with may_run:
+        async with places.taken(row):
             started, folder = time.monotonic(), out / row.name
             try:
                 result: Result | str
@@ -115,7 +144,7 @@ async def run(rows: Sequence[Row], jobs: int, out: Path, *, whole: bool) -> int:
             view.row(row, result, time.monotonic() - started)
 
     async with asyncio.TaskGroup() as group:
-        for row in rows:
+        for row in sorted(rows, key=places.needed, reverse=True):
             group.create_task(one(row))
     view.end(len(rows), time.monotonic() - began)
     return OTHERWISE if view.bad else AS_IT_SHOULD_BE
@@ -149,7 +178,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     add("--only", action="append", default=[], choices=ROWS, metavar="ROW", help="this row; repeatable")
     add("--list", action="store_true", help="print the rows and end")
     add("--whole", action="store_true", help="rehearse those rows that are marked so with az, Ansible and Envoy")
-    add("--jobs", type=calls(64), default=5, metavar="N", help="rows at a time (%(default)s)")
+    add("--jobs", type=calls(64), default=8, metavar="N", help="rows at a time (%(default)s)")
     add("--out", type=new_folder, metavar="DIR", help="what it writes (rehearsals/sabotage-TIME)")
     return parser.parse_args(argv)
 

@@ -32,7 +32,7 @@ from stage.timeline import Timeline
 BLUE, GREEN = f"{APP}--{SUFFIX}", f"{APP}--green"
 DRAIN_S = 8
 HEARTBEAT_S = 2
-STARTUP_EVERY_S = 3
+STARTUP_EVERY_S = 2
 SMOKE_CONNECTIONS, JUDGE_CONNECTIONS, LONG_CONNECTIONS = 6, 12, 3
 SMOKE_KINDS = "vad,push-to-talk,tools,text,barge-in,silent"
 STEP_KINDS = "vad,vad,text,push-to-talk"

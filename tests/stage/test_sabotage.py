@@ -1,5 +1,6 @@
 """Bad releases on the stage: some rows of the table as they are run, and what its command line promises."""
 
+import asyncio
 import json
 import signal
 import subprocess
@@ -10,7 +11,7 @@ from subprocess import PIPE, STDOUT, Popen
 
 import pytest
 
-from stage.sabotage.__main__ import as_it_should_be
+from stage.sabotage.__main__ import Places, as_it_should_be
 from stage.sabotage.middle import KNOWN, words
 from stage.sabotage.rollout import Result
 from stage.sabotage.row import Row
@@ -92,6 +93,27 @@ def test_a_row_is_right_where_it_is_found_by_whom_it_must_and_by_the_check_it_mu
 ) -> None:
     row = Row(name="a", about="b", by=by, must=() if by == "nobody" else ("quality",))  # type: ignore[arg-type]
     assert as_it_should_be(row, result) is right
+
+
+async def test_a_row_with_many_calls_takes_the_place_of_several_and_waits_for_them() -> None:
+    few, many = (Row(name=name, about="", connections=calls) for name, calls in (("few", 8), ("many", 150)))
+    places, running, most = Places(8), 0, []
+
+    async def run(row: Row) -> None:
+        nonlocal running
+        async with places.taken(row):
+            running += 1
+            most.append((row.name, running))
+            await asyncio.sleep(0)
+            running -= 1
+
+    async with asyncio.TaskGroup() as group:
+        for row in [few] * 6 + [many] + [few] * 6:
+            group.create_task(run(row))
+    assert [name for name, _ in most] == ["few"] * 6 + ["many"] + ["few"] * 6
+    assert max(count for name, count in most if name == "many") <= 4
+    async with asyncio.timeout(1), Places(2).taken(many):  # more than there are: all of them
+        pass
 
 
 def test_the_list_says_what_every_row_is_about() -> None:
