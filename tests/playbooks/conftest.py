@@ -32,12 +32,13 @@ BRISK |= {"held_with": ["--talk-every", "0"]}
 TALKING: dict[str, object] = {"held_with": [], "smoke_seconds": 8, "judge_seconds": 8, "long_seconds": 8}
 TALKING |= {"smoke_drain": "true"}
 BRISK |= {"ready_timeout": "60", "drain_timeout": "600", "stop_timeout": "120", "traffic_steps": "[50, 100]"}
-# A short grace period, so that nobody waits for calls that a test leaves on blue.
+# A short grace period, so that nobody waits long for calls that a test leaves on blue. The drain has to be long enough
+# for a turn of 2 s that begins while its call waits to be asked back: of 4 s only 1.4 s are left then.
 STAND = """
 import asyncio, pathlib, sys
 from stage.__main__ import stand
 from stage.seed import Seed
-asyncio.run(stand(pathlib.Path(sys.argv[1]), None if "--empty" in sys.argv else Seed(grace_s=8, drain_s=4)))
+asyncio.run(stand(pathlib.Path(sys.argv[1]), None if "--empty" in sys.argv else Seed(grace_s=11, drain_s=8)))
 """
 # Of a shell that deploys; what an operator may have exported for Azure is not to be read here.
 DEPLOYING = {"RESOURCE_GROUP": "voice", "LOCATION": "eastus2", "PREFIX": "relay", "RTPROXY_APP": "relay"}
