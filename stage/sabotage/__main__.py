@@ -5,7 +5,7 @@ import asyncio
 import sys
 import time
 from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from rich.console import Console
@@ -103,16 +103,11 @@ class Places:
     @asynccontextmanager
     async def taken(self, row: Row) -> AsyncIterator[None]:
         """Waits until the row may run; first come, first served."""
-        taken = 0
-        try:
+        async with AsyncExitStack() as taken:
             async with self._turn:
-                while taken < self.needed(row):
-                    await self._free.acquire()
-                    taken += 1
+                for _ in range(self.needed(row)):
+                    await taken.enter_async_context(self._free)
             yield
-        finally:
-            for _ in range(taken):
-                self._free.release()
 
     def needed(self, row: Row) -> int:
         """How many places the row takes."""
@@ -178,7 +173,13 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     add("--only", action="append", default=[], choices=ROWS, metavar="ROW", help="this row; repeatable")
     add("--list", action="store_true", help="print the rows and end")
     add("--whole", action="store_true", help="rehearse those rows that are marked so with az, Ansible and Envoy")
-    add("--jobs", type=calls(64), default=8, metavar="N", help="rows at a time (%(default)s)")
+    add(
+        "--jobs",
+        type=calls(64),
+        default=8,
+        metavar="N",
+        help="rows at a time; one with many calls is several (%(default)s)",
+    )
     add("--out", type=new_folder, metavar="DIR", help="what it writes (rehearsals/sabotage-TIME)")
     return parser.parse_args(argv)
 
