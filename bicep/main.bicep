@@ -86,7 +86,7 @@ param activeRevisionsMode string = 'Multiple'
 // As https://<vault>.vault.azure.net/secrets/<name>: with a version at its end a renewed certificate would not be
 // found.
 @description('Secret id, without a version, of the gateway\'s certificate in Key Vault. Empty: plain HTTP.')
-param tlsSecretId string = ''
+param certificateId string = ''
 
 @description('Resource group of that vault.')
 param tlsVaultResourceGroup string = resourceGroup().name
@@ -106,7 +106,7 @@ param updateGateway bool = true
 param internal bool = true
 
 var complete = !empty(containerImage)
-var tls = !empty(tlsSecretId)
+var tls = !empty(certificateId)
 var keyed = !empty(openAiApiKey)
 
 // Modules get names and ids that are known beforehand, and look the rest up themselves. A parameter out of another
@@ -177,8 +177,8 @@ module roles 'modules/roles.bicep' = {
 }
 
 // https://<vault>.vault.azure.net/secrets/<name>: the vault is the host's first label.
-var vaultHost = tls ? split(tlsSecretId, '/')[2] : ''
-var secretName = tls ? split(tlsSecretId, '/')[4] : ''
+var vaultHost = tls ? split(certificateId, '/')[2] : ''
+var secretName = tls ? split(certificateId, '/')[4] : ''
 
 module vault 'modules/vault.bicep' = if (tls) {
   name: '${prefix}-vault'
@@ -269,7 +269,7 @@ module gateway 'modules/gateway.bicep' = if (complete && updateGateway) {
     appName: prefix
     environmentName: environmentName
     identityId: resourceId('Microsoft.ManagedIdentity/userAssignedIdentities', gatewayIdentityName)
-    tlsSecretId: tlsSecretId
+    certificateId: certificateId
     waf: waf
     revisionsPort: revisionsPort
     workspaceId: workspaceId
@@ -322,16 +322,35 @@ output logAnalyticsWorkspaceId string = monitor.outputs.customerId
 output applicationInsightsName string = monitor.outputs.insightsName
 
 @description('What was asked for and is deployed, and should be known.')
-output warnings array = concat((complete && !tls) ? [
-  'The gateway speaks plain HTTP: keys and voices cross the network in the clear. Set tlsSecretId before anybody calls.'
-] : [], (complete && tls) ? [
-  'Callers need a name that the certificate carries: point your own domain at ${network!.outputs.publicIpFqdn}.'
-] : [], (complete && !internal) ? [
-  'The environment has a public address. Only the gateway\'s address may call the app, but everybody can knock.'
-] : [], (complete && empty(rolloutAddresses)) ? [
-  'No address reaches the revisions\' own addresses: a rollout works from inside the network only.'
-] : [], (minReplicas < 2) ? [
-  'With fewer than two replicas the platform\'s own maintenance can leave callers without any.'
-] : [], keyed ? [
-  'The model account takes keys. Without openAiApiKey it takes the relay\'s identity only.'
-] : [])
+output warnings array = concat(
+  (complete && !tls)
+    ? [
+        'The gateway speaks plain HTTP: keys and voices cross the network in the clear. Set certificateId before anybody calls.'
+      ]
+    : [],
+  (complete && tls)
+    ? [
+        'Callers need a name that the certificate carries: point your own domain at ${network!.outputs.publicIpFqdn}.'
+      ]
+    : [],
+  (complete && !internal)
+    ? [
+        'The environment has a public address. Only the gateway\'s address may call the app, but everybody can knock.'
+      ]
+    : [],
+  (complete && empty(rolloutAddresses))
+    ? [
+        'No address reaches the revisions\' own addresses: a rollout works from inside the network only.'
+      ]
+    : [],
+  (minReplicas < 2)
+    ? [
+        'With fewer than two replicas the platform\'s own maintenance can leave callers without any.'
+      ]
+    : [],
+  keyed
+    ? [
+        'The model account takes keys. Without openAiApiKey it takes the relay\'s identity only.'
+      ]
+    : []
+)

@@ -1,6 +1,6 @@
 """The app as a rehearsal finds it: a relay that has been in production, on its first revision.
 
-What `bicep/` describes for Azure stands here in the terms of the same resource, Microsoft.App/containerApps@2025-07-01.
+What `bicep/` describes for Azure stands here in the terms of the same resource, Microsoft.App/containerApps@2026-01-01.
 """
 
 from dataclasses import dataclass

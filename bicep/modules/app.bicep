@@ -56,32 +56,36 @@ var said = string(relaySettings)
 // Not all: one key that is lost, or one client that loops, must not shut out the others.
 var clientSessions = max(1, maxSessions * 3 / 4)
 var single = activeRevisionsMode == 'Single'
-var weights = empty(traffic) ? [
-  {
-    latestRevision: true
-    weight: 100
-  }
-] : traffic
+var weights = empty(traffic)
+  ? [
+      {
+        latestRevision: true
+        weight: 100
+      }
+    ]
+  : traffic
 
 // A CPU rule keeps the last replica: with it an app never gets to zero.
-var cpuRules = (minReplicas == 0) ? [] : [
-  {
-    name: 'cpu'
-    custom: {
-      type: 'cpu'
-      metadata: {
-        type: 'Utilization'
-        value: '60'
+var cpuRules = (minReplicas == 0)
+  ? []
+  : [
+      {
+        name: 'cpu'
+        custom: {
+          type: 'cpu'
+          metadata: {
+            type: 'Utilization'
+            value: '60'
+          }
+        }
       }
-    }
-  }
-]
+    ]
 
-resource environment 'Microsoft.App/managedEnvironments@2025-07-01' existing = {
+resource environment 'Microsoft.App/managedEnvironments@2026-01-01' existing = {
   name: environmentName
 }
 
-resource publicIp 'Microsoft.Network/publicIPAddresses@2024-07-01' existing = {
+resource publicIp 'Microsoft.Network/publicIPAddresses@2025-05-01' existing = {
   name: publicIpName
 }
 
@@ -97,7 +101,7 @@ resource account 'Microsoft.CognitiveServices/accounts@2025-06-01' existing = {
   name: accountName
 }
 
-resource app 'Microsoft.App/containerApps@2025-07-01' = {
+resource app 'Microsoft.App/containerApps@2026-01-01' = {
   name: name
   location: location
   identity: {
@@ -112,31 +116,39 @@ resource app 'Microsoft.App/containerApps@2025-07-01' = {
     // Built-in authentication (authConfigs) stays off: it broke WebSockets (#549). The relay looks at the keys itself.
     configuration: {
       activeRevisionsMode: activeRevisionsMode
-      ingress: union({
-        // In an internal environment this means the network, not the Internet. `false` would shut the gateway out.
-        external: true
-        targetPort: port
-        // http2 answers upgrades with 503 (#280, #562). tcp has no weights and no affinity.
-        transport: 'http'
-        allowInsecure: false
-      }, single ? {
-        stickySessions: {
-          affinity: 'sticky'
-        }
-      } : {
-        traffic: weights
-        stickySessions: {
-          affinity: 'none'
-        }
-      }, internal ? {} : {
-        ipSecurityRestrictions: [
-          {
-            name: 'gateway'
-            action: 'Allow'
-            ipAddressRange: '${publicIp.properties.ipAddress}/32'
-          }
-        ]
-      })
+      ingress: union(
+        {
+          // In an internal environment this means the network, not the Internet. `false` would shut the gateway out.
+          external: true
+          targetPort: port
+          // http2 answers upgrades with 503 (#280, #562). tcp has no weights and no affinity.
+          transport: 'http'
+          allowInsecure: false
+        },
+        single
+          ? {
+              stickySessions: {
+                affinity: 'sticky'
+              }
+            }
+          : {
+              traffic: weights
+              stickySessions: {
+                affinity: 'none'
+              }
+            },
+        internal
+          ? {}
+          : {
+              ipSecurityRestrictions: [
+                {
+                  name: 'gateway'
+                  action: 'Allow'
+                  ipAddressRange: '${publicIp.properties.ipAddress}/32'
+                }
+              ]
+            }
+      )
       registries: [
         {
           server: registry.properties.loginServer
@@ -144,17 +156,22 @@ resource app 'Microsoft.App/containerApps@2025-07-01' = {
         }
       ]
       // A changed secret reaches a running replica only when its revision is restarted.
-      secrets: concat([
-        {
-          name: 'client-keys'
-          value: clientKeys
-        }
-      ], keyed ? [
-        {
-          name: 'model-key'
-          value: modelKey
-        }
-      ] : [])
+      secrets: concat(
+        [
+          {
+            name: 'client-keys'
+            value: clientKeys
+          }
+        ],
+        keyed
+          ? [
+              {
+                name: 'model-key'
+                value: modelKey
+              }
+            ]
+          : []
+      )
     }
     template: {
       revisionSuffix: revisionSuffix
@@ -168,49 +185,61 @@ resource app 'Microsoft.App/containerApps@2025-07-01' = {
             cpu: json('0.5')
             memory: '1Gi'
           }
-          env: concat([
-            {
-              name: 'AZURE_OPENAI_ENDPOINT'
-              value: account.properties.endpoint
-            }
-            {
-              name: 'AZURE_OPENAI_DEPLOYMENT'
-              value: modelDeployment
-            }
-            {
-              name: 'AZURE_CLIENT_ID'
-              value: identity.properties.clientId
-            }
-            {
-              name: 'RTPROXY_CLIENT_KEYS'
-              secretRef: 'client-keys'
-            }
-            {
-              // 5 s are left for the exit, and for a platform whose clock started earlier than ours.
-              name: 'RTPROXY_DRAIN_SECONDS'
-              value: string(terminationGracePeriodSeconds - 5)
-            }
-            {
-              // Less than every idle timeout on the way: the ingress's 240 s is the shortest.
-              name: 'RTPROXY_HEARTBEAT_SECONDS'
-              value: '25'
-            }
-          ], contains(said, '"RTPROXY_MAX_SESSIONS"') ? [] : [
-            {
-              name: 'RTPROXY_MAX_SESSIONS'
-              value: string(maxSessions)
-            }
-          ], contains(said, '"RTPROXY_MAX_CLIENT_SESSIONS"') ? [] : [
-            {
-              name: 'RTPROXY_MAX_CLIENT_SESSIONS'
-              value: string(clientSessions)
-            }
-          ], keyed ? [
-            {
-              name: 'AZURE_OPENAI_API_KEY'
-              secretRef: 'model-key'
-            }
-          ] : [], relaySettings)
+          env: concat(
+            [
+              {
+                name: 'AZURE_OPENAI_ENDPOINT'
+                value: account.properties.endpoint
+              }
+              {
+                name: 'AZURE_OPENAI_DEPLOYMENT'
+                value: modelDeployment
+              }
+              {
+                name: 'AZURE_CLIENT_ID'
+                value: identity.properties.clientId
+              }
+              {
+                name: 'RTPROXY_CLIENT_KEYS'
+                secretRef: 'client-keys'
+              }
+              {
+                // 5 s are left for the exit, and for a platform whose clock started earlier than ours.
+                name: 'RTPROXY_DRAIN_SECONDS'
+                value: string(terminationGracePeriodSeconds - 5)
+              }
+              {
+                // Less than every idle timeout on the way: the ingress's 240 s is the shortest.
+                name: 'RTPROXY_HEARTBEAT_SECONDS'
+                value: '25'
+              }
+            ],
+            contains(said, '"RTPROXY_MAX_SESSIONS"')
+              ? []
+              : [
+                  {
+                    name: 'RTPROXY_MAX_SESSIONS'
+                    value: string(maxSessions)
+                  }
+                ],
+            contains(said, '"RTPROXY_MAX_CLIENT_SESSIONS"')
+              ? []
+              : [
+                  {
+                    name: 'RTPROXY_MAX_CLIENT_SESSIONS'
+                    value: string(clientSessions)
+                  }
+                ],
+            keyed
+              ? [
+                  {
+                    name: 'AZURE_OPENAI_API_KEY'
+                    secretRef: 'model-key'
+                  }
+                ]
+              : [],
+            relaySettings
+          )
           // All three said: the platform's defaults are TCP probes, which a draining or stuck relay passes.
           probes: [
             {
@@ -259,17 +288,20 @@ resource app 'Microsoft.App/containerApps@2025-07-01' = {
         // The HTTP rule counts arrivals: requests of the last 15 s, divided by 15. A call is one request, at its
         // upgrade, so a replica full of held calls looks idle to it. CPU is what held calls do cost: the second rule
         // sees them, and any rule that asks for more replicas gets them.
-        rules: concat([
-          {
-            name: 'arrivals'
-            http: {
-              metadata: {
-                // A string, or the platform refuses it.
-                concurrentRequests: '50'
+        rules: concat(
+          [
+            {
+              name: 'arrivals'
+              http: {
+                metadata: {
+                  // A string, or the platform refuses it.
+                  concurrentRequests: '50'
+                }
               }
             }
-          }
-        ], cpuRules)
+          ],
+          cpuRules
+        )
       }
     }
   }

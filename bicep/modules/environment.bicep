@@ -12,7 +12,7 @@ param internal bool
 @description('Workspace that gets the logs.')
 param workspaceId string
 
-resource environment 'Microsoft.App/managedEnvironments@2025-07-01' = {
+resource environment 'Microsoft.App/managedEnvironments@2026-01-01' = {
   name: name
   location: location
   properties: {

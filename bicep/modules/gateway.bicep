@@ -13,7 +13,7 @@ param environmentName string
 param identityId string
 
 @description('Secret id of the certificate, without a version: a renewed one is found within 4 hours. Empty: HTTP.')
-param tlsSecretId string
+param certificateId string
 
 @description('Web application firewall.')
 param waf bool
@@ -24,20 +24,21 @@ param revisionsPort int
 @description('Workspace that gets the access log.')
 param workspaceId string
 
-var tls = !empty(tlsSecretId)
+var tls = !empty(certificateId)
 var sku = waf ? 'WAF_v2' : 'Standard_v2'
 // Parts of a gateway refer to each other by full ids.
-var self = resourceId('Microsoft.Network/applicationGateways', name)
 var frontend = {
-  id: '${self}/frontendIPConfigurations/public'
+  id: resourceId('Microsoft.Network/applicationGateways/frontendIPConfigurations', name, 'public')
 }
 var door = {
-  id: tls ? '${self}/frontendPorts/https' : '${self}/frontendPorts/http'
+  id: resourceId('Microsoft.Network/applicationGateways/frontendPorts', name, tls ? 'https' : 'http')
 }
 var doorProtocol = tls ? 'Https' : 'Http'
-var certificate = tls ? {
-  id: '${self}/sslCertificates/door'
-} : null
+var certificate = tls
+  ? {
+      id: resourceId('Microsoft.Network/applicationGateways/sslCertificates', name, 'door')
+    }
+  : null
 
 // What callers may ask for: the relay's routes of calls, which all are below these, and the probe's. It is a list of what
 // is open and not of what is shut, because /status can be written in more ways than one. A new route below /v1 or
@@ -60,26 +61,28 @@ var draining = {
   drainTimeoutInSec: 3600
 }
 
-resource app 'Microsoft.App/containerApps@2025-07-01' existing = {
+resource app 'Microsoft.App/containerApps@2026-01-01' existing = {
   name: appName
 }
 
 // Every revision has an address under its domain.
-resource environment 'Microsoft.App/managedEnvironments@2025-07-01' existing = {
+resource environment 'Microsoft.App/managedEnvironments@2026-01-01' existing = {
   name: environmentName
 }
 
-resource gateway 'Microsoft.Network/applicationGateways@2024-07-01' = {
+resource gateway 'Microsoft.Network/applicationGateways@2025-05-01' = {
   name: name
   location: location
-  identity: tls ? {
-    type: 'UserAssigned'
-    userAssignedIdentities: {
-      '${identityId}': {}
-    }
-  } : {
-    type: 'None'
-  }
+  identity: tls
+    ? {
+        type: 'UserAssigned'
+        userAssignedIdentities: {
+          '${identityId}': {}
+        }
+      }
+    : {
+        type: 'None'
+      }
   properties: {
     sku: {
       name: sku
@@ -97,9 +100,11 @@ resource gateway 'Microsoft.Network/applicationGateways@2024-07-01' = {
       policyType: 'Predefined'
       policyName: 'AppGwSslPolicy20220101'
     }
-    firewallPolicy: waf ? {
-      id: policy.id
-    } : null
+    firewallPolicy: waf
+      ? {
+          id: policy.id
+        }
+      : null
     gatewayIPConfigurations: [
       {
         name: 'subnet'
@@ -120,35 +125,42 @@ resource gateway 'Microsoft.Network/applicationGateways@2024-07-01' = {
         }
       }
     ]
-    frontendPorts: concat([
-      {
-        name: 'http'
-        properties: {
-          port: 80
+    frontendPorts: concat(
+      [
+        {
+          name: 'http'
+          properties: {
+            port: 80
+          }
         }
-      }
-      {
-        name: 'revisions'
-        properties: {
-          port: revisionsPort
+        {
+          name: 'revisions'
+          properties: {
+            port: revisionsPort
+          }
         }
-      }
-    ], tls ? [
-      {
-        name: 'https'
-        properties: {
-          port: 443
-        }
-      }
-    ] : [])
-    sslCertificates: tls ? [
-      {
-        name: 'door'
-        properties: {
-          keyVaultSecretId: tlsSecretId
-        }
-      }
-    ] : []
+      ],
+      tls
+        ? [
+            {
+              name: 'https'
+              properties: {
+                port: 443
+              }
+            }
+          ]
+        : []
+    )
+    sslCertificates: tls
+      ? [
+          {
+            name: 'door'
+            properties: {
+              keyVaultSecretId: certificateId
+            }
+          }
+        ]
+      : []
     // One member: the environment's ingress. It looks at the Host header and finds app, revision and replica.
     backendAddressPools: [
       {
@@ -175,7 +187,7 @@ resource gateway 'Microsoft.Network/applicationGateways@2024-07-01' = {
           // The pool has one member: a cookie of the gateway's cannot choose a replica behind it.
           cookieBasedAffinity: 'Disabled'
           probe: {
-            id: '${self}/probes/app'
+            id: resourceId('Microsoft.Network/applicationGateways/probes', name, 'app')
           }
         }
       }
@@ -190,7 +202,7 @@ resource gateway 'Microsoft.Network/applicationGateways@2024-07-01' = {
           connectionDraining: draining
           cookieBasedAffinity: 'Disabled'
           probe: {
-            id: '${self}/probes/revisions'
+            id: resourceId('Microsoft.Network/applicationGateways/probes', name, 'revisions')
           }
         }
       }
@@ -224,61 +236,68 @@ resource gateway 'Microsoft.Network/applicationGateways@2024-07-01' = {
         }
       }
     ]
-    httpListeners: concat([
-      {
-        name: 'callers'
-        properties: {
-          frontendIPConfiguration: frontend
-          frontendPort: door
-          protocol: doorProtocol
-          sslCertificate: certificate
-        }
-      }
-      {
-        // A rollout tries a revision before any caller gets there, at <app>--<revision>.<domain>. The environment is
-        // internal, so the way is through here: dial the gateway and say that Host. No other app of the environment has
-        // such a name, and any other Host is the gateway's 404. A port of its own, because the network tells callers and
-        // rollouts apart by it. With TLS the certificate names another host; whether the gateway takes an SNI that
-        // differs from the Host is to be seen on Azure.
-        name: 'revisions'
-        properties: {
-          frontendIPConfiguration: frontend
-          frontendPort: {
-            id: '${self}/frontendPorts/revisions'
+    httpListeners: concat(
+      [
+        {
+          name: 'callers'
+          properties: {
+            frontendIPConfiguration: frontend
+            frontendPort: door
+            protocol: doorProtocol
+            sslCertificate: certificate
           }
-          protocol: doorProtocol
-          sslCertificate: certificate
-          hostNames: [
-            '${appName}--*.${environment.properties.defaultDomain}'
+        }
+        {
+          // A rollout tries a revision before any caller gets there, at <app>--<revision>.<domain>. The environment is
+          // internal, so the way is through here: dial the gateway and say that Host. No other app of the environment has
+          // such a name, and any other Host is the gateway's 404. A port of its own, because the network tells callers and
+          // rollouts apart by it. With TLS the certificate names another host; whether the gateway takes an SNI that
+          // differs from the Host is to be seen on Azure.
+          name: 'revisions'
+          properties: {
+            frontendIPConfiguration: frontend
+            frontendPort: {
+              id: resourceId('Microsoft.Network/applicationGateways/frontendPorts', name, 'revisions')
+            }
+            protocol: doorProtocol
+            sslCertificate: certificate
+            hostNames: [
+              '${appName}--*.${environment.properties.defaultDomain}'
+            ]
+          }
+        }
+      ],
+      tls
+        ? [
+            {
+              name: 'plain'
+              properties: {
+                frontendIPConfiguration: frontend
+                frontendPort: {
+                  id: resourceId('Microsoft.Network/applicationGateways/frontendPorts', name, 'http')
+                }
+                protocol: 'Http'
+              }
+            }
           ]
-        }
-      }
-    ], tls ? [
-      {
-        name: 'plain'
-        properties: {
-          frontendIPConfiguration: frontend
-          frontendPort: {
-            id: '${self}/frontendPorts/http'
+        : []
+    )
+    redirectConfigurations: tls
+      ? [
+          {
+            // For people. A WebSocket client follows no redirect of its upgrade: it has to say wss.
+            name: 'plain-to-tls'
+            properties: {
+              redirectType: 'Permanent'
+              targetListener: {
+                id: resourceId('Microsoft.Network/applicationGateways/httpListeners', name, 'callers')
+              }
+              includePath: true
+              includeQueryString: true
+            }
           }
-          protocol: 'Http'
-        }
-      }
-    ] : [])
-    redirectConfigurations: tls ? [
-      {
-        // For people. A WebSocket client follows no redirect of its upgrade: it has to say wss.
-        name: 'plain-to-tls'
-        properties: {
-          redirectType: 'Permanent'
-          targetListener: {
-            id: '${self}/httpListeners/callers'
-          }
-          includePath: true
-          includeQueryString: true
-        }
-      }
-    ] : []
+        ]
+      : []
     rewriteRuleSets: [
       {
         name: 'original-host'
@@ -326,13 +345,13 @@ resource gateway 'Microsoft.Network/applicationGateways@2024-07-01' = {
         name: 'callers'
         properties: {
           defaultBackendAddressPool: {
-            id: '${self}/backendAddressPools/ingress'
+            id: resourceId('Microsoft.Network/applicationGateways/backendAddressPools', name, 'ingress')
           }
           defaultBackendHttpSettings: {
-            id: '${self}/backendHttpSettingsCollection/app'
+            id: resourceId('Microsoft.Network/applicationGateways/backendHttpSettingsCollection', name, 'app')
           }
           defaultRewriteRuleSet: {
-            id: '${self}/rewriteRuleSets/nothing-there'
+            id: resourceId('Microsoft.Network/applicationGateways/rewriteRuleSets', name, 'nothing-there')
           }
           pathRules: [
             {
@@ -340,13 +359,13 @@ resource gateway 'Microsoft.Network/applicationGateways@2024-07-01' = {
               properties: {
                 paths: callersPaths
                 backendAddressPool: {
-                  id: '${self}/backendAddressPools/ingress'
+                  id: resourceId('Microsoft.Network/applicationGateways/backendAddressPools', name, 'ingress')
                 }
                 backendHttpSettings: {
-                  id: '${self}/backendHttpSettingsCollection/app'
+                  id: resourceId('Microsoft.Network/applicationGateways/backendHttpSettingsCollection', name, 'app')
                 }
                 rewriteRuleSet: {
-                  id: '${self}/rewriteRuleSets/original-host'
+                  id: resourceId('Microsoft.Network/applicationGateways/rewriteRuleSets', name, 'original-host')
                 }
               }
             }
@@ -354,58 +373,63 @@ resource gateway 'Microsoft.Network/applicationGateways@2024-07-01' = {
         }
       }
     ]
-    requestRoutingRules: concat([
-      {
-        name: 'revisions'
-        properties: {
-          ruleType: 'Basic'
-          priority: 100
-          httpListener: {
-            id: '${self}/httpListeners/revisions'
-          }
-          backendAddressPool: {
-            id: '${self}/backendAddressPools/ingress'
-          }
-          backendHttpSettings: {
-            id: '${self}/backendHttpSettingsCollection/revisions'
-          }
-        }
-      }
-      {
-        name: 'callers'
-        properties: {
-          ruleType: 'PathBasedRouting'
-          priority: 200
-          httpListener: {
-            id: '${self}/httpListeners/callers'
-          }
-          urlPathMap: {
-            id: '${self}/urlPathMaps/callers'
+    requestRoutingRules: concat(
+      [
+        {
+          name: 'revisions'
+          properties: {
+            ruleType: 'Basic'
+            priority: 100
+            httpListener: {
+              id: resourceId('Microsoft.Network/applicationGateways/httpListeners', name, 'revisions')
+            }
+            backendAddressPool: {
+              id: resourceId('Microsoft.Network/applicationGateways/backendAddressPools', name, 'ingress')
+            }
+            backendHttpSettings: {
+              id: resourceId('Microsoft.Network/applicationGateways/backendHttpSettingsCollection', name, 'revisions')
+            }
           }
         }
-      }
-    ], tls ? [
-      {
-        name: 'plain-to-tls'
-        properties: {
-          ruleType: 'Basic'
-          priority: 300
-          httpListener: {
-            id: '${self}/httpListeners/plain'
-          }
-          redirectConfiguration: {
-            id: '${self}/redirectConfigurations/plain-to-tls'
+        {
+          name: 'callers'
+          properties: {
+            ruleType: 'PathBasedRouting'
+            priority: 200
+            httpListener: {
+              id: resourceId('Microsoft.Network/applicationGateways/httpListeners', name, 'callers')
+            }
+            urlPathMap: {
+              id: resourceId('Microsoft.Network/applicationGateways/urlPathMaps', name, 'callers')
+            }
           }
         }
-      }
-    ] : [])
+      ],
+      tls
+        ? [
+            {
+              name: 'plain-to-tls'
+              properties: {
+                ruleType: 'Basic'
+                priority: 300
+                httpListener: {
+                  id: resourceId('Microsoft.Network/applicationGateways/httpListeners', name, 'plain')
+                }
+                redirectConfiguration: {
+                  id: resourceId('Microsoft.Network/applicationGateways/redirectConfigurations', name, 'plain-to-tls')
+                }
+              }
+            }
+          ]
+        : []
+    )
   }
 }
 
 // It inspects the upgrade request: path, query and headers. Left out are the headers in which keys come, because random
 // text looks like anything, and the rules against what is missing (Accept, User-Agent): a WebSocket library may send
 // neither, and the two together with a Host that is an address would be refused.
-resource policy 'Microsoft.Network/ApplicationGatewayWebApplicationFirewallPolicies@2024-07-01' = if (waf) {
+resource policy 'Microsoft.Network/ApplicationGatewayWebApplicationFirewallPolicies@2025-05-01' = if (waf) {
   name: '${name}-waf'
   location: location
   properties: {

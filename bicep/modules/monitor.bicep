@@ -72,7 +72,7 @@ resource workbook 'Microsoft.Insights/workbooks@2023-06-01' = {
 
 // No action group: whom to wake is not this template's to know. The alert shows in the portal, per revision; give it
 // an action group there, or an alert processing rule.
-resource cuts 'Microsoft.Insights/scheduledQueryRules@2023-12-01' = {
+resource cuts 'Microsoft.Insights/scheduledQueryRules@2026-03-01' = {
   name: '${prefix}-calls-cut'
   location: location
   kind: 'LogAlert'

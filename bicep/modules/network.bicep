@@ -17,27 +17,29 @@ param revisionsPort int
 param rolloutAddresses array
 
 // The gateway cannot ask who comes unless it has a firewall. This can, and to change it is no update of the gateway.
-var rollouts = empty(rolloutAddresses) ? [] : [
-  {
-    name: 'rollouts'
-    properties: {
-      priority: 105
-      direction: 'Inbound'
-      access: 'Allow'
-      protocol: 'Tcp'
-      sourceAddressPrefixes: rolloutAddresses
-      sourcePortRange: '*'
-      destinationAddressPrefix: '*'
-      destinationPortRange: string(revisionsPort)
-    }
-  }
-]
+var rollouts = empty(rolloutAddresses)
+  ? []
+  : [
+      {
+        name: 'rollouts'
+        properties: {
+          priority: 105
+          direction: 'Inbound'
+          access: 'Allow'
+          protocol: 'Tcp'
+          sourceAddressPrefixes: rolloutAddresses
+          sourcePortRange: '*'
+          destinationAddressPrefix: '*'
+          destinationPortRange: string(revisionsPort)
+        }
+      }
+    ]
 var gatewayPrefix = '10.60.0.0/24'
 // /27 is the platform's minimum, and 70 replicas. A subnet cannot grow once the environment is in it, and a rollout
 // has both revisions' replicas in it.
 var environmentPrefix = '10.60.1.0/24'
 
-resource publicIp 'Microsoft.Network/publicIPAddresses@2024-07-01' = {
+resource publicIp 'Microsoft.Network/publicIPAddresses@2025-05-01' = {
   name: publicIpName
   location: location
   sku: {
@@ -54,61 +56,66 @@ resource publicIp 'Microsoft.Network/publicIPAddresses@2024-07-01' = {
   }
 }
 
-resource gatewayRules 'Microsoft.Network/networkSecurityGroups@2024-07-01' = {
+resource gatewayRules 'Microsoft.Network/networkSecurityGroups@2025-05-01' = {
   name: '${prefix}-gateway-nsg'
   location: location
   properties: {
-    securityRules: concat([
-      {
-        name: 'calls'
-        properties: {
-          priority: 100
-          direction: 'Inbound'
-          access: 'Allow'
-          protocol: 'Tcp'
-          sourceAddressPrefix: 'Internet'
-          sourcePortRange: '*'
-          destinationAddressPrefix: '*'
-          destinationPortRanges: tls ? [
-            '80'
-            '443'
-          ] : [
-            '80'
-          ]
+    securityRules: concat(
+      [
+        {
+          name: 'calls'
+          properties: {
+            priority: 100
+            direction: 'Inbound'
+            access: 'Allow'
+            protocol: 'Tcp'
+            sourceAddressPrefix: 'Internet'
+            sourcePortRange: '*'
+            destinationAddressPrefix: '*'
+            destinationPortRanges: tls
+              ? [
+                  '80'
+                  '443'
+                ]
+              : [
+                  '80'
+                ]
+          }
         }
-      }
-      {
-        // Without it the gateway cannot be configured, and its backends stay "unknown".
-        name: 'gateway-manager'
-        properties: {
-          priority: 110
-          direction: 'Inbound'
-          access: 'Allow'
-          protocol: 'Tcp'
-          sourceAddressPrefix: 'GatewayManager'
-          sourcePortRange: '*'
-          destinationAddressPrefix: '*'
-          destinationPortRange: '65200-65535'
+        {
+          // Without it the gateway cannot be configured, and its backends stay "unknown".
+          name: 'gateway-manager'
+          properties: {
+            priority: 110
+            direction: 'Inbound'
+            access: 'Allow'
+            protocol: 'Tcp'
+            sourceAddressPrefix: 'GatewayManager'
+            sourcePortRange: '*'
+            destinationAddressPrefix: '*'
+            destinationPortRange: '65200-65535'
+          }
         }
-      }
-      {
-        name: 'load-balancer'
-        properties: {
-          priority: 120
-          direction: 'Inbound'
-          access: 'Allow'
-          protocol: '*'
-          sourceAddressPrefix: 'AzureLoadBalancer'
-          sourcePortRange: '*'
-          destinationAddressPrefix: '*'
-          destinationPortRange: '*'
+        {
+          name: 'load-balancer'
+          properties: {
+            priority: 120
+            direction: 'Inbound'
+            access: 'Allow'
+            protocol: '*'
+            sourceAddressPrefix: 'AzureLoadBalancer'
+            sourcePortRange: '*'
+            destinationAddressPrefix: '*'
+            destinationPortRange: '*'
+          }
         }
-      }
-    ], rollouts)
+      ],
+      rollouts
+    )
   }
 }
 
-resource environmentRules 'Microsoft.Network/networkSecurityGroups@2024-07-01' = {
+resource environmentRules 'Microsoft.Network/networkSecurityGroups@2025-05-01' = {
   name: '${prefix}-env-nsg'
   location: location
   properties: {
@@ -176,7 +183,7 @@ resource environmentRules 'Microsoft.Network/networkSecurityGroups@2024-07-01' =
 }
 
 // Subnets inline: as child resources they are written in parallel, which conflicts.
-resource network 'Microsoft.Network/virtualNetworks@2024-07-01' = {
+resource network 'Microsoft.Network/virtualNetworks@2025-05-01' = {
   name: networkName
   location: location
   properties: {

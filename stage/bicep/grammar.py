@@ -2,7 +2,8 @@
 
 The dictionary that pycep makes of its tree is not enough to compile from: it drops the parentheses and the `?` of
 `a.?b`, does not tell a multi-line string from one with expressions in it, and lets the second of two equal names
-replace the first.
+replace the first. Its grammar has no conditional over several lines, in which the compiler's formatter writes it:
+`_GRAMMAR` has one.
 """
 
 from functools import cache
@@ -15,6 +16,13 @@ from pycep.main import LARK_GRAMMAR
 from stage.bicep.syntax import At, BicepError, Refused
 
 Branch = Tree[Token]
+_CONDITIONAL = 'conditional: value_brackets "?" value_brackets ":" value_brackets'
+_BROKEN = """conditional: value_brackets ("?" | BROKEN_QMARK) value_brackets (":" | BROKEN_COLON) value_brackets
+
+BROKEN_QMARK.3: /(?:[ \\t]*(?:\\/\\/[^\\n]*)?\\r?\\n)+[ \\t]*\\?(?=[ \\t])/
+BROKEN_COLON.3: /(?:[ \\t]*(?:\\/\\/[^\\n]*)?\\r?\\n)+[ \\t]*:(?=[ \\t])/
+"""
+_GRAMMAR = LARK_GRAMMAR.replace(_CONDITIONAL, _BROKEN)
 _LAYOUT = {"_NEWLINE", "_CPP_COMMENT_NL", "CPP_COMMENT", "NEWLINE", "COMMA"}
 
 
@@ -63,7 +71,7 @@ def _is_layout(child: Branch | Token | None) -> bool:
 @cache
 def _parser() -> Lark:
     return Lark(
-        LARK_GRAMMAR,
+        _GRAMMAR,
         parser="lalr",
         start=["start", "value_brackets"],
         propagate_positions=True,

@@ -112,7 +112,7 @@ class Reader:
             case [Token(value="-"), Tree() as operand]:
                 yield Prefix("negative")
                 yield from self._items(operand)
-            case [Tree() as condition, Token(value="?"), Tree() as yes, Token(value=":"), Tree() as no]:
+            case [Tree() as condition, Token(type="QMARK" | "BROKEN_QMARK"), Tree() as yes, Token(), Tree() as no]:
                 yield from self._items(condition)
                 yield Infix("?:", self.node(yes))
                 yield from self._items(no)

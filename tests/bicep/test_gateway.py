@@ -72,16 +72,16 @@ def test_a_caller_may_ask_for_every_call_and_for_the_probe_and_for_nothing_else(
 
 @pytest.mark.parametrize("tls", ["", CERTIFICATE])
 def test_no_way_from_the_callers_port_leads_past_the_paths(tls: str) -> None:
-    gateway = _only(GATEWAYS, _asked(tlsSecretId=tls))
+    gateway = _only(GATEWAYS, _asked(certificateId=tls))
     for rule in (each["properties"] for each in gateway["requestRoutingRules"]):
         listener = rule["httpListener"]["id"].rpartition("/")[2]
         assert "urlPathMap" in rule or "redirectConfiguration" in rule or listener == "revisions"
-    assert _listener("callers", tlsSecretId=tls)[1] == (443 if tls else 80)
+    assert _listener("callers", certificateId=tls)[1] == (443 if tls else 80)
 
 
 @pytest.mark.parametrize("tls", ["", CERTIFICATE])
 def test_a_revision_is_reached_by_its_own_name_at_a_port_of_its_own_and_no_other_app_is(tls: str) -> None:
-    listener, port = _listener("revisions", tlsSecretId=tls)
+    listener, port = _listener("revisions", certificateId=tls)
     assert listener["hostNames"] == [f"voice--*.{OF_AZURE}"]
     assert port not in (80, 443)
     assert listener["protocol"] == ("Https" if tls else "Http")
@@ -129,7 +129,7 @@ def test_a_gateway_that_is_to_stay_as_it_is_is_not_sent() -> None:
 def test_the_gateway_may_read_its_certificate_and_nothing_else_of_the_vault() -> None:
     (scope,) = [
         each.id.rpartition("/providers/")[0]
-        for each in _asked(tlsSecretId=CERTIFICATE)
+        for each in _asked(certificateId=CERTIFICATE)
         if each.kind == ROLE_ASSIGNMENTS and "Microsoft.KeyVault" in each.id
     ]
     assert scope.endswith("/providers/Microsoft.KeyVault/vaults/safe/secrets/door")

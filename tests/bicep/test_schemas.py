@@ -26,8 +26,8 @@ REFUSED = {
     ),
     "unknown property in a variable": (
         APP,
-        "custom: {\n      type: 'cpu'",
-        "custom: {\n      types: 'cpu'",
+        "custom: {\n          type: 'cpu'",
+        "custom: {\n          types: 'cpu'",
         "app.properties.template.scale.rules[1].custom.types: no such property; there is type",
     ),
     "value outside of an enum": (
@@ -51,7 +51,7 @@ REFUSED = {
     ),
     "missing property": (
         NETWORK,
-        "          direction: 'Inbound'\n",
+        "              direction: 'Inbound'\n",
         "",
         "gatewayRules.properties.securityRules[0].properties.direction: required, but missing",
     ),
@@ -105,9 +105,9 @@ REFUSED = {
     ),
     "another api-version": (
         APP,
-        "Microsoft.App/containerApps@2025-07-01",
+        "Microsoft.App/containerApps@2026-01-01",
         "Microsoft.App/containerApps@2024-03-01",
-        "app: Microsoft.App/containerApps@2024-03-01, but what is checked is @2025-07-01",
+        "app: Microsoft.App/containerApps@2024-03-01, but what is checked is @2026-01-01",
     ),
     "another api-version of what exists": (
         ROLES,
