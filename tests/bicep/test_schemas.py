@@ -51,7 +51,7 @@ REFUSED = {
     ),
     "missing property": (
         NETWORK,
-        "              direction: 'Inbound'\n",
+        "            direction: 'Inbound'\n",
         "",
         "gatewayRules.properties.securityRules[0].properties.direction: required, but missing",
     ),
