@@ -1,6 +1,7 @@
 """The Entra ID token for the model, fetched at start and kept fresh in the background.
 
-A dial never waits for the token endpoint while it has a token that is valid.
+A dial never waits for the token endpoint while it has a token that is valid. One wait is left: documentation names two
+audiences of a model account, so a first token that the model refuses is followed by one for the other audience.
 """
 
 import asyncio
@@ -8,8 +9,11 @@ import contextlib
 import logging
 import time
 from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
 
 from azure.identity.aio import DefaultAzureCredential
+
+from rtproxy.settings import ENTRA_SCOPE
 
 REFRESH_MIN_S = 5.0
 """The token endpoint is asked no more often than this, whatever it answers."""
@@ -17,6 +21,8 @@ FETCH_TIMEOUT_S = 15.0
 """One attempt. The client's own limit is minutes; `az` takes seconds."""
 START_S = 2.0
 """What a start waits for the first token: the template's startup probe gives it 10 s, the issuer's keys included."""
+OTHER_SCOPES = {ENTRA_SCOPE: "https://ai.azure.com/.default", "https://ai.azure.com/.default": ENTRA_SCOPE}
+"""What to try where the model refuses a token of the one. Any other, such as that of another cloud, stays alone."""
 DOUBTFUL_S = 300.0
 """What a token is good for that was expired when it was given out: then it is the wall clock that is wrong."""
 
@@ -28,6 +34,23 @@ class NoToken(Exception):
     """Entra ID gave no token yet, or the last one expired."""
 
 
+@dataclass(frozen=True, slots=True)
+class Token:
+    """Of one scope; no token at all is one that expired long ago."""
+
+    scope: str
+    text: str = field(default="", repr=False)
+    expires: float = 0.0
+
+    @property
+    def header(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.text}"}
+
+    @property
+    def good(self) -> bool:
+        return _now() < self.expires
+
+
 class Identity:
     """Who the relay is for the model: a managed identity in Azure, ``az login`` on a laptop.
 
@@ -35,23 +58,47 @@ class Identity:
     """
 
     def __init__(self, scope: str, on_failure: Callable[[str], None]) -> None:
-        self._scope = scope
         self._on_failure = on_failure
-        self._token = ""
-        self._expires = 0.0
+        self._token = Token(scope)
+        self._other = Token(OTHER_SCOPES[scope]) if scope in OTHER_SCOPES else None
+        self._asking: asyncio.Task[None] | None = None
+        self._ask_again = 0.0
+        self._credential: DefaultAzureCredential
         self._wanted = asyncio.Event()
         self._tried = asyncio.Event()
 
-    def header(self) -> dict[str, str]:
-        """The header of a dial. Raises NoToken; never waits."""
+    def token(self) -> Token:
+        """The one for a dial. Raises NoToken; never waits."""
         if not self.ready:
             raise NoToken
-        return {"Authorization": f"Bearer {self._token}"}
+        return self._token
+
+    def taken(self, token: Token) -> None:
+        """The model let a dial in with ``token``: from now on every one has its scope, and no other is tried."""
+        if self._other is not None and token.scope == self._other.scope:
+            self._token = self._other
+            # The next renewal is timed by the other token's life.
+            self._wanted.set()
+        self._other = None
+
+    async def another(self, refused: Token) -> Token | None:
+        """A token of the other scope for a dial that the model refused with 401.
+
+        None: there is none, or a scope is known to be the right one. Waits for the endpoint where it has to, together
+        with whoever else asks.
+        """
+        other = self._other
+        if other is not None and not other.good and self._asking is None and _now() >= self._ask_again:
+            self._asking = asyncio.create_task(self._ask(other.scope))
+        if self._asking is not None:
+            await asyncio.shield(self._asking)
+        known = [self._token, *filter(None, [self._other])]
+        return next((each for each in known if each.good and each.scope != refused.scope), None)
 
     @property
     def ready(self) -> bool:
         """Whether a dial would have a token. If not, one is fetched as soon as the endpoint may be asked."""
-        if _now() < self._expires:
+        if self._token.good:
             return True
         # The time until the next renewal does not pass while the machine sleeps.
         self._wanted.set()
@@ -60,8 +107,8 @@ class Identity:
     @contextlib.asynccontextmanager
     async def kept_fresh(self) -> AsyncIterator[None]:
         """Has tried once when it yields, or for START_S; then renews at half of the remaining life until it is left."""
-        async with DefaultAzureCredential() as credential:
-            refreshing = asyncio.create_task(self._refresh(credential))
+        async with DefaultAzureCredential() as self._credential:
+            refreshing = asyncio.create_task(self._refresh())
             try:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(START_S):
@@ -69,27 +116,39 @@ class Identity:
                 yield
             finally:
                 refreshing.cancel()
+                if self._asking is not None:
+                    self._asking.cancel()
 
-    async def _refresh(self, credential: DefaultAzureCredential) -> None:
+    async def _refresh(self) -> None:
         while True:
-            await self._fetch(credential)
+            found = await self._fetch(self._token.scope)
+            # Meanwhile the other scope may have turned out to be the right one.
+            if found is not None and found.scope == self._token.scope:
+                self._token = found
             self._tried.set()
             await asyncio.sleep(REFRESH_MIN_S)
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(max(0.0, (self._expires - _now()) / 2 - REFRESH_MIN_S)):
+                async with asyncio.timeout(max(0.0, (self._token.expires - _now()) / 2 - REFRESH_MIN_S)):
                     await self._wanted.wait()
             self._wanted.clear()
 
-    async def _fetch(self, credential: DefaultAzureCredential) -> None:
+    async def _ask(self, scope: str) -> None:
+        self._ask_again = _now() + REFRESH_MIN_S
+        found = await self._fetch(scope)
+        if found is not None and self._other is not None:
+            self._other = found
+        self._asking = None
+
+    async def _fetch(self, scope: str) -> Token | None:
         try:
             async with asyncio.timeout(FETCH_TIMEOUT_S):
-                token = await credential.get_token(self._scope)
+                token = await self._credential.get_token(scope)
         except Exception as problem:  # noqa: BLE001 - the client raises whatever it stumbles over in an answer
             # Messages quote that answer: the name of the error is all that may be logged.
             self._on_failure(type(problem).__name__)
-        else:
-            lifetime_s = token.expires_on - time.time()
-            self._token, self._expires = token.token, _now() + (lifetime_s if lifetime_s > 0 else DOUBTFUL_S)
+            return None
+        lifetime_s = token.expires_on - time.time()
+        return Token(scope, token.token, _now() + (lifetime_s if lifetime_s > 0 else DOUBTFUL_S))
 
 
 def _now() -> float:

@@ -10,14 +10,15 @@ from yarl import URL
 from rtproxy.environ import Reader
 from rtproxy.proxies import Proxies
 
-ENTRA_SCOPE = "https://ai.azure.com/.default"
+ENTRA_SCOPE = "https://cognitiveservices.azure.com/.default"
+"""What every kind of model account takes."""
 
 HELP = """\
   AZURE_OPENAI_ENDPOINT      https://NAME.openai.azure.com, or http://127.0.0.1:PORT for a simulated model
   AZURE_OPENAI_DEPLOYMENT    name of the gpt-realtime deployment
   AZURE_OPENAI_API_KEY       absent: Entra ID, through the identity of the app or your az login
   AZURE_OPENAI_API_VERSION   set: the preview URL; absent: GA, /openai/v1/realtime
-  AZURE_OPENAI_TOKEN_SCOPE   scope of the Entra ID token (https://ai.azure.com/.default)
+  AZURE_OPENAI_TOKEN_SCOPE   scope of the Entra ID token (https://cognitiveservices.azure.com/.default)
   PORT                       port to listen on, 0 for any free one (8080)
   RTPROXY_HOST               address to listen on (0.0.0.0)
   RTPROXY_CLIENT_KEYS        who may call: name:key pairs, comma separated; a key has 16 characters or more

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import contextlib
 import os
 import re
 import ssl
@@ -19,7 +20,7 @@ from rtproxy import __version__
 from rtproxy.dial import Answer, Connection, ProxyFailed
 from rtproxy.frames import close_frame
 from rtproxy.handover import Taken, accept_of, says_upgrade
-from rtproxy.identity import Identity, NoToken
+from rtproxy.identity import Identity, NoToken, Token
 from rtproxy.kernel import no_descriptor_is_left
 from rtproxy.refusal import Refused, full
 from rtproxy.settings import Settings
@@ -113,14 +114,48 @@ class Upstream:
     async def dial(self, subprotocols: Sequence[str], query: Mapping[str, str], headers: Mapping[str, str]) -> Dialed:
         """Opens a WebSocket to the model, offering ``subprotocols``; ``query`` and ``headers`` are the call's own part.
 
+        Where the model refuses the token of an identity it is dialled once more, with a token of the other scope.
         Raises DialFailed, in DIAL_TIMEOUT_S and REASON_S at most.
         """
+        deadline = asyncio.get_running_loop().time() + DIAL_TIMEOUT_S
+        if self._identity is None:
+            return await self._dial(deadline, subprotocols, query, headers, None)
+        try:
+            token = self._identity.token()
+        except NoToken:
+            raise DialFailed(502, "token", "The relay has no Entra ID token for the model.") from None
+        try:
+            dialed = await self._dial(deadline, subprotocols, query, headers, token)
+        except DialFailed as refusal:
+            another = await self._another(token, deadline) if refusal.upstream_status == 401 else None
+            if another is None:
+                raise
+            token = another
+            dialed = await self._dial(deadline, subprotocols, query, headers, token)
+        self._identity.taken(token)
+        return dialed
+
+    async def _another(self, refused: Token, deadline: float) -> Token | None:
+        assert self._identity is not None
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout_at(deadline):
+                return await self._identity.another(refused)
+        return None
+
+    async def _dial(
+        self,
+        deadline: float,
+        subprotocols: Sequence[str],
+        query: Mapping[str, str],
+        headers: Mapping[str, str],
+        token: Token | None,
+    ) -> Dialed:
         started = time.monotonic()
         key = base64.b64encode(os.urandom(16)).decode()
         url = self._url % query
-        headers = {**headers, **self._headers(key, subprotocols)}
+        headers = {**headers, **self._headers(key, subprotocols, token)}
         try:
-            async with asyncio.timeout(DIAL_TIMEOUT_S):
+            async with asyncio.timeout_at(deadline):
                 connection = await Connection.open(url, self._tls, self._session, self._proxy)
                 try:
                     answer = await connection.ask(url, headers)
@@ -154,7 +189,7 @@ class Upstream:
         accepted = protocol if protocol in subprotocols else None
         return Dialed(connection, answer.early, accepted, _request_id(answer), dial_ms)
 
-    def _headers(self, key: str, subprotocols: Sequence[str]) -> dict[str, str]:
+    def _headers(self, key: str, subprotocols: Sequence[str], token: Token | None) -> dict[str, str]:
         headers = {
             hdrs.CONNECTION: "Upgrade",
             hdrs.UPGRADE: "websocket",
@@ -164,13 +199,10 @@ class Upstream:
         }
         if subprotocols:
             headers[hdrs.SEC_WEBSOCKET_PROTOCOL] = ", ".join(subprotocols)
-        if self._api_key is not None:
-            return headers | {"api-key": self._api_key}
-        assert self._identity is not None, "without a key there is an identity"
-        try:
-            return headers | self._identity.header()
-        except NoToken:
-            raise DialFailed(502, "token", "The relay has no Entra ID token for the model.") from None
+        if token is not None:
+            return headers | token.header
+        assert self._api_key is not None, "without an identity there is a key"
+        return headers | {"api-key": self._api_key}
 
 
 def _is_sound(answer: Answer, key: str) -> bool:

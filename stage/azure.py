@@ -18,6 +18,9 @@ from stage.seed import Seed
 from stage.timeline import Timeline
 
 RESOURCE_GROUP = "rehearsal"
+AUDIENCE = "https://cognitiveservices.azure.com"
+"""What a model account takes the tokens for. Samples name https://ai.azure.com too; whether every account takes both is
+not documented, so one here takes one."""
 # Said, because a shell that has deployed to Azure has others.
 _STANDING = {"RTPROXY_APP": seed.APP, "RTPROXY_RESOURCE_GROUP": RESOURCE_GROUP, "RTPROXY_REGISTRY": "rehearsal"}
 
@@ -28,6 +31,7 @@ class Stage:
     Without ``app_seed`` the subscription is empty: no resource group, no registry, no app, and a gateway that leads
     nowhere until one is deployed.
     Each simulated model keeps its own record there: ``model.jsonl``, the second ``model-2.jsonl``.
+    ``audience`` is the one that the model's account takes tokens for.
     ``environ`` is what a shell, a play or a hold needs to work against it; its secrets die with the stage.
     """
 
@@ -39,6 +43,7 @@ class Stage:
         gateway: Gateway | None = None,
         model_options: tuple[str, ...] = (),
         program: Program = relay,
+        audience: str = AUDIENCE,
     ) -> None:
         self.out = out
         self._seed = app_seed
@@ -47,7 +52,7 @@ class Stage:
         self._program = program
         self._models = 0
         self._model_key = secrets.token_urlsafe(24)
-        self._identities = Assigned(model_token=secrets.token_urlsafe(24))
+        self._identities = Assigned(model_token=secrets.token_urlsafe(24), audience=audience)
         self._client_key = secrets.token_urlsafe(24)
         self._stack = AsyncExitStack()
         self.timeline: Timeline

@@ -31,6 +31,8 @@ class Directory:
     """Status and body of every answer, instead of a token."""
     silent: bool = False
     """Answers nothing, until `speak`."""
+    audience: str | None = None
+    """The one resource that the model takes tokens for: any other's begins with `other-`."""
     asked: list[str] = field(default_factory=list)
     """The resource of each request."""
     tokens: list[str] = field(default_factory=list)
@@ -52,15 +54,16 @@ class Directory:
         self.asked.append(resource)
         await self._tell()
 
-    async def issue(self) -> dict[str, str | int]:
+    async def issue(self, resource: str) -> dict[str, str | int]:
         """A new token, in the words of the protocol, where a time is a string and a span a number."""
-        self.tokens.append(f"{self.token}-{len(self.tokens) + 1}")
+        taken = self.audience is None or resource.rstrip("/") == self.audience
+        self.tokens.append(f"{'' if taken else 'other-'}{self.token}-{len(self.tokens) + 1}")
         await self._tell()
         return {
             "access_token": self.tokens[-1],
             "expires_on": str(int(time.time()) + self.lifetime_s),
             "refresh_in": self.lifetime_s // 2,
-            "resource": self.asked[-1],
+            "resource": resource,
             "token_type": "Bearer",
         }
 
@@ -73,7 +76,8 @@ def make_app(directory: Directory) -> web.Application:
     """The endpoint in front of ``directory``."""
 
     async def token(request: web.Request) -> web.Response:
-        await directory.ask(request.query.get("resource", ""))
+        resource = request.query.get("resource", "")
+        await directory.ask(resource)
         if directory.silent:
             await directory.until(lambda: not directory.silent)
         if directory.refusal is not None:
@@ -81,9 +85,9 @@ def make_app(directory: Directory) -> web.Application:
             return web.Response(status=status, text=body, content_type="application/json")
         if request.headers.get("X-IDENTITY-HEADER") != directory.header:
             return web.json_response({"statusCode": 401, "message": "Unauthorized"}, status=401)
-        if request.query.get("api-version") != API_VERSION or not directory.asked[-1]:
+        if request.query.get("api-version") != API_VERSION or not resource:
             return web.json_response({"statusCode": 400, "message": "Bad Request"}, status=400)
-        return web.json_response(await directory.issue())
+        return web.json_response(await directory.issue(resource))
 
     app = web.Application()
     app.router.add_get(PATH, token)
@@ -109,6 +113,8 @@ class Assigned:
 
     model_token: str = field(repr=False)
     """What the model takes."""
+    audience: str | None = None
+    """The one resource that the model takes tokens for; None: for any."""
     is_assigned: Callable[[str], bool] = lambda client_id: False
     may_call_model: Callable[[str], bool] = lambda client_id: False
 
@@ -116,8 +122,9 @@ class Assigned:
 def make_apps_endpoint(identities: Assigned, header: str) -> web.Application:
     """The endpoint beside every app. Apps share it, so one app gets the tokens of another's identity.
 
-    An identity without a role gets a token too, as in Azure: it is the model that refuses it. It expires soon, so that
-    a role that is granted later is of use as soon as there.
+    An identity without a role gets a token too, as in Azure, and so does who asks for another audience than the
+    model's: it is the model that refuses it. It expires soon, so that a role that is granted later is of use as soon as
+    there.
     """
 
     async def token(request: web.Request) -> web.Response:
@@ -127,7 +134,7 @@ def make_apps_endpoint(identities: Assigned, header: str) -> web.Application:
         if not identities.is_assigned(client_id):
             message = "No managed identity is assigned to this app, or none with this client id."
             return web.json_response({"statusCode": 400, "message": message}, status=400)
-        entitled = identities.may_call_model(client_id)
+        entitled = identities.may_call_model(client_id) and identities.audience in (None, resource.rstrip("/"))
         lifetime_s = 86_400 if entitled else _REFUSED_LIFETIME_S
         return web.json_response(
             {

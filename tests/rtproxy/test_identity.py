@@ -16,6 +16,7 @@ from tests.standstill import within
 
 STARTUP_PROBE_S = 10.0
 """Ten attempts a second apart (`bicep/modules/app.bicep`)."""
+EVERY_ACCOUNT, OF_SAMPLES = "https://cognitiveservices.azure.com", "https://ai.azure.com"
 NO_KEY = {"AZURE_OPENAI_API_KEY": ""}
 
 
@@ -76,14 +77,14 @@ async def test_a_relay_without_a_model_key_dials_with_the_token_of_its_identity(
     relay = await replica_for(upstream.port, **NO_KEY, **environ)
     assert await readyz(relay) == (200, "open")
     assert await authorization(relay.port) == "Bearer entra-token-1"
-    assert directory.asked == ["https://ai.azure.com"]
+    assert directory.asked == [EVERY_ACCOUNT]
 
 
 async def test_the_scope_of_the_token_can_be_another(
     relay_for: RelayFactory, upstream: RawServer, directory: Directory, here: None
 ) -> None:
-    await relay_for(upstream.port, **NO_KEY, AZURE_OPENAI_TOKEN_SCOPE="https://cognitiveservices.azure.com/.default")
-    assert directory.asked == ["https://cognitiveservices.azure.com"]
+    await relay_for(upstream.port, **NO_KEY, AZURE_OPENAI_TOKEN_SCOPE=f"{OF_SAMPLES}/.default")
+    assert directory.asked == [OF_SAMPLES]
 
 
 async def test_a_relay_with_a_model_key_asks_for_no_token(
@@ -234,3 +235,104 @@ async def test_a_refused_token_is_named_on_stdout_only(
     assert (await relay.event("upstream.failed"))["error"] == "ClientAuthenticationError"
     await relay.kill()
     assert relay.stderr == b""
+
+
+class Account:
+    """A model behind its account, which looks at each dial's token: ``dials`` has what each was told."""
+
+    def __init__(self, upstream: RawServer, dial: Caller) -> None:
+        self.dials: list[tuple[str, int]] = []
+        self._upstream = upstream
+        self._dial = dial
+
+    async def call(self, relay: Relay) -> int:
+        """A client's call, which the account takes or refuses; what the client is answered."""
+        connecting = asyncio.create_task(self._dial(relay.port))
+        async with asyncio.timeout(DEADLINE_S):
+            while not connecting.done():
+                arriving = asyncio.create_task(self._upstream.request())
+                await asyncio.wait((connecting, arriving), return_when=asyncio.FIRST_COMPLETED)
+                if not arriving.done():
+                    arriving.cancel()
+                    break
+                model = arriving.result()
+                token = model.headers["authorization"].removeprefix("Bearer ")
+                taken = token.startswith("entra-token")
+                self.dials.append((token, 101 if taken else 401))
+                await model.answer(*(() if taken else ("401 Unauthorized",)))
+            return (await connecting).status
+
+
+@pytest.fixture
+def account(upstream: RawServer, dial: Caller) -> Account:
+    return Account(upstream, dial)
+
+
+@pytest.mark.parametrize(("takes", "scope"), [(OF_SAMPLES, ""), (EVERY_ACCOUNT, f"{OF_SAMPLES}/.default")])
+async def test_an_account_of_the_other_audience_is_dialled_again_once_and_then_with_its_token_at_once(
+    relay_for: RelayFactory,
+    upstream: RawServer,
+    directory: Directory,
+    account: Account,
+    here: None,
+    takes: str,
+    scope: str,
+) -> None:
+    directory.audience, directory.lifetime_s = takes, 4
+    relay = await relay_for(upstream.port, **NO_KEY, AZURE_OPENAI_TOKEN_SCOPE=scope)
+    assert await account.call(relay) == 101
+    assert account.dials == [("other-entra-token-1", 401), ("entra-token-2", 101)]
+    assert await account.call(relay) == 101
+    assert [status for _, status in account.dials] == [401, 101, 101]
+    assert "upstream.failed" not in relay.log
+    known = len(directory.asked)
+    await asyncio.wait_for(directory.until(lambda: len(directory.asked) > known + 1), DEADLINE_S)
+    assert set(directory.asked[1:]) == {takes}, "what is renewed is what the account takes"
+
+
+async def test_the_refusal_is_the_callers_where_the_account_takes_neither_and_the_next_call_tries_both_again(
+    relay_for: RelayFactory, upstream: RawServer, directory: Directory, account: Account, here: None
+) -> None:
+    directory.audience = "https://nobody.example"
+    relay = await relay_for(upstream.port, **NO_KEY)
+    assert await account.call(relay) == 502
+    assert (await relay.event("upstream.failed"))["upstream_status"] == 401
+    assert account.dials == [("other-entra-token-1", 401), ("other-entra-token-2", 401)]
+    # A role that came meanwhile: the first token is as good as it was.
+    assert await account.call(relay) == 502
+    assert account.dials[2:] == account.dials[:2]
+    assert len(directory.asked) == 2, "each token is fetched once"
+
+
+async def test_a_scope_that_the_account_has_taken_is_not_doubted_when_a_dial_is_refused_later(
+    relay_for: RelayFactory, upstream: RawServer, directory: Directory, account: Account, dial: Caller, here: None
+) -> None:
+    relay = await relay_for(upstream.port, **NO_KEY)
+    assert await account.call(relay) == 101
+    connecting = asyncio.create_task(dial(relay.port))
+    async with asyncio.timeout(DEADLINE_S):
+        await (await upstream.request()).answer("401 Unauthorized")
+        assert (await connecting).status == 502
+    assert directory.asked == [EVERY_ACCOUNT]
+
+
+async def test_a_scope_of_another_cloud_is_the_only_one(
+    relay_for: RelayFactory, upstream: RawServer, directory: Directory, account: Account, here: None
+) -> None:
+    directory.audience = EVERY_ACCOUNT
+    relay = await relay_for(
+        upstream.port, **NO_KEY, AZURE_OPENAI_TOKEN_SCOPE="https://cognitiveservices.azure.us/.default"
+    )
+    assert await account.call(relay) == 502
+    assert account.dials == [("other-entra-token-1", 401)]
+
+
+async def test_the_refusal_is_the_callers_where_the_endpoint_gives_no_token_of_the_other_audience(
+    relay_for: RelayFactory, upstream: RawServer, directory: Directory, account: Account, here: None
+) -> None:
+    directory.audience = OF_SAMPLES
+    relay = await relay_for(upstream.port, **NO_KEY)
+    directory.refusal = (400, "{}")
+    assert await account.call(relay) == 502
+    assert account.dials == [("other-entra-token-1", 401)]
+    assert (await relay.event("upstream.failed", cause="refused"))["upstream_status"] == 401

@@ -41,7 +41,7 @@ def test_every_setting_that_may_be_absent_has_the_default_of_the_plan() -> None:
         deployment="gpt-realtime",
         api_key=None,
         api_version=None,
-        token_scope="https://ai.azure.com/.default",
+        token_scope="https://cognitiveservices.azure.com/.default",
         host="0.0.0.0",
         port=8080,
         client_keys={"alice": "client-key-of-alice"},
