@@ -105,6 +105,9 @@ param updateGateway bool = true
 @description('Whether the environment has no public address, so that only the gateway reaches it.')
 param internal bool = true
 
+@description('Whether the ingress writes a record of each call, ContainerAppHTTPLogs. false where the region refuses it.')
+param httpLogs bool = true
+
 var complete = !empty(containerImage)
 var tls = !empty(certificateId)
 var keyed = !empty(openAiApiKey)
@@ -212,6 +215,7 @@ module environment 'modules/environment.bicep' = if (complete) {
     subnetId: '${networkId}/subnets/environment'
     internal: internal
     workspaceId: workspaceId
+    httpLogs: httpLogs
   }
   dependsOn: [
     monitor

@@ -12,6 +12,9 @@ param internal bool
 @description('Workspace that gets the logs.')
 param workspaceId string
 
+@description('Whether the ingress writes a record of each call. Not every region may offer it.')
+param httpLogs bool
+
 resource environment 'Microsoft.App/managedEnvironments@2026-01-01' = {
   name: name
   location: location
@@ -44,8 +47,6 @@ resource environment 'Microsoft.App/managedEnvironments@2026-01-01' = {
   }
 }
 
-// ContainerAppHTTPLogs, one record a call with its replica, duration and the ingress's reason for its end, exists in
-// diagnostic settings only. It keeps the query string: a key must never be in the URL.
 resource diagnostics 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
   scope: environment
   name: 'workspace'
@@ -61,12 +62,30 @@ resource diagnostics 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' 
         category: 'ContainerAppSystemLogs'
         enabled: true
       }
+    ]
+  }
+}
+
+// ContainerAppHTTPLogs, one record a call with its replica, duration and the ingress's reason for its end, exists in
+// diagnostic settings only. It keeps the query string: a key must never be in the URL. A setting of its own, because a
+// region that does not know the category refuses the whole setting. After the other, which had it in earlier templates:
+// no category goes to one workspace twice.
+resource ingressLog 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = if (httpLogs) {
+  scope: environment
+  name: 'ingress'
+  properties: {
+    workspaceId: workspaceId
+    logAnalyticsDestinationType: 'Dedicated'
+    logs: [
       {
         category: 'ContainerAppHTTPLogs'
         enabled: true
       }
     ]
   }
+  dependsOn: [
+    diagnostics
+  ]
 }
 
 output name string = environment.name

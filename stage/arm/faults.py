@@ -17,6 +17,8 @@ class Faults:
     def __init__(self) -> None:
         self.unregistered: set[str] = set()
         """Namespaces of resource providers, in small letters, that the subscription is not registered for."""
+        self.not_offered: set[str] = set()
+        """Categories of logs that the region does not offer."""
         self._failures: list[tuple[str, str]] = []
         self._cleared = asyncio.Event()
         self._cleared.set()
@@ -39,6 +41,7 @@ class Faults:
     def clear(self) -> None:
         self._failures.clear()
         self.unregistered.clear()
+        self.not_offered.clear()
         self._cleared.set()
 
     @property
@@ -72,7 +75,10 @@ class Faults:
         raise Rejected("OperationExpired", "Operation expired.", 409)
 
     async def answer(self, request: web.Request) -> web.Response:
-        """POST of {"fault": "fail", "message": ..., "type": ...}, "unregister" with "namespace", "hang" or "none"."""
+        """POST of {"fault": "fail", "message": ..., "type": ...}, "unregister" with "namespace", "hang" or "none".
+
+        Or "unoffer" with the "category" of a log.
+        """
         asked = await read(request)
         match asked.get("fault"):
             case "fail":
@@ -80,10 +86,14 @@ class Faults:
                 self.fail_next(message, str(asked.get("type", APPS)))
             case "unregister":
                 self.unregister(str(asked.get("namespace")))
+            case "unoffer":
+                self.not_offered.add(str(asked.get("category")))
             case "hang":
                 self.hang()
             case "none":
                 self.clear()
             case other:
-                raise Rejected("UnknownFault", f"fault is {other!r}; it must be fail, unregister, hang or none")
+                raise Rejected(
+                    "UnknownFault", f"fault is {other!r}; it must be fail, unregister, unoffer, hang or none"
+                )
         return web.json_response({"fault": asked["fault"]})

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-from stage.arm import accounts, apps, catalog, documents, gateways, providers, roles
+from stage.arm import accounts, apps, catalog, documents, gateways, monitor, providers, roles
 from stage.arm.ids import (
     ACCOUNTS,
     APPS,
@@ -67,6 +67,8 @@ def check(subscription: Subscription, asked: Asked, known: Callable[[str], Docum
         accounts.check_deployment(asked, known(next(iter(ancestors(asked)))) or {})
     elif kind == ROLE_ASSIGNMENTS:
         roles.check(subscription, asked)
+    elif kind == monitor.ALERT_RULES:
+        monitor.check_rule(asked)
 
 
 def asked_before(subscription: Subscription, asked: Asked) -> Asked | None:
@@ -91,6 +93,9 @@ async def make(subscription: Subscription, asked: Asked) -> Document:
             raise Rejected(operation.error["code"], operation.error["message"], 409)
         return documents.app(subscription, subscription.app(asked.group, asked.name))
     subscription.faults.check(kind)
+    if kind == monitor.DIAGNOSTICS:
+        # Nobody is told before it is written.
+        monitor.check_setting(subscription, asked)
     subscription.store.put(dataclasses.replace(asked, kind=kind))
     if kind == ACCOUNTS:
         accounts.restored(subscription, asked)
