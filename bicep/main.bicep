@@ -4,6 +4,8 @@
 // replication.
 targetScope = 'resourceGroup'
 
+import { setting, weight } from 'types.bicep'
+
 @description('Region of everything. The model has to be offered there.')
 param location string = resourceGroup().location
 
@@ -37,14 +39,14 @@ param revisionSuffix string = ''
 
 // Weights have one owner, the plays: they hand in what they find, so that a redeploy never undoes a rollout.
 @description('Traffic of the app as the platform has it now. Empty: everything to the latest revision.')
-param traffic array = []
+param traffic weight[] = []
 
 @description('Who may call: name:key pairs, comma separated.')
 @secure()
 param clientKeys string = ''
 
 @description('More settings of the relay, a name and a value each, such as RTPROXY_OIDC_ISSUER. No secrets.')
-param relaySettings array = []
+param relaySettings setting[] = []
 
 @description('Key of a model account. Empty (the default): the relay identifies itself and the account takes no keys.')
 @secure()
@@ -96,7 +98,7 @@ param waf bool = false
 
 // A rule of the network and no part of the gateway: another address updates no gateway, which would end calls.
 @description('Addresses, ranges too, that rollouts come from: nobody else reaches a revision\'s own address.')
-param rolloutAddresses array = []
+param rolloutAddresses string[] = []
 
 // An update of a gateway ends its open calls. So the plays say false where the gateway is as this template has it.
 @description('Whether the gateway is deployed too. false leaves the one that stands alone.')
@@ -326,7 +328,7 @@ output logAnalyticsWorkspaceId string = monitor.outputs.customerId
 output applicationInsightsName string = monitor.outputs.insightsName
 
 @description('What was asked for and is deployed, and should be known.')
-output warnings array = concat(
+output warnings string[] = concat(
   (complete && !tls)
     ? [
         'The gateway speaks plain HTTP: keys and voices cross the network in the clear. Set certificateId before anybody calls.'

@@ -1,5 +1,7 @@
 // The relay. Everything under `template` makes a new revision when it changes; everything under `configuration` does
 // not.
+import { setting, weight } from '../types.bicep'
+
 param location string
 
 @description('Name of the app.')
@@ -21,7 +23,7 @@ param image string
 param revisionSuffix string
 
 @description('Traffic as it is now; empty: everything to the latest revision.')
-param traffic array
+param traffic weight[]
 
 param activeRevisionsMode string
 
@@ -39,7 +41,7 @@ param modelKey string
 param clientKeys string
 
 @description('More settings of the relay: a name and a value each.')
-param relaySettings array
+param relaySettings setting[]
 
 param minReplicas int
 param maxReplicas int

@@ -14,7 +14,7 @@ param tls bool
 param revisionsPort int
 
 @description('Who may come to that port: addresses and ranges. Empty: nobody.')
-param rolloutAddresses array
+param rolloutAddresses string[]
 
 // The gateway cannot ask who comes unless it has a firewall. This can, and to change it is no update of the gateway.
 var rollouts = empty(rolloutAddresses)

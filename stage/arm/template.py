@@ -16,7 +16,8 @@ from stage.arm.resources import Asked
 from stage.arm.scope import Document, Place, Scope
 from stage.arm.syntax import invalid
 
-_KNOWN = {"$schema", "contentVersion", "languageVersion", "metadata", "parameters", "variables", "resources", "outputs"}
+_KNOWN = {"$schema", "contentVersion", "languageVersion", "metadata", "definitions", "parameters", "variables"}
+_KNOWN |= {"resources", "outputs"}
 
 
 class Visitor(Protocol):
@@ -44,7 +45,8 @@ async def deploy(properties: Mapping[str, Any], group: str, deployment: str, vis
         raise invalid(f"mode is {properties['mode']!r}; the stage deploys Incremental only")
     if odd := sorted(set(template) - _KNOWN):
         raise invalid(f"'{odd[0]}' of a template is nothing that the stage can do")
-    declared = template.get("parameters") or {}
+    declared = parameters.declared(template)
+    template = {**template, "parameters": declared}
     given = parameters.given(declared, properties.get("parameters") or {})
     scope = Scope(visitor.place(group, deployment), template, given)
     for name in declared:
@@ -55,7 +57,7 @@ async def deploy(properties: Mapping[str, Any], group: str, deployment: str, vis
     for name in _ordered(listed):
         if resolve(listed[name].get("condition", True), scope):
             scope.deployed[name] = await _resource(listed[name], scope, visitor)
-    outputs = _outputs(template.get("outputs") or {}, scope)
+    outputs = _outputs(parameters.declared(template, "outputs"), scope)
     visitor.ended(scope, outputs)
     return outputs
 

@@ -2,35 +2,74 @@
 
 from typing import Any
 
+from stage.bicep import types
 from stage.bicep.expressions import json
 from stage.bicep.names import Names
-from stage.bicep.syntax import Call, Declaration, Decorator, Literal, Name, Node, Param, Refused, expressions, walk
+from stage.bicep.syntax import (
+    Call,
+    Declaration,
+    Decorator,
+    Field,
+    Fields,
+    Literal,
+    Name,
+    Node,
+    Output,
+    Param,
+    Refused,
+    TypeOf,
+    expressions,
+    walk,
+)
 
 _LIMITS = {"minLength", "maxLength", "minValue", "maxValue"}
 _SECURE = {"string": "securestring", "object": "secureObject"}
+Typed = Param | Output | Field | TypeOf
 
 
 def parameter(declared: Param, names: Names) -> dict[str, Any]:
-    found: dict[str, Any] = {"type": typed(declared, declared.type)}
+    found = schema(declared, names, allowed=_LIMITS | {"allowed", "secure"})
     if declared.default is not None:
         _check_default(declared, names)
         found["defaultValue"] = json(declared.default, names)
     for decorator in declared.decorators:
         if decorator.name == "allowed":
             found["allowedValues"] = json(_argument(decorator), names)
-        elif decorator.name in _LIMITS:
+    return found
+
+
+def definition(declared: TypeOf, names: Names) -> dict[str, Any]:
+    found = schema(declared, names, allowed=_LIMITS | {"export", "sealed"})
+    marks: dict[str, Any] = {}
+    if declared.source is not None:
+        marks = {"__bicep_imported_from!": {"sourceTemplate": declared.source}}
+    elif any(one.name == "export" for one in declared.decorators):
+        marks = {"__bicep_export!": True}
+    return {**found, "metadata": {**found.get("metadata", {}), **marks}} if marks else found
+
+
+def schema(declared: Typed, names: Names, allowed: set[str]) -> dict[str, Any]:
+    """The type, its limits and its description; raises Refused for a decorator that is neither these nor `allowed`."""
+    found: dict[str, Any] = {**_typed(declared, names), **description(declared, allowed)}
+    for decorator in declared.decorators:
+        if decorator.name in _LIMITS:
             found[decorator.name] = json(_argument(decorator), names)
-    return {**found, **description(declared, allowed=_LIMITS | {"allowed", "secure"})}
+        elif decorator.name == "sealed":
+            if not isinstance(declared.type, Fields):
+                raise Refused(decorator.at, "@sealed() is for an object's type with properties")
+            found["additionalProperties"] = False
+        elif decorator.name == "secure":
+            if found["type"] not in _SECURE:
+                raise Refused(decorator.at, f"@secure() is for string and object, not for {found['type']}")
+            found["type"] = _SECURE[found["type"]]
+    return found
 
 
-def typed(declared: Declaration, written: str) -> str:
-    """ARM's name of the type, which says whether the value is a secret."""
-    secure = next((one for one in declared.decorators if one.name == "secure"), None)
-    if secure is None:
-        return written
-    if written not in _SECURE:
-        raise Refused(secure.at, f"@secure() is for string and object, not for {written}")
-    return _SECURE[written]
+def _typed(declared: Typed, names: Names) -> dict[str, Any]:
+    if not (isinstance(declared, TypeOf) and isinstance(declared.type, Fields)):
+        return types.arm(declared.type, names.declared)
+    properties = {field.name: schema(field, names, allowed=_LIMITS | {"secure"}) for field in declared.type.fields}
+    return {"type": "object", "properties": properties}
 
 
 def description(declared: Declaration, allowed: set[str] | None = None) -> dict[str, Any]:

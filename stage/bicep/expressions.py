@@ -119,11 +119,14 @@ def _resolved(node: Name | Member, names: Names) -> tuple[Node, list[Member]]:
 
 def _keyed(start: Node, keys: list[Member], names: Names) -> str:
     found = text(start, names)
-    for at, one in enumerate(keys):
-        if one.safe:
-            # Where the first `?` finds nothing, the rest of the chain is not looked for.
-            return f"tryGet({found}, {_listed([further.key for further in keys[at:]], names)})"
+    first = next((at for at, one in enumerate(keys) if one.safe), len(keys))
+    for one in keys[:first]:
         found += _key(one.key, names)
+    keys = keys[first:]
+    while keys:
+        # Where a `?` finds nothing, what follows is not looked for, up to the next `?`.
+        end = next((at for at, one in enumerate(keys) if at and one.safe), len(keys))
+        found, keys = f"tryGet({found}, {_listed([one.key for one in keys[:end]], names)})", keys[end:]
     return found
 
 

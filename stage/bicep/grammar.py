@@ -2,8 +2,8 @@
 
 The dictionary that pycep makes of its tree is not enough to compile from: it drops the parentheses and the `?` of
 `a.?b`, does not tell a multi-line string from one with expressions in it, and lets the second of two equal names
-replace the first. Its grammar has no conditional over several lines, in which the compiler's formatter writes it:
-`_GRAMMAR` has one.
+replace the first. Its grammar has no conditional over several lines, as the compiler's formatter writes it, and no
+decorators in a type: `_REPLACED` has both.
 """
 
 from functools import cache
@@ -16,13 +16,23 @@ from pycep.main import LARK_GRAMMAR
 from stage.bicep.syntax import At, BicepError, Refused
 
 Branch = Tree[Token]
-_CONDITIONAL = 'conditional: value_brackets "?" value_brackets ":" value_brackets'
-_BROKEN = """conditional: value_brackets ("?" | BROKEN_QMARK) value_brackets (":" | BROKEN_COLON) value_brackets
-
-BROKEN_QMARK.3: /(?:[ \\t]*(?:\\/\\/[^\\n]*)?\\r?\\n)+[ \\t]*\\?(?=[ \\t])/
-BROKEN_COLON.3: /(?:[ \\t]*(?:\\/\\/[^\\n]*)?\\r?\\n)+[ \\t]*:(?=[ \\t])/
+_BROKEN_CONDITIONAL = r"""
+conditional: value_brackets ("?" | BROKEN_QMARK) value_brackets (":" | BROKEN_COLON) value_brackets
+BROKEN_QMARK.3: /(?:[ \t]*(?:\/\/[^\n]*)?\r?\n)+[ \t]*\?(?=[ \t])/
+BROKEN_COLON.3: /(?:[ \t]*(?:\/\/[^\n]*)?\r?\n)+[ \t]*:(?=[ \t])/
 """
-_GRAMMAR = LARK_GRAMMAR.replace(_CONDITIONAL, _BROKEN)
+_TYPES = r"""
+own_type: (STRING | own_object | own_literal ("|" own_literal)*) array_suffix* "?"?
+own_literal: QUOTED_STRING | QUOTED_INTERPOLATION | INT
+own_object: "{" _CPP_COMMENT_NL* (own_pair _CPP_COMMENT_NL*)* "}"
+own_pair: [decorators] key ":" own_type
+"""
+_REPLACED = {
+    'conditional: value_brackets "?" value_brackets ":" value_brackets': _BROKEN_CONDITIONAL + _TYPES,
+    '"param" STRING data_type "?"?': '"param" STRING own_type',
+    '"output" STRING data_type "?"?': '"output" STRING own_type',
+    '"type" STRING "=" type_value': '"type" STRING "=" own_type',
+}
 _LAYOUT = {"_NEWLINE", "_CPP_COMMENT_NL", "CPP_COMMENT", "NEWLINE", "COMMA"}
 
 
@@ -68,10 +78,19 @@ def _is_layout(child: Branch | Token | None) -> bool:
     return child is None or (isinstance(child, Token) and child.type in _LAYOUT)
 
 
+def _grammar() -> str:
+    text: str = LARK_GRAMMAR
+    for theirs, ours in _REPLACED.items():
+        if theirs not in text:
+            raise RuntimeError(f"the grammar of this pycep has no {theirs!r} to replace")
+        text = text.replace(theirs, ours)
+    return text
+
+
 @cache
 def _parser() -> Lark:
     return Lark(
-        _GRAMMAR,
+        _grammar(),
         parser="lalr",
         start=["start", "value_brackets"],
         propagate_positions=True,

@@ -39,7 +39,7 @@ class Reader:
             case "int_type":
                 return Literal(int(tokens(branch)[-1]))
             case "string":
-                return self._word(tokens(branch)[-1])
+                return self.word(tokens(branch)[-1])
             case "multi_line_string":
                 return Literal(strings.multi_line(str(tokens(branch)[-1])))
             case "array":
@@ -69,7 +69,7 @@ class Reader:
     def _at(self, branch: Branch) -> At:
         return self._within or at(branch)
 
-    def _word(self, token: Token) -> Node:
+    def word(self, token: Token) -> Node:
         where = self._within or At(token.line or 1, token.column or 1)
         if not token.startswith("'"):
             return Name(str(token), where)
@@ -85,7 +85,7 @@ class Reader:
         return Text(parts)
 
     def _key(self, token: Token) -> Node:
-        return self._word(token) if token.startswith("'") else Literal(str(token))
+        return self.word(token) if token.startswith("'") else Literal(str(token))
 
     def _call(self, branch: Branch) -> Call:
         name = tokens(branch)[0].removesuffix("(")

@@ -115,7 +115,8 @@ def _parameters(declared: Module, template: Mapping[str, Any], names: Names) -> 
     for name in given:
         if name not in known:
             raise Refused(declared.at, f"{declared.path} has no parameter '{name}'")
-    missing = [name for name, about in known.items() if "defaultValue" not in about and name not in given]
+    needed = [name for name, about in known.items() if "defaultValue" not in about and not about.get("nullable")]
+    missing = [name for name in needed if name not in given]
     if missing:
         raise Refused(declared.at, f"{declared.path} needs the parameter '{missing[0]}'")
     return {name: {"value": value} for name, value in given.items()}

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from lark import Token
+from lark import Token, Tree
 
 from stage.bicep.grammar import Branch, at, branches, kept, statements, tokens
 from stage.bicep.reading import Reader
@@ -10,25 +10,31 @@ from stage.bicep.syntax import (
     BicepError,
     Declaration,
     Decorator,
+    Field,
+    Fields,
+    ListOf,
     Literal,
     Module,
+    Name,
+    Named,
     Node,
     Object,
+    OneOf,
+    Optional,
     Output,
     Param,
     Refused,
     Resource,
     Source,
+    Type,
+    TypeOf,
     Var,
 )
 
 _OUTSIDE = {
-    "custom_import": "`import`",
     "extension": "`extension`",
-    "custom_type": "a type of one's own",
     "custom_func": "a function of one's own",
 }
-_TYPES = {"string", "int", "bool", "object", "array"}
 _READER = Reader()
 
 
@@ -49,6 +55,8 @@ def _take(source: Source, statement: Branch) -> None:
         raise Refused(at(statement), f"{_OUTSIDE[kind]} is outside of the stage's subset of Bicep")
     if kind == "scope":
         _check_scope(statement)
+    elif kind == "custom_import":
+        _import(source, statement)
     elif kind == "metadata":
         source.metadata[str(tokens(statement)[1])] = _plain(branches(statement)[0])
     else:
@@ -60,6 +68,15 @@ def _take(source: Source, statement: Branch) -> None:
             source.outputs[declaration.name] = declaration
         else:
             source.declared[declaration.name] = declaration
+
+
+def _import(source: Source, statement: Branch) -> None:
+    """`import { a, b } from 'file'`; raises Refused for any other form."""
+    names, path = branches(statement), str(tokens(statement)[-1]).strip("'")
+    for name in names:
+        if name.data != "import_alias" or len(tokens(name)) != 1 or tokens(name)[0] == "*":
+            raise Refused(at(name), "`import` with `*` or `as` is outside of the stage's subset of Bicep")
+        source.imports[Name(str(tokens(name)[0]), at(name))] = path
 
 
 def _check_scope(statement: Branch) -> None:
@@ -79,11 +96,13 @@ def _declaration(statement: Branch) -> Declaration:
     rest = [part for part in head[2:] if not isinstance(part, Token)]
     match str(head[0]):
         case "param":
-            return Param(*about, _type(statement, rest[0]), _READER.node(rest[1]) if len(rest) > 1 else None)
+            return Param(*about, _type(rest[0]), _READER.node(rest[1]) if len(rest) > 1 else None)
         case "var":
             return Var(*about, _READER.node(rest[-1]))
         case "output":
-            return Output(*about, _type(statement, rest[0]), _READER.node(rest[1]))
+            return Output(*about, _type(rest[0]), _READER.node(rest[1]))
+        case "type":
+            return TypeOf(*about, _type(rest[0]))
         case "resource":
             kind, _, version = tokens(rest[0])[0].strip("'").partition("@")
             return Resource(*about, kind, version, "existing" in head, *_conditional(rest[1]))
@@ -97,11 +116,35 @@ def _decorator(branch: Branch) -> Decorator:
     return Decorator(name, tuple(_READER.node(argument) for argument in branches(branch)), at(branch))
 
 
-def _type(statement: Branch, branch: Branch) -> str:
-    written = "".join(str(token) for token in branch.scan_values(lambda _: True))
-    if written not in _TYPES or "?" in tokens(statement):
-        raise Refused(at(branch), f"the type {written} is outside of the stage's subset: {', '.join(sorted(_TYPES))}")
-    return written
+def _type(branch: Branch) -> Type:
+    first, *rest = kept(branch)
+    found: Type
+    if isinstance(first, Token):
+        found = Named(str(first), at(branch))
+    elif first.data == "own_object":
+        found = Fields(tuple(_field(pair) for pair in branches(first)))
+    else:
+        found = OneOf(tuple(_allowed(part) for part in branches(branch) if part.data == "own_literal"))
+    for part in rest:
+        if isinstance(part, Tree) and part.data == "array_suffix":
+            found = ListOf(found)
+        elif part == "?":
+            found = Optional(found)
+    return found
+
+
+def _field(branch: Branch) -> Field:
+    *above, key, type_ = branches(branch)
+    decorators = tuple(_decorator(one) for group in above for one in branches(group))
+    return Field(str(tokens(key)[0]).strip("'"), at(branch), decorators, _type(type_))
+
+
+def _allowed(branch: Branch) -> str | int:
+    token = tokens(branch)[0]
+    node = Literal(int(token)) if token.type == "INT" else _READER.word(token)
+    if not isinstance(node, Literal) or not isinstance(node.value, str | int):
+        raise Refused(at(branch), "an expression in a type")
+    return node.value
 
 
 def _conditional(branch: Branch) -> tuple[Node | None, Object]:

@@ -101,8 +101,58 @@ class Declaration:
 
 
 @dataclass(frozen=True)
+class Named:
+    """A type by its name: Bicep's own, such as `string`, or one that the file declares."""
+
+    name: str
+    at: At
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """The values that something can have: `'Multiple' | 'Single'`."""
+
+    values: tuple[str | int, ...]
+
+
+@dataclass(frozen=True)
+class ListOf:
+    of: "Type"
+
+
+@dataclass(frozen=True)
+class Optional:
+    """`of?`: what may be null or left out."""
+
+    of: "Type"
+
+
+@dataclass(frozen=True)
+class Fields:
+    """An object with properties of known types."""
+
+    fields: tuple["Field", ...]
+
+
+Type: TypeAlias = Named | OneOf | ListOf | Optional | Fields
+
+
+@dataclass(frozen=True)
+class Field(Declaration):
+    type: Type
+
+
+@dataclass(frozen=True)
+class TypeOf(Declaration):
+    """`type name = ...`; `source` is the file that it was imported from."""
+
+    type: Type
+    source: str | None = None
+
+
+@dataclass(frozen=True)
 class Param(Declaration):
-    type: str
+    type: Type
     default: Node | None
 
 
@@ -113,7 +163,7 @@ class Var(Declaration):
 
 @dataclass(frozen=True)
 class Output(Declaration):
-    type: str
+    type: Type
     value: Node
 
 
@@ -135,11 +185,15 @@ class Module(Declaration):
 
 @dataclass
 class Source:
-    """One file, read. A name means one thing only: `declared` holds all but the outputs."""
+    """One file, read. A name means one thing only: `declared` holds all but the outputs.
+
+    `imports` are the names that are declared in other files, each with the path as it is written.
+    """
 
     metadata: dict[str, str] = field(default_factory=dict)
     declared: dict[str, Declaration] = field(default_factory=dict)
     outputs: dict[str, Output] = field(default_factory=dict)
+    imports: dict[Name, str] = field(default_factory=dict)
 
 
 def expressions(declared: Declaration) -> list[Node]:

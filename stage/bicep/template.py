@@ -1,15 +1,17 @@
 """A Bicep file and its modules, as one ARM template with symbolic names (languageVersion 2.0)."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from stage.bicep import resources
-from stage.bicep.decorators import description, parameter, typed
+from stage.bicep.decorators import definition, description, parameter, schema
 from stage.bicep.expressions import escaped, json
 from stage.bicep.functions import loaded
 from stage.bicep.names import Names
 from stage.bicep.source import read
 from stage.bicep.syntax import (
+    At,
     BicepError,
     Call,
     Declaration,
@@ -19,6 +21,7 @@ from stage.bicep.syntax import (
     Refused,
     Resource,
     Source,
+    TypeOf,
     Var,
     expressions,
     walk,
@@ -26,7 +29,7 @@ from stage.bicep.syntax import (
 
 VERSION = "0.0.0"
 _SCHEMA = "https://schema.management.azure.com/schemas/2019-04-01/deploymentTemplate.json#"
-_SECTIONS = ("parameters", "variables", "resources", "outputs")
+_SECTIONS = ("definitions", "parameters", "variables", "resources", "outputs")
 
 
 def compile(path: Path) -> dict[str, Any]:
@@ -37,6 +40,7 @@ def compile(path: Path) -> dict[str, Any]:
 def _compile(path: Path, within: tuple[Path, ...]) -> dict[str, Any]:
     source = read(path)
     try:
+        source.declared.update(_imported(source, path))
         return _template(source, path, (*within, path.resolve()))
     except Refused as refused:
         raise BicepError(path, refused.at, str(refused)) from refused
@@ -73,6 +77,8 @@ def _loaded(source: Source, path: Path) -> dict[Call, str]:
 
 def _enter(sections: dict[str, dict[str, Any]], declared: Declaration, names: Names) -> None:
     match declared:
+        case TypeOf(name):
+            sections["definitions"][name] = definition(declared, names)
         case Param(name):
             sections["parameters"][name] = parameter(declared, names)
         case Var(name, value=value):
@@ -86,19 +92,34 @@ def _enter(sections: dict[str, dict[str, Any]], declared: Declaration, names: Na
 
 
 def _output(declared: Output, names: Names) -> dict[str, Any]:
-    return {
-        "type": typed(declared, declared.type),
-        "value": json(declared.value, names),
-        **description(declared, allowed={"secure"}),
-    }
+    return {**schema(declared, names, allowed={"secure"}), "value": json(declared.value, names)}
+
+
+def _imported(source: Source, path: Path) -> dict[str, TypeOf]:
+    """The types that the file takes from others."""
+    found: dict[str, TypeOf] = {}
+    for name, other in source.imports.items():
+        declared = read(_beside(path, other, name.at)).declared.get(name.name)
+        if not isinstance(declared, TypeOf) or not any(one.name == "export" for one in declared.decorators):
+            raise Refused(name.at, f"{other} exports no type '{name.name}'")
+        if name.name in source.declared:
+            raise Refused(name.at, f"the name '{name.name}' is declared twice")
+        found[name.name] = replace(declared, source=other)
+    return found
+
+
+def _beside(path: Path, other: str, at: At) -> Path:
+    """The file that `path` names as `other`; raises Refused for what is no file of the same tree."""
+    if ":" in other or "$" in other:
+        raise Refused(at, f"the module path '{other}' is outside of the stage's subset of Bicep")
+    found = path.parent / other
+    if not found.is_file():
+        raise Refused(at, f"there is no module {other}")
+    return found
 
 
 def _file(declared: Module, path: Path, within: tuple[Path, ...]) -> Path:
-    if ":" in declared.path or "$" in declared.path:
-        raise Refused(declared.at, f"the module path '{declared.path}' is outside of the stage's subset of Bicep")
-    found = path.parent / declared.path
-    if not found.is_file():
-        raise Refused(declared.at, f"there is no module {declared.path}")
+    found = _beside(path, declared.path, declared.at)
     if found.resolve() in within:
         raise Refused(declared.at, f"the module {declared.path} contains itself")
     return found

@@ -21,6 +21,7 @@ from stage.bicep.syntax import (
     expressions,
     walk,
 )
+from stage.bicep.types import plain
 from tests.bicep.values import Values
 
 
@@ -78,9 +79,9 @@ def _arguments(module: Module, other: Source, source: Source) -> Iterator[str]:
         if name not in params:
             yield f"{module.name}.params.{name}: {module.path} has no such parameter"
             continue
-        type_ = Values(source.declared).type(value)
-        if type_ and type_ != params[name].type:
-            yield f"{module.name}.params.{name}: {module.path} takes {params[name].type}, not {type_}"
+        type_, wanted = Values(source.declared).type(value), plain(params[name].type, other.declared)
+        if type_ and type_ != wanted:
+            yield f"{module.name}.params.{name}: {module.path} takes {wanted}, not {type_}"
         if not _secure(params[name]):
             for secret in sorted(_leaks(value, source) & _secrets(source)):
                 yield f"{module.name}.params.{name}: gets {secret}, but {module.path} does not keep it secret"

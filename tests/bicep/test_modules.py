@@ -51,14 +51,14 @@ REFUSED = {
     ),
     "secret in an output": (
         MAIN,
-        "output warnings array",
-        "output key string = '${prefix}:${openAiApiKey}'\noutput warnings array",
+        "output warnings string[]",
+        "output key string = '${prefix}:${openAiApiKey}'\noutput warnings string[]",
         "key: an output that carries the secret openAiApiKey",
     ),
     "secret in an output, by way of a variable": (
         MAIN,
-        "output warnings array",
-        "var both = [clientKeys, prefix]\noutput keys array = both\noutput warnings array",
+        "output warnings string[]",
+        "var both = [clientKeys, prefix]\noutput keys array = both\noutput warnings string[]",
         "keys: an output that carries the secret clientKeys",
     ),
     "secret that a module does not keep": (

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from itertools import product
 
 from stage.bicep.syntax import Array, Call, Declaration, Literal, Name, Node, Object, Operation, Param, Text, Var
+from stage.bicep.types import plain
 
 _RESULTS = {
     **dict.fromkeys(("string", "format", "replace", "toLower", "toUpper", "trim", "join", "loadTextContent"), "string"),
@@ -69,7 +70,7 @@ class Values:
                 return _RESULTS.get(name)
             case Name(name):
                 declaration = self.declared.get(name)
-                return declaration.type if isinstance(declaration, Param) else None
+                return plain(declaration.type, self.declared) if isinstance(declaration, Param) else None
         return None
 
     def _named(self, name: Node, declaration: Declaration) -> Iterator[Node]:

@@ -412,6 +412,24 @@ def test_a_text_beside_the_file_is_a_variable_of_the_template(compiled: Compile)
     assert "union" not in template["outputs"]["part"]["value"]
 
 
+def test_a_type_of_another_file_is_a_definition_of_the_template(compiled: Compile) -> None:
+    declared = "@export()\n@sealed()\ntype share = {\n  @maxValue(100)\n  weight: int\n  label: string?\n}\n"
+    used = "param shares share[]\nparam note string?\noutput all share[] = shares\n"
+    template = compiled(f"import {{ share }} from 'types.bicep'\n{used}", **{"types.bicep": declared})
+    properties = {"weight": {"type": "int", "maxValue": 100}, "label": {"type": "string", "nullable": True}}
+    imported = {"__bicep_imported_from!": {"sourceTemplate": "types.bicep"}}
+    share = {"type": "object", "properties": properties, "additionalProperties": False, "metadata": imported}
+    shares = {"type": "array", "items": {"$ref": "#/definitions/share"}}
+    assert template["definitions"] == {"share": share}
+    assert template["parameters"] == {"shares": shares, "note": {"type": "string", "nullable": True}}
+    assert template["outputs"] == {"all": {**shares, "value": "[parameters('shares')]"}}
+
+
+def test_a_conditional_may_be_broken_where_the_formatter_breaks_it(compiled: Compile) -> None:
+    broken = "param on bool\nvar x = on\n  // said\n  ? [\n      'a'\n    ]\n  : []\noutput y array = x\n"
+    assert compiled(broken)["variables"] == {"x": "[if(parameters('on'), createArray('a'), createArray())]"}
+
+
 @pytest.mark.parametrize(
     ("text", "why"),
     [
@@ -429,12 +447,14 @@ def test_a_text_beside_the_file_is_a_variable_of_the_template(compiled: Compile)
         ("var x = utcNow()", "the function 'utcNow' is outside"),
         ("var x = reference('y')", "the function 'reference' is outside"),
         ("var x = 'a' =~ 'A'", "`=~` is outside"),
-        ("type t = 'a' | 'b'", "a type of one's own is outside"),
+        ("param x weight", "the type weight is not declared"),
+        ("param x {\n  a: int\n}", "an object's type needs a name"),
+        ("@sealed()\ntype t = string", "@sealed() is for an object's type"),
         ("func f(a string) string => a", "a function of one's own is outside"),
         ("extension kubernetes", "`extension` is outside"),
-        ("import { x } from 'y.bicep'", "`import` is outside"),
-        ("param x string?", "the type string is outside"),
-        ("param x string[]", "the type string[] is outside"),
+        ("import * as y from 'part.bicep'", "`import` with `*` or `as` is outside"),
+        ("import { x } from 'y.bicep'", "there is no module y.bicep"),
+        ("import { x } from 'part.bicep'", "part.bicep exports no type 'x'"),
         ("@sealed()\nparam x object", "@sealed() cannot stand here"),
         ("@secure()\nparam x int", "@secure() is for string and object"),
         ("var y = 1\nparam x int = y", "a default can use other parameters only, not 'y'"),

@@ -1,0 +1,310 @@
+// The whole relay on Azure, in two passes of one template. Pass 1 (containerImage empty) makes what an image needs
+// before it can exist and run: registry, model, identity with its roles, logs. Pass 2 adds network, environment,
+// gateway and app. Roles granted in pass 1 are minutes old when the first replica pulls its image: no race with their
+// replication.
+targetScope = 'resourceGroup'
+
+@description('Region of everything. The model has to be offered there.')
+param location string = resourceGroup().location
+
+@description('Begins every name and is the app\'s: lower-case letters, digits, single dashes, a letter first.')
+@minLength(3)
+@maxLength(20)
+param prefix string
+
+@description('Name of the model deployment; what callers say as model=.')
+param openAiDeploymentName string = 'gpt-realtime'
+
+@description('Where the model runs: GlobalStandard is offered in the most regions.')
+param openAiDeploymentSku string = 'GlobalStandard'
+
+// gpt-realtime 2025-08-28 takes no new customers since 2026-08-28 and retires on 2027-02-28: not a default any more.
+@description('Model behind the deployment. Models retire: look at the retirement table before you deploy.')
+param openAiModelName string = 'gpt-realtime-1.5'
+
+@description('Version of the model.')
+param openAiModelVersion string = '2026-02-23'
+
+@description('Capacity of the model deployment, in the units of its quota.')
+@minValue(1)
+param openAiCapacity int = 10
+
+@description('Image of the relay. Empty: the first pass, without network, environment, gateway and app.')
+param containerImage string = ''
+
+@description('Names the revision, <app>--<suffix>. Empty: the platform does.')
+param revisionSuffix string = ''
+
+// Weights have one owner, the plays: they hand in what they find, so that a redeploy never undoes a rollout.
+@description('Traffic of the app as the platform has it now. Empty: everything to the latest revision.')
+param traffic array = []
+
+@description('Who may call: name:key pairs, comma separated.')
+@secure()
+param clientKeys string = ''
+
+@description('More settings of the relay, a name and a value each, such as RTPROXY_OIDC_ISSUER. No secrets.')
+param relaySettings array = []
+
+@description('Key of a model account. Empty (the default): the relay identifies itself and the account takes no keys.')
+@secure()
+param openAiApiKey string = ''
+
+// Two, because the platform stops replicas for its own maintenance, one at a time and without asking.
+@description('Replicas of a revision at least. 0 is never reached behind the gateway: its probe is a request.')
+@minValue(0)
+@maxValue(1000)
+param minReplicas int = 2
+
+@description('Replicas of a revision at most.')
+@minValue(1)
+@maxValue(1000)
+param maxReplicas int = 10
+
+// 15 at least: a quarter of the drain is the time in which callers are still let in, and readiness takes 2 s to fail.
+@description('Seconds from SIGTERM to SIGKILL. 30 is the platform\'s default; 600 is the most in use, undocumented.')
+@minValue(15)
+@maxValue(600)
+param terminationGracePeriodSeconds int = 30
+
+@description('Seconds without a request before the last step to zero replicas. Governs nothing else.')
+param cooldownPeriod int = 300
+
+@description('Multiple: weights between revisions. Single: session affinity. The platform has no mode with both.')
+@allowed([
+  'Multiple'
+  'Single'
+])
+param activeRevisionsMode string = 'Multiple'
+
+// As https://<vault>.vault.azure.net/secrets/<name>: with a version at its end a renewed certificate would not be
+// found.
+@description('Secret id, without a version, of the gateway\'s certificate in Key Vault. Empty: plain HTTP.')
+param tlsSecretId string = ''
+
+@description('Resource group of that vault.')
+param tlsVaultResourceGroup string = resourceGroup().name
+
+@description('Web application firewall on the gateway. It sees the upgrade request, never a frame.')
+param waf bool = false
+
+@description('Whether the environment has no public address, so that only the gateway reaches it.')
+param internal bool = true
+
+var complete = !empty(containerImage)
+var tls = !empty(tlsSecretId)
+var keyed = !empty(openAiApiKey)
+
+// Modules get names and ids that are known beforehand, and look the rest up themselves. A parameter out of another
+// module's outputs would keep what-if from looking into the module at all: it would show no change where there is
+// one.
+var workspaceName = '${prefix}-logs'
+var workspaceId = resourceId('Microsoft.OperationalInsights/workspaces', workspaceName)
+var registryName = '${replace(prefix, '-', '')}${uniqueString(resourceGroup().id)}'
+var accountName = '${prefix}-${uniqueString(resourceGroup().id)}'
+var identityName = '${prefix}-identity'
+var gatewayIdentityName = '${prefix}-gateway-identity'
+var networkName = '${prefix}-vnet'
+var networkId = resourceId('Microsoft.Network/virtualNetworks', networkName)
+var publicIpName = '${prefix}-gateway-ip'
+var environmentName = '${prefix}-env'
+
+module monitor 'modules/monitor.bicep' = {
+  name: '${prefix}-monitor'
+  params: {
+    location: location
+    prefix: prefix
+    workspaceName: workspaceName
+  }
+}
+
+module registry 'modules/registry.bicep' = {
+  name: '${prefix}-registry'
+  params: {
+    location: location
+    name: registryName
+  }
+}
+
+module openai 'modules/openai.bicep' = {
+  name: '${prefix}-openai'
+  params: {
+    location: location
+    name: accountName
+    deploymentName: openAiDeploymentName
+    deploymentSku: openAiDeploymentSku
+    modelName: openAiModelName
+    modelVersion: openAiModelVersion
+    capacity: openAiCapacity
+    localAuth: keyed
+    workspaceId: workspaceId
+  }
+  dependsOn: [
+    monitor
+  ]
+}
+
+module roles 'modules/roles.bicep' = {
+  name: '${prefix}-roles'
+  params: {
+    location: location
+    identityName: identityName
+    gatewayIdentityName: gatewayIdentityName
+    registryName: registryName
+    accountName: accountName
+    tls: tls
+  }
+  dependsOn: [
+    registry
+    openai
+  ]
+}
+
+// https://<vault>.vault.azure.net/secrets/<name>: the vault is the host's first label.
+var vaultHost = tls ? split(tlsSecretId, '/')[2] : ''
+
+module vault 'modules/vault.bicep' = if (tls) {
+  name: '${prefix}-vault'
+  scope: resourceGroup(tlsVaultResourceGroup)
+  params: {
+    vaultName: first(split(vaultHost, '.'))
+    principalId: roles.outputs.gatewayPrincipalId
+  }
+}
+
+module network 'modules/network.bicep' = if (complete) {
+  name: '${prefix}-network'
+  params: {
+    location: location
+    prefix: prefix
+    networkName: networkName
+    publicIpName: publicIpName
+    domainNameLabel: accountName
+    tls: tls
+  }
+}
+
+module environment 'modules/environment.bicep' = if (complete) {
+  name: '${prefix}-environment'
+  params: {
+    location: location
+    name: environmentName
+    subnetId: '${networkId}/subnets/environment'
+    internal: internal
+    workspaceId: workspaceId
+  }
+  dependsOn: [
+    monitor
+    network
+  ]
+}
+
+module dns 'modules/dns.bicep' = if (complete && internal) {
+  name: '${prefix}-dns'
+  params: {
+    domain: environment!.outputs.defaultDomain
+    address: environment!.outputs.staticIp
+    networkId: networkId
+  }
+}
+
+module app 'modules/app.bicep' = if (complete) {
+  name: '${prefix}-app'
+  params: {
+    location: location
+    name: prefix
+    environmentName: environmentName
+    internal: internal
+    publicIpName: publicIpName
+    identityName: identityName
+    registryName: registryName
+    image: containerImage
+    revisionSuffix: revisionSuffix
+    traffic: traffic
+    activeRevisionsMode: activeRevisionsMode
+    accountName: accountName
+    modelDeployment: openAiDeploymentName
+    modelKey: openAiApiKey
+    clientKeys: clientKeys
+    minReplicas: minReplicas
+    maxReplicas: maxReplicas
+    terminationGracePeriodSeconds: terminationGracePeriodSeconds
+    cooldownPeriod: cooldownPeriod
+    relaySettings: relaySettings
+  }
+  dependsOn: [
+    roles
+    environment
+  ]
+}
+
+module gateway 'modules/gateway.bicep' = if (complete) {
+  name: '${prefix}-gateway'
+  params: {
+    location: location
+    name: '${prefix}-gateway'
+    subnetId: '${networkId}/subnets/gateway'
+    publicIpId: resourceId('Microsoft.Network/publicIPAddresses', publicIpName)
+    appName: prefix
+    environmentName: environmentName
+    identityId: resourceId('Microsoft.ManagedIdentity/userAssignedIdentities', gatewayIdentityName)
+    tlsSecretId: tlsSecretId
+    waf: waf
+    workspaceId: workspaceId
+  }
+  // A gateway resolves its backend when it starts and may keep a wrong answer for days, whatever the TTL
+  // (azure-container-apps #498): the zone is there before it. So is its right to read the certificate.
+  dependsOn: [
+    app
+    dns
+    vault
+  ]
+}
+
+var scheme = tls ? 'https' : 'http'
+
+@description('Name of the registry.')
+output containerRegistryName string = registry.outputs.name
+
+@description('Host that images are pushed to and pulled from.')
+output containerRegistryLoginServer string = registry.outputs.loginServer
+
+@description('What the relay dials.')
+output azureOpenAiEndpoint string = openai.outputs.endpoint
+
+@description('Name of the app; empty after the first pass, as everything below.')
+output containerAppName string = complete ? app!.outputs.name : ''
+
+@description('The app\'s own address in the environment. With internal only the network resolves it.')
+output containerAppFqdn string = complete ? app!.outputs.fqdn : ''
+
+@description('Public address of the gateway.')
+output applicationGatewayPublicIp string = complete ? network!.outputs.publicIpAddress : ''
+
+@description('Public name of the gateway.')
+output applicationGatewayFqdn string = complete ? network!.outputs.publicIpFqdn : ''
+
+@description('What callers use, unless your own domain points at the gateway.')
+output applicationGatewayUrl string = complete ? '${scheme}://${network!.outputs.publicIpFqdn}' : ''
+
+@description('Name of the environment.')
+output containerAppEnvironmentName string = complete ? environment!.outputs.name : ''
+
+@description('Customer id of the workspace, as az monitor log-analytics query wants it.')
+output logAnalyticsWorkspaceId string = monitor.outputs.customerId
+
+@description('Name of the Application Insights resource.')
+output applicationInsightsName string = monitor.outputs.insightsName
+
+@description('What was asked for and is deployed, and should be known.')
+output warnings array = concat((complete && !tls) ? [
+  'The gateway speaks plain HTTP: keys and voices cross the network in the clear. Set tlsSecretId before anybody calls.'
+] : [], (complete && tls) ? [
+  'Callers need a name that the certificate carries: point your own domain at ${network!.outputs.publicIpFqdn}.'
+] : [], (complete && !internal) ? [
+  'The environment has a public address. Only the gateway\'s address may call the app, but everybody can knock.'
+] : [], (minReplicas < 2) ? [
+  'With fewer than two replicas the platform\'s own maintenance can leave callers without any.'
+] : [], keyed ? [
+  'The model account takes keys. Without openAiApiKey it takes the relay\'s identity only.'
+] : [])

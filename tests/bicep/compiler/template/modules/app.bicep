@@ -1,0 +1,262 @@
+// The relay. Everything under `template` makes a new revision when it changes; everything under `configuration` does
+// not.
+param location string
+
+@description('Name of the app.')
+param name string
+
+param environmentName string
+
+@description('Whether the environment has no public address. With one, only the gateway\'s address may call.')
+param internal bool
+
+@description('The gateway\'s public address.')
+param publicIpName string
+
+@description('The identity that pulls the image and calls the model.')
+param identityName string
+
+param registryName string
+param image string
+param revisionSuffix string
+
+@description('Traffic as it is now; empty: everything to the latest revision.')
+param traffic array
+
+param activeRevisionsMode string
+
+@description('The model\'s account.')
+param accountName string
+
+param modelDeployment string
+
+@description('Key of the model account; empty: the identity.')
+@secure()
+param modelKey string
+
+@description('Who may call: name:key pairs.')
+@secure()
+param clientKeys string
+
+@description('More settings of the relay: a name and a value each.')
+param relaySettings array
+
+param minReplicas int
+param maxReplicas int
+param terminationGracePeriodSeconds int
+param cooldownPeriod int
+
+var port = 8080
+var keyed = !empty(modelKey)
+var single = activeRevisionsMode == 'Single'
+var weights = empty(traffic) ? [
+  {
+    latestRevision: true
+    weight: 100
+  }
+] : traffic
+
+// A CPU rule keeps the last replica: with it an app never gets to zero.
+var cpuRules = (minReplicas == 0) ? [] : [
+  {
+    name: 'cpu'
+    custom: {
+      type: 'cpu'
+      metadata: {
+        type: 'Utilization'
+        value: '60'
+      }
+    }
+  }
+]
+
+resource environment 'Microsoft.App/managedEnvironments@2025-07-01' existing = {
+  name: environmentName
+}
+
+resource publicIp 'Microsoft.Network/publicIPAddresses@2024-07-01' existing = {
+  name: publicIpName
+}
+
+resource identity 'Microsoft.ManagedIdentity/userAssignedIdentities@2024-11-30' existing = {
+  name: identityName
+}
+
+resource registry 'Microsoft.ContainerRegistry/registries@2025-04-01' existing = {
+  name: registryName
+}
+
+resource account 'Microsoft.CognitiveServices/accounts@2025-06-01' existing = {
+  name: accountName
+}
+
+resource app 'Microsoft.App/containerApps@2025-07-01' = {
+  name: name
+  location: location
+  identity: {
+    type: 'UserAssigned'
+    userAssignedIdentities: {
+      '${identity.id}': {}
+    }
+  }
+  properties: {
+    environmentId: environment.id
+    workloadProfileName: 'Consumption'
+    // Built-in authentication (authConfigs) stays off: it broke WebSockets (#549). The relay looks at the keys itself.
+    configuration: {
+      activeRevisionsMode: activeRevisionsMode
+      ingress: union({
+        // In an internal environment this means the network, not the Internet. `false` would shut the gateway out.
+        external: true
+        targetPort: port
+        // http2 answers upgrades with 503 (#280, #562). tcp has no weights and no affinity.
+        transport: 'http'
+        allowInsecure: false
+      }, single ? {
+        stickySessions: {
+          affinity: 'sticky'
+        }
+      } : {
+        traffic: weights
+        stickySessions: {
+          affinity: 'none'
+        }
+      }, internal ? {} : {
+        ipSecurityRestrictions: [
+          {
+            name: 'gateway'
+            action: 'Allow'
+            ipAddressRange: '${publicIp.properties.ipAddress}/32'
+          }
+        ]
+      })
+      registries: [
+        {
+          server: registry.properties.loginServer
+          identity: identity.id
+        }
+      ]
+      // A changed secret reaches a running replica only when its revision is restarted.
+      secrets: concat([
+        {
+          name: 'client-keys'
+          value: clientKeys
+        }
+      ], keyed ? [
+        {
+          name: 'model-key'
+          value: modelKey
+        }
+      ] : [])
+    }
+    template: {
+      revisionSuffix: revisionSuffix
+      // SIGTERM to SIGKILL. Shorter than a call: the relay closes calls between two turns, it does not outwait them.
+      terminationGracePeriodSeconds: terminationGracePeriodSeconds
+      containers: [
+        {
+          name: 'rtproxy'
+          image: image
+          resources: {
+            cpu: json('0.5')
+            memory: '1Gi'
+          }
+          env: concat([
+            {
+              name: 'AZURE_OPENAI_ENDPOINT'
+              value: account.properties.endpoint
+            }
+            {
+              name: 'AZURE_OPENAI_DEPLOYMENT'
+              value: modelDeployment
+            }
+            {
+              name: 'AZURE_CLIENT_ID'
+              value: identity.properties.clientId
+            }
+            {
+              name: 'RTPROXY_CLIENT_KEYS'
+              secretRef: 'client-keys'
+            }
+            {
+              // 5 s are left for the exit, and for a platform whose clock started earlier than ours.
+              name: 'RTPROXY_DRAIN_SECONDS'
+              value: string(terminationGracePeriodSeconds - 5)
+            }
+            {
+              // Less than every idle timeout on the way: the ingress's 240 s is the shortest.
+              name: 'RTPROXY_HEARTBEAT_SECONDS'
+              value: '25'
+            }
+          ], keyed ? [
+            {
+              name: 'AZURE_OPENAI_API_KEY'
+              secretRef: 'model-key'
+            }
+          ] : [], relaySettings)
+          // All three said: the platform's defaults are TCP probes, which a draining or stuck relay passes.
+          probes: [
+            {
+              type: 'Startup'
+              httpGet: {
+                path: '/healthz'
+                port: port
+                scheme: 'HTTP'
+              }
+              periodSeconds: 1
+              timeoutSeconds: 3
+              failureThreshold: 10
+            }
+            {
+              type: 'Liveness'
+              httpGet: {
+                path: '/healthz'
+                port: port
+                scheme: 'HTTP'
+              }
+              periodSeconds: 10
+              timeoutSeconds: 3
+              failureThreshold: 3
+            }
+            {
+              // 503 from SIGTERM on. Two periods are less than the 3 s in which a draining relay still lets callers in.
+              type: 'Readiness'
+              httpGet: {
+                path: '/readyz'
+                port: port
+                scheme: 'HTTP'
+              }
+              periodSeconds: 1
+              timeoutSeconds: 3
+              failureThreshold: 2
+            }
+          ]
+        }
+      ]
+      scale: {
+        minReplicas: minReplicas
+        maxReplicas: maxReplicas
+        // Governs the last step to zero only. N to M waits a fixed 300 s, whatever stands here.
+        cooldownPeriod: cooldownPeriod
+        pollingInterval: 30
+        // The HTTP rule counts arrivals: requests of the last 15 s, divided by 15. A call is one request, at its
+        // upgrade, so a replica full of held calls looks idle to it. CPU is what held calls do cost: the second rule
+        // sees them, and any rule that asks for more replicas gets them.
+        rules: concat([
+          {
+            name: 'arrivals'
+            http: {
+              metadata: {
+                // A string, or the platform refuses it.
+                concurrentRequests: '50'
+              }
+            }
+          }
+        ], cpuRules)
+      }
+    }
+  }
+}
+
+output name string = app.name
+output fqdn string = app.properties.configuration.ingress.fqdn

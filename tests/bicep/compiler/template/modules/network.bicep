@@ -1,0 +1,198 @@
+// One network: the gateway's subnet, the environment's subnet, and the public address that callers know.
+param location string
+param prefix string
+param networkName string
+param publicIpName string
+
+@description('First label of the public name, <label>.<region>.cloudapp.azure.com.')
+param domainNameLabel string
+
+@description('Whether callers come on 443 as well as on 80.')
+param tls bool
+
+var gatewayPrefix = '10.60.0.0/24'
+// /27 is the platform's minimum, and 70 replicas. A subnet cannot grow once the environment is in it, and a rollout
+// has both revisions' replicas in it.
+var environmentPrefix = '10.60.1.0/24'
+
+resource publicIp 'Microsoft.Network/publicIPAddresses@2024-07-01' = {
+  name: publicIpName
+  location: location
+  sku: {
+    name: 'Standard'
+  }
+  properties: {
+    publicIPAllocationMethod: 'Static'
+    // Silence between caller and gateway is cut here: 4 minutes unless said, 30 at most. The relay's ping comes every
+    // 25 s.
+    idleTimeoutInMinutes: 30
+    dnsSettings: {
+      domainNameLabel: domainNameLabel
+    }
+  }
+}
+
+resource gatewayRules 'Microsoft.Network/networkSecurityGroups@2024-07-01' = {
+  name: '${prefix}-gateway-nsg'
+  location: location
+  properties: {
+    securityRules: [
+      {
+        name: 'calls'
+        properties: {
+          priority: 100
+          direction: 'Inbound'
+          access: 'Allow'
+          protocol: 'Tcp'
+          sourceAddressPrefix: 'Internet'
+          sourcePortRange: '*'
+          destinationAddressPrefix: '*'
+          destinationPortRanges: tls ? [
+            '80'
+            '443'
+          ] : [
+            '80'
+          ]
+        }
+      }
+      {
+        // Without it the gateway cannot be configured, and its backends stay "unknown".
+        name: 'gateway-manager'
+        properties: {
+          priority: 110
+          direction: 'Inbound'
+          access: 'Allow'
+          protocol: 'Tcp'
+          sourceAddressPrefix: 'GatewayManager'
+          sourcePortRange: '*'
+          destinationAddressPrefix: '*'
+          destinationPortRange: '65200-65535'
+        }
+      }
+      {
+        name: 'load-balancer'
+        properties: {
+          priority: 120
+          direction: 'Inbound'
+          access: 'Allow'
+          protocol: '*'
+          sourceAddressPrefix: 'AzureLoadBalancer'
+          sourcePortRange: '*'
+          destinationAddressPrefix: '*'
+          destinationPortRange: '*'
+        }
+      }
+    ]
+  }
+}
+
+resource environmentRules 'Microsoft.Network/networkSecurityGroups@2024-07-01' = {
+  name: '${prefix}-env-nsg'
+  location: location
+  properties: {
+    securityRules: [
+      {
+        // The ingress listens on 443, behind its load balancer on 31443. An environment with a public address is called
+        // past this subnet: no rule here reaches that.
+        name: 'gateway'
+        properties: {
+          priority: 100
+          direction: 'Inbound'
+          access: 'Allow'
+          protocol: 'Tcp'
+          sourceAddressPrefix: gatewayPrefix
+          sourcePortRange: '*'
+          destinationAddressPrefix: '*'
+          destinationPortRanges: [
+            '443'
+            '31443'
+          ]
+        }
+      }
+      {
+        name: 'itself'
+        properties: {
+          priority: 110
+          direction: 'Inbound'
+          access: 'Allow'
+          protocol: '*'
+          sourceAddressPrefix: environmentPrefix
+          sourcePortRange: '*'
+          destinationAddressPrefix: environmentPrefix
+          destinationPortRange: '*'
+        }
+      }
+      {
+        name: 'load-balancer'
+        properties: {
+          priority: 120
+          direction: 'Inbound'
+          access: 'Allow'
+          protocol: 'Tcp'
+          sourceAddressPrefix: 'AzureLoadBalancer'
+          sourcePortRange: '*'
+          destinationAddressPrefix: environmentPrefix
+          destinationPortRange: '30000-32767'
+        }
+      }
+      {
+        // The default rules let the whole network in: whatever joins it later calls past the gateway.
+        name: 'nobody-else'
+        properties: {
+          priority: 4096
+          direction: 'Inbound'
+          access: 'Deny'
+          protocol: '*'
+          sourceAddressPrefix: '*'
+          sourcePortRange: '*'
+          destinationAddressPrefix: '*'
+          destinationPortRange: '*'
+        }
+      }
+    ]
+  }
+}
+
+// Subnets inline: as child resources they are written in parallel, which conflicts.
+resource network 'Microsoft.Network/virtualNetworks@2024-07-01' = {
+  name: networkName
+  location: location
+  properties: {
+    addressSpace: {
+      addressPrefixes: [
+        '10.60.0.0/23'
+      ]
+    }
+    subnets: [
+      {
+        name: 'gateway'
+        properties: {
+          addressPrefix: gatewayPrefix
+          networkSecurityGroup: {
+            id: gatewayRules.id
+          }
+        }
+      }
+      {
+        name: 'environment'
+        properties: {
+          addressPrefix: environmentPrefix
+          networkSecurityGroup: {
+            id: environmentRules.id
+          }
+          delegations: [
+            {
+              name: 'environment'
+              properties: {
+                serviceName: 'Microsoft.App/environments'
+              }
+            }
+          ]
+        }
+      }
+    ]
+  }
+}
+
+output publicIpAddress string = publicIp.properties.ipAddress
+output publicIpFqdn string = publicIp.properties.dnsSettings.fqdn
