@@ -6,6 +6,7 @@ import io
 import itertools
 import json
 import logging
+import os
 import re
 import shlex
 
@@ -16,8 +17,9 @@ module: az
 short_description: Run one command of the Azure CLI
 description:
   - Runs the command in this process, through azure-cli-core, with the cloud, the subscription and the login of C(az).
-  - A reading verb (show, list, list-deleted, exists, show-tags, validate, what-if, version) never changes anything, and
-    runs in check mode too. Every other verb writes; in check mode it is only reported.
+  - A reading verb (show, list, list-deleted, exists, show-tags, show-run, logs, validate, what-if, version) never
+    changes anything, and runs in check mode too. Every other verb writes; in check mode it is only reported.
+  - No extension of the CLI is loaded, because one may replace commands of the CLI that is pinned.
 options:
   run:
     description: The words of the command before its options, and positional arguments if it has any.
@@ -64,9 +66,15 @@ EXAMPLES = r"""
 
 RETURN = r"""
 value:
-  description: The answer of the command, parsed; null in check mode for a writing verb.
+  description:
+    - The answer of the command, parsed; what it printed where it answers nothing.
+    - Null in check mode for a writing verb.
   type: raw
   returned: success
+remarks:
+  description: What az remarked beside its answer, one of its warnings each, such as the ID of a build that it queued.
+  type: list
+  returned: success of a writing verb, but not in check mode
 command:
   description: What an operator would type; secrets are replaced.
   type: str
@@ -77,7 +85,13 @@ rc:
   returned: always, but not in check mode for a writing verb
 """
 
-READING = {"show", "list", "list-deleted", "exists", "show-tags", "validate", "what-if", "version"}
+READING = {"show", "list", "list-deleted", "exists", "show-tags", "show-run", "logs", "validate", "what-if", "version"}
+# Where the CLI looks for extensions: places that nobody can make, and no sources.
+NO_EXTENSIONS = {
+    "AZURE_EXTENSION_DIR": "/dev/null/extensions",
+    "AZURE_EXTENSION_SYS_DIR": "/dev/null/extensions",
+    "AZURE_EXTENSION_DEV_SOURCES": "",
+}
 HIDDEN = "***"
 # A text this long is no part of another by chance.
 LONG = 8
@@ -95,14 +109,18 @@ class AzError(Exception):
         self.command, self.rc = command, rc
 
 
-class Errors(logging.Handler):
-    """Where az says why: the exception alone is empty when its parser refuses an argument."""
+class Said(logging.Handler):
+    """Where az says why: the exception alone is empty when its parser refuses an argument. And what it remarks."""
 
     def __init__(self):
-        super().__init__(logging.ERROR)
+        super().__init__(logging.WARNING)
         self.messages = []
+        self.remarks = []
 
     def emit(self, record):
+        if record.levelno < logging.ERROR:
+            self.remarks.append(record.getMessage())
+            return
         self.messages.append(record.getMessage())
         if record.exc_info:
             # az tripped over the service's refusal, which is what the exception came from.
@@ -201,37 +219,50 @@ def without_pieces(secret, value):
     return kept
 
 
+def azure_cli():
+    """The CLI without the extensions of whoever runs it, which it looks for as soon as it is imported."""
+    os.environ.update(NO_EXTENSIONS)
+    from azure.cli.core import get_default_cli
+
+    return get_default_cli()
+
+
 class Az:
     """The CLI, and the secrets that no answer of it may show."""
 
     def __init__(self, secrets):
-        from azure.cli.core import get_default_cli
-
-        self._cli = get_default_cli()
+        self._cli = azure_cli()
         self._secrets = {each for value in secrets.values() for _, each in values(value)}
-        self._errors = Errors()
+        self._said = Said()
+
+    @property
+    def remarks(self):
+        """Of the last command."""
+        return without(self._secrets, self._said.remarks)
 
     def __enter__(self):
-        # With a handler on the root az leaves logging alone, and its warnings stay unsaid.
-        logging.getLogger().addHandler(self._errors)
+        # With a handler on the root az leaves logging alone.
+        logging.getLogger().addHandler(self._said)
         return self
 
     def __exit__(self, *_):
-        logging.getLogger().removeHandler(self._errors)
+        logging.getLogger().removeHandler(self._said)
 
     def __call__(self, run, args, secrets):
         """The parsed answer; AzError when az says no."""
-        self._errors.messages.clear()
+        self._said.messages.clear()
+        self._said.remarks.clear()
         words = shlex.split(run) + options(args) + options(secrets)
-        answer = io.StringIO()
-        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        answer, printed = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(io.StringIO()):
             try:
                 rc = self._cli.invoke([*words, "--output", "json"], out_file=answer)
             except SystemExit as refused:
                 rc = refused.code
         if rc:
-            raise AzError(without(self._secrets, sentence(self._errors.messages)), typed(run, args, secrets), rc)
-        return without(self._secrets, json.loads(answer.getvalue() or "null"))
+            raise AzError(without(self._secrets, sentence(self._said.messages)), typed(run, args, secrets), rc)
+        found = json.loads(answer.getvalue() or "null")
+        return without(self._secrets, found if found is not None else printed.getvalue() or None)
 
 
 def typed(run, args, secrets):
@@ -253,12 +284,13 @@ def outcome(az, run, args, secrets, reads, check_mode):
     if check_mode:
         diff = {"before": before, "after": f"would run: {command}\n"}
         return {"changed": True, "value": None, "command": command, "diff": diff}
-    value = az(run, args, secrets)
+    value, remarks = az(run, args, secrets), az.remarks
     if not reads:
-        return {"changed": True, "value": value, "command": command, "rc": 0}
+        return {"changed": True, "value": value, "remarks": remarks, "command": command, "rc": 0}
     after = lines(az(reads["run"], reads["args"], {}))
     diff = {"before": before, "after": after}
-    return {"changed": before != after, "value": value, "command": command, "rc": 0, "diff": diff}
+    answer = {"value": value, "remarks": remarks, "command": command, "rc": 0}
+    return {"changed": before != after, **answer, "diff": diff}
 
 
 COMMAND = {"run": {"type": "str", "required": True}, "args": {"type": "dict", "default": {}}}
@@ -273,9 +305,7 @@ ARGUMENTS = {
 def import_commands(group):
     """Imports what commands of that group need, which is most of what a short one takes. Without azure-cli nothing."""
     with contextlib.suppress(ImportError):
-        from azure.cli.core import get_default_cli
-
-        cli = get_default_cli()
+        cli = azure_cli()
         cli.commands_loader_cls(cli).load_command_table([group])
 
 

@@ -8,7 +8,7 @@ import io
 import re
 import shlex
 import tarfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 _CONTINUED = re.compile(r"\\\s*\n")
 
@@ -18,9 +18,17 @@ class BuildFailed(Exception):
 
 
 def build(
-    context: bytes, containerfile: str, images: Sequence[str], log: list[str], arguments: Mapping[str, str] = {}
+    context: bytes,
+    containerfile: str,
+    images: Sequence[str],
+    log: list[str],
+    arguments: Mapping[str, str],
+    refused: Callable[[str], str],
 ) -> None:
-    """Appends to ``log`` what it does; raises BuildFailed."""
+    """Appends to ``log`` what it does; raises BuildFailed.
+
+    ``refused`` is asked about each base that is not an earlier stage: why it cannot be pulled, or nothing.
+    """
     log.append("Downloading source code...")
     try:
         with tarfile.open(fileobj=io.BytesIO(context)) as tar:
@@ -42,6 +50,8 @@ def build(
             base, _, name = re.sub(r"\$\{?(\w+)\}?", lambda each: known.get(each[1], ""), rest).partition(" ")
             if not base:
                 raise BuildFailed(f"base name ({rest.split()[0]}) should not be blank")
+            if base not in stages and base != "scratch" and (why := refused(base)):
+                raise BuildFailed(why)
             log.append(f" ---> {base}{', an earlier stage' if base in stages else ''}")
             stages.add(name.split()[-1] if name else base)
         if word in ("COPY", "ADD"):

@@ -10,6 +10,12 @@ from stage.arm.body import read
 from stage.arm.ids import APPS
 from stage.platform import Rejected
 
+REFUSALS = {
+    "tasks": "the registry builds nothing, as where a subscription is on trial",
+    "docker-hub": "Docker Hub lets nobody pull without a login, because somebody else at the address pulled too much",
+    "subscription": "reads of the whole subscription: the caller has rights on groups only",
+}
+
 
 class Faults:
     """Switches for writes. The data plane stays healthy, whatever they say."""
@@ -19,6 +25,8 @@ class Faults:
         """Namespaces of resource providers, in small letters, that the subscription is not registered for."""
         self.not_offered: set[str] = set()
         """Categories of logs that the region does not offer."""
+        self.refused: set[str] = set()
+        """Of REFUSALS."""
         self._failures: list[tuple[str, str]] = []
         self._cleared = asyncio.Event()
         self._cleared.set()
@@ -31,6 +39,15 @@ class Faults:
         """The subscription is not registered for a resource provider, until somebody registers it."""
         self.unregistered.add(namespace.lower())
 
+    def refuse(self, what: str) -> None:
+        """One of REFUSALS from now on."""
+        if what not in REFUSALS:
+            raise Rejected("UnknownFault", f"the stage cannot refuse {what!r}; it can refuse {', '.join(REFUSALS)}")
+        self.refused.add(what)
+
+    def refuses(self, what: str) -> bool:
+        return what in self.refused
+
     def hang(self) -> None:
         """Writes of apps are accepted, change nothing, and stay in progress until `clear` lets them expire.
 
@@ -42,6 +59,7 @@ class Faults:
         self._failures.clear()
         self.unregistered.clear()
         self.not_offered.clear()
+        self.refused.clear()
         self._cleared.set()
 
     @property
@@ -77,7 +95,7 @@ class Faults:
     async def answer(self, request: web.Request) -> web.Response:
         """POST of {"fault": "fail", "message": ..., "type": ...}, "unregister" with "namespace", "hang" or "none".
 
-        Or "unoffer" with the "category" of a log.
+        Or "unoffer" with the "category" of a log, or "refuse" with "what".
         """
         asked = await read(request)
         match asked.get("fault"):
@@ -88,12 +106,13 @@ class Faults:
                 self.unregister(str(asked.get("namespace")))
             case "unoffer":
                 self.not_offered.add(str(asked.get("category")))
+            case "refuse":
+                self.refuse(str(asked.get("what")))
             case "hang":
                 self.hang()
             case "none":
                 self.clear()
             case other:
-                raise Rejected(
-                    "UnknownFault", f"fault is {other!r}; it must be fail, unregister, unoffer, hang or none"
-                )
+                known = "fail, unregister, unoffer, refuse, hang or none"
+                raise Rejected("UnknownFault", f"fault is {other!r}; it must be {known}")
         return web.json_response({"fault": asked["fault"]})

@@ -1,5 +1,6 @@
 """The container registry: which images there are, and the builds that made them. It holds no layers."""
 
+import hashlib
 import uuid
 from dataclasses import dataclass, field
 
@@ -8,13 +9,21 @@ from stage.platform import Rejected
 DEFAULT_TAG = "latest"
 
 
-@dataclass(frozen=True)
+@dataclass
 class Run:
-    """A build that is over."""
+    """A build."""
 
     id: str
-    succeeded: bool
-    log: bytes
+    status: str = "Queued"
+    log: bytes = b""
+
+    @property
+    def over(self) -> bool:
+        return self.status in ("Succeeded", "Failed")
+
+    def end(self, status: str, log: list[str]) -> None:
+        """az looks for whole lines by their CR LF."""
+        self.status, self.log = status, "".join(f"{line}\r\n" for line in log).encode()
 
 
 @dataclass
@@ -25,15 +34,19 @@ class Registry:
     """host:port of the ARM endpoint, which serves the registry too, once it listens."""
     tags: dict[str, list[str]] = field(default_factory=dict)
     """Of each repository, oldest first."""
+    digests: dict[str, set[str]] = field(default_factory=dict)
+    """Of each repository."""
     contexts: dict[str, bytes] = field(default_factory=dict)
-    """What was uploaded for builds that have not run yet, by the name of the upload."""
+    """What was uploaded for builds, by the name of the upload. It stays, because a build may be asked for twice."""
     runs: dict[str, Run] = field(default_factory=dict)
 
-    def add(self, repository: str, tag: str) -> str:
+    def add(self, repository: str, tag: str, digest: str = "") -> str:
         """The full name of the image that there is from now on."""
         tags = self.tags.setdefault(repository, [])
         if tag not in tags:
             tags.append(tag)
+        made_up = f"sha256:{hashlib.sha256(f'{repository}:{tag}'.encode()).hexdigest()}"
+        self.digests.setdefault(repository, set()).add(digest or made_up)
         return f"{self.login_server}/{repository}:{tag}"
 
     def has(self, image: str) -> bool:
@@ -41,16 +54,19 @@ class Registry:
         ours = f"{self.login_server}/"
         if not self.login_server or not image.startswith(ours):
             return True
-        repository, _, tag = image.removeprefix(ours).partition(":")
+        name, _, digest = image.removeprefix(ours).partition("@")
+        repository, _, tag = name.partition(":")
+        if digest:
+            return digest in self.digests.get(repository, ())
         return (tag or DEFAULT_TAG) in self.tags.get(repository, ())
 
     def clear(self) -> None:
         """Forgets every image: the registry was deleted."""
         self.tags.clear()
+        self.digests.clear()
 
-    def record(self, succeeded: bool, log: list[str]) -> Run:
-        """Takes note of a build; az looks for whole lines by their CR LF."""
-        run = Run(f"ca{len(self.runs) + 1}", succeeded, "".join(f"{line}\r\n" for line in log).encode())
+    def new_run(self) -> Run:
+        run = Run(f"ca{len(self.runs) + 1}")
         self.runs[run.id] = run
         return run
 

@@ -109,6 +109,26 @@ def test_an_unknown_argument_is_named(nowhere: dict[str, str], way: dict[str, st
 
 
 @BOTH_WAYS
+def test_no_extension_of_the_person_replaces_a_command(
+    nowhere: dict[str, str], tmp_path: Path, way: dict[str, str]
+) -> None:
+    """As the extension containerapp replaces the commands of the CLI that have its name."""
+    hostile = Path(nowhere["AZURE_CONFIG_DIR"]) / "cliextensions" / "cloud"
+    (hostile / "azext_cloud").mkdir(parents=True)
+    (hostile / "azext_cloud" / "azext_metadata.json").write_text('{"azext.minCliCoreVersion": "2.0.0"}')
+    (hostile / "azext_cloud" / "__init__.py").write_text(f"open({str(tmp_path / 'loaded')!r}, 'w').close()")
+    (hostile / "cloud-1.0.0.dist-info").mkdir()
+    (hostile / "cloud-1.0.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: cloud\nVersion: 1.0.0\n")
+    by_hand = subprocess.run([BIN / "az", "cloud", "show"], env=nowhere, capture_output=True, timeout=DEADLINE_S)
+    assert (tmp_path / "loaded").exists(), by_hand.stderr
+    (tmp_path / "loaded").unlink()
+    (Path(nowhere["AZURE_CONFIG_DIR"]) / "commandIndex.json").unlink(missing_ok=True)
+    result, _ = az(nowhere, {"run": "cloud show", "args": {"query": "name"}}, way=way)
+    assert result["value"] == "AzureCloud"
+    assert not (tmp_path / "loaded").exists()
+
+
+@BOTH_WAYS
 def test_a_command_runs_where_it_is_told(nowhere: dict[str, str], tmp_path: Path, way: dict[str, str]) -> None:
     (tmp_path / "cloud.json").write_text("{}")
     args = {"name": "Here", "cloud_config": "@cloud.json"}

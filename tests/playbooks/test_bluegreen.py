@@ -74,7 +74,7 @@ def test_check_mode_tells_every_step_and_changes_nothing(stage: Stage, play: Pla
     assert done.code == 0, done.output
     for step in (
         f"az acr build . --build-arg BASE={BASE} --build-arg EXTRAS=telemetry --registry rehearsal "
-        "--image rtproxy:planned --file Containerfile",
+        f"--image rtproxy:planned --file {tmp_path / 'run' / 'Containerfile'} --no-wait",
         "az containerapp update --name rtproxy --resource-group rehearsal --revision-suffix planned",
         "rtproxy--planned is deactivated under 2 calls of this play, which it has to move between two turns, and then",
         f"{blue}=50 rtproxy--planned=50",

@@ -94,8 +94,8 @@ def inject(stage: Stage, fault: str, **more: str) -> None:
 
 def test_the_first_run_goes_from_an_empty_subscription_to_a_call_through_the_gateway(empty: Stage, first: Run) -> None:
     assert first.code == 0, first.output
-    # The group, what comes before the image, the image, and the rest.
-    assert first.changed == 4
+    # The group, what comes before the image, its base, the image, and the rest.
+    assert first.changed == 5
     assert "+ create Microsoft.ContainerRegistry/registries relay" in first.output
     assert "+ create Microsoft.App/containerApps relay" in first.output
     assert "Nobody noticed: 1 call, 0 cut." in first.output

@@ -13,7 +13,18 @@ from stage.arm.ids import SUBSCRIPTION
 from tests.stage.rig import APP, SECRET, TEMPLATE, Az, Rig, bearer, template
 
 ROOT = Path(__file__).parents[2]
+REGISTRY = (
+    f"/subscriptions/{SUBSCRIPTION}/resourceGroups/rehearsal/providers/Microsoft.ContainerRegistry/registries/rehearsal"
+)
 pytestmark = [pytest.mark.timeout(120), pytest.mark.asyncio(loop_scope="module")]
+
+
+async def over(az: Az, run: str) -> str:
+    """How a build ended."""
+    while True:
+        status = await az(f"acr task show-run -r rehearsal --run-id {run} --query status")
+        if status not in ("Queued", "Running"):
+            return str(status)
 
 
 class TestImages:
@@ -66,19 +77,82 @@ class TestImages:
         assert (answer.code, "COPY failed: file not found in build context" in answer.printed) == (1, True)
         assert "not known" in await az.refused("acr repository show-tags -n rehearsal --repository other")
 
-    async def test_a_build_without_logs_ends_as_its_run_did(
+    async def test_a_build_is_queued_and_ends_later_as_its_log_says(
         self, rig: Rig, az: Az, context: Callable[[str], str]
     ) -> None:
-        run = await az(f"acr build --no-logs -t quiet:1 {context('FROM scratch')}")
-        assert run["status"] == "Succeeded"
-        run = await az(f"acr build --no-logs -t quiet:2 {context('RUN true')}")
-        assert run["status"] == "Failed"
+        for text, ends, said in (
+            ("FROM scratch", "Succeeded", "pushed image"),
+            ("RUN true", "Failed", "no build stage"),
+        ):
+            await az.run(f"acr build --no-wait -t quiet:1 {context(text)}")
+            run = [*rig.registry.runs][-1]
+            assert rig.registry.runs[run].status in ("Queued", "Running")
+            assert await az("acr task list-runs -r rehearsal --top 1 --query [].runId") == [run]
+            assert await over(az, run) == ends
+            assert said in (await az.run(f"acr task logs -r rehearsal --run-id {run}")).printed
 
-    async def test_a_containerfile_that_is_not_in_the_context_fails_the_run(self, rig: Rig) -> None:
+    async def test_an_upload_can_be_built_twice(self, rig: Rig, az: Az, context: Callable[[str], str]) -> None:
+        await az.run(f"acr build -t twice:1 {context('FROM scratch')}")
+        upload, file = [*rig.registry.contexts][-1], [*rig.registry.contexts.values()][-1]
+        with tarfile.open(fileobj=io.BytesIO(file)) as tar:
+            (name,) = (each for each in tar.getnames() if each.endswith("_Containerfile"))
+        build = {"type": "DockerBuildRequest", "sourceLocation": upload, "dockerFilePath": name}
+        async with (
+            aiohttp.ClientSession(headers=await bearer(rig)) as client,
+            client.post(f"{rig.arm.url}{REGISTRY}/scheduleRun", json=build, ssl=False) as answer,
+        ):
+            run = (await answer.json())["properties"]["runId"]
+        assert await over(az, run) == "Succeeded"
+
+    async def test_a_base_in_the_own_registry_has_to_be_there(
+        self, rig: Rig, az: Az, context: Callable[[str], str]
+    ) -> None:
+        server, digest = rig.registry.login_server, f"sha256:{'5' * 64}"
+        for base in (f"library/own:1@{digest}", "library/own:1"):
+            source = f"docker.io/library/own@{digest}" if "@" in base else "docker.io/library/own:1"
+            text = f"FROM {server}/{base.replace(':1@', '@')}"
+            failed = await az.run(f"acr build -t based:1 {context(text)}")
+            assert (failed.code, "manifest unknown" in failed.printed) == (1, True)
+            await az(f"acr import -n rehearsal --source {source} --image library/own:{'x' if '@' in base else '1'}")
+            assert (await az.run(f"acr build -t based:1 {context(text)}")).code == 0
+
+    async def test_an_import_replaces_a_tag_only_by_force_and_takes_no_tag_with_a_digest(
+        self, rig: Rig, az: Az
+    ) -> None:
+        once = "acr import -n rehearsal --source docker.io/library/once:1 --image once:1"
+        await az(once)
+        assert "already exists" in await az.refused(once)
+        await az(f"{once} --force")
+        assert "no name with" in await az.refused(
+            f"acr import -n rehearsal --source docker.io/once:1@sha256:{'0' * 64}"
+        )
+
+    async def test_who_pulls_too_much_from_docker_hub_is_turned_away_unless_it_logs_in(
+        self, rig: Rig, az: Az, context: Callable[[str], str]
+    ) -> None:
+        rig.arm.faults.refuse("docker-hub")
+        try:
+            failed = await az.run(f"acr build -t limited:1 {context('FROM python:3.13-slim')}")
+            assert (failed.code, "toomanyrequests: You have reached" in failed.printed) == (1, True)
+            other = await az.run(f"acr build -t limited:1 {context('FROM mirror.example/python:3.13-slim')}")
+            assert other.code == 0
+            brought = "acr import -n rehearsal --source docker.io/library/python:3.13-slim"
+            assert "TOOMANYREQUESTS" in await az.refused(brought)
+            await az(f"{brought} --username me --password mine")
+        finally:
+            rig.arm.faults.clear()
+
+    async def test_a_registry_may_build_nothing(self, rig: Rig, az: Az, context: Callable[[str], str]) -> None:
+        rig.arm.faults.refuse("tasks")
+        try:
+            assert "(TasksOperationsNotAllowed)" in await az.refused(f"acr build -t no:1 {context('FROM scratch')}")
+        finally:
+            rig.arm.faults.clear()
+
+    async def test_a_containerfile_that_is_not_in_the_context_fails_the_run(self, rig: Rig, az: Az) -> None:
         """az itself would not send such a context, so it is sent by hand."""
         async with aiohttp.ClientSession(headers=await bearer(rig)) as client:
-            registry = "/providers/Microsoft.ContainerRegistry/registries/rehearsal"
-            url = f"{rig.arm.url}/subscriptions/{SUBSCRIPTION}/resourceGroups/rehearsal{registry}"
+            url = f"{rig.arm.url}{REGISTRY}"
             async with client.post(f"{url}/listBuildSourceUploadUrl", ssl=False) as answer:
                 place = await answer.json()
             archive = io.BytesIO()
@@ -92,8 +166,8 @@ class TestImages:
             }
             async with client.post(f"{url}/scheduleRun", json=build, ssl=False) as answer:
                 run = (await answer.json())["properties"]["runId"]
+        assert await over(az, run) == "Failed"
         assert b"open Containerfile: no such file" in rig.registry.runs[run].log
-        assert not rig.registry.runs[run].succeeded
 
     async def test_a_login_gives_a_token_for_the_registry(self, rig: Rig, az: Az) -> None:
         login = await az("acr login -n rehearsal --expose-token")
