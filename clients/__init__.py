@@ -18,6 +18,8 @@ hold          all calls of a plan at once, signals, exit code
 `probe` asks relays how many calls they carry, once or until none is left: `probe_arguments`, `replicas` (who has to
 answer), `status` (one round of questions).
 
+`settle` asks at the callers' address until the answers agree with the weights.
+
 `verdict` judges what holds, relays and the platform recorded, and `report` draws it: `reading` makes
 `evidence` of the lines, `facts` and `stops` are what it holds, `judging` has the checks, `drawing` the page.
 """

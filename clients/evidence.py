@@ -17,12 +17,16 @@ from clients.facts import (
     Probed,
     Refused,
     Session,
+    Settled,
     Spoken,
     Stop,
     Turn,
     Window,
 )
 from clients.stops import stops_of
+
+PROPAGATION_S = 1.0
+"""What the platform sets is in force at the ingress a moment later, where the record does not say when."""
 
 
 @dataclass
@@ -54,6 +58,7 @@ class Evidence:
     clocks: dict[str, Clock] = field(default_factory=dict)
     platform_clock: Clock | None = None
     probed: list[Probed] = field(default_factory=list)
+    settled: list[Settled] = field(default_factory=list)
     acts: list[Act] = field(default_factory=list)
     began: float = float("inf")
     ended: float = float("-inf")
@@ -78,6 +83,12 @@ class Evidence:
         changes = [i for i, each in enumerate(weights) if i == 0 or each != weights[i - 1]]
         ends = [*(settings[i].at for i in changes), float("inf")][1:]
         return [Window(start=settings[i].at, end=end, weights=weights[i]) for i, end in zip(changes, ends, strict=True)]
+
+    def in_force(self, window: Window) -> float:
+        """From when on its weights held at each part of the ingress: when answers agreed, else a moment after."""
+        agreed = [each.at for each in self.settled if each.weights == window.weights]
+        seen = [at for at in agreed if window.start <= at < window.end]
+        return min(seen, default=window.start + PROPAGATION_S)
 
     @cached_property
     def stops(self) -> list[Stop]:

@@ -253,6 +253,14 @@ class Probed:
     draining: Mapping[str, bool]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settled:
+    """Answers at the callers' address agreed with these weights from then on; a revision at weight 0 is left out."""
+
+    at: float
+    weights: Mapping[str, int]
+
+
 @dataclass(frozen=True, slots=True)
 class Act:
     """Something the platform did."""

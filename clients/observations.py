@@ -240,3 +240,19 @@ class Knocked(Observation):
     credential: Literal["none", "wrong"]
     status: int | None
     code: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settled(Observation):
+    """Whether the weights were `in_force` at the callers' address, by `answers`: how many each revision gave at last.
+
+    `asked` is the number of all questions. What answered and was no relay is among the answers, in words.
+    """
+
+    name = "settled"
+    url: str
+    shares: dict[str, int]
+    answers: dict[str, int]
+    asked: int
+    waited_s: float
+    in_force: bool

@@ -56,3 +56,11 @@ def not_understood(words: Sequence[str]) -> list[str]:
 def leave_if_any(problems: Sequence[str], parser: argparse.ArgumentParser) -> None:
     if problems:
         parser.error("\n  " + "\n  ".join(problems) if len(problems) > 1 else problems[0])
+
+
+def share(text: str) -> tuple[str, int]:
+    """An argparse type: `REVISION=WEIGHT`."""
+    revision, _, weight = text.rpartition("=")
+    if not revision or not weight.isdecimal():
+        raise argparse.ArgumentTypeError(f"wants REVISION=WEIGHT with a whole number, not {text!r}")
+    return revision, int(weight)

@@ -29,6 +29,7 @@ from clients.facts import (
     Probed,
     Refused,
     Session,
+    Settled,
     Spoken,
     Turn,
 )
@@ -124,6 +125,11 @@ class _Reader:
                 found.faults.append(Fault(at=at, **about))
             case "probed":  # a question asked of relays, no call
                 self._probe(line, at)
+                return
+            case "settled":
+                if line["in_force"]:
+                    weights = {name: weight for name, weight in line["shares"].items() if weight}
+                    found.settled.append(Settled(at=at, weights=weights))
                 return
             case "knocked":
                 about = _only(line, "url", "revision", "credential", "status", "code")

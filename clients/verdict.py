@@ -19,6 +19,7 @@ from clients.checks import BAD_ARGUMENTS
 from clients.judging import CHECKS, judge, known, selected
 from clients.judging.answer import verdict
 from clients.judging.check import STATUSES
+from clients.options import share
 from clients.reading import read
 
 NO_EVIDENCE = 3
@@ -107,7 +108,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         "--share",
         action="append",
         default=[],
-        type=_share,
+        type=share,
         metavar="REVISION=WEIGHT",
         help="weights in force all along",
     )
@@ -124,13 +125,6 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     )
     add("--json", type=Path, metavar="FILE", help="write the verdict")
     return parser.parse_args(argv)
-
-
-def _share(text: str) -> tuple[str, int]:
-    revision, _, weight = text.rpartition("=")
-    if not revision or not weight.isdecimal():
-        raise argparse.ArgumentTypeError(f"wants REVISION=WEIGHT with a whole number, not {text!r}")
-    return revision, int(weight)
 
 
 def _expectation(text: str) -> tuple[str, str]:

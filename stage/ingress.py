@@ -1,15 +1,18 @@
 """Application Gateway and the ingress of Container Apps, played by one Envoy.
 
-caller  -> gateway's callers   -> ingress listener -> replica of a revision
+caller  -> gateway's callers   -> ingress listeners -> replica of a revision
            one app, its paths     app, revision and label addresses; weights; affinity
 rollout -> gateway's revisions ->
            their names, from a few addresses
+
+The ingress has two listeners, as that of Container Apps has several Envoys, and the gateway takes turns between them.
+One takes new weights at once, the other `weights_late_s` later.
 """
 
 import asyncio
 import signal
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -40,18 +43,34 @@ class Counts(NamedTuple):
 
 
 class Ingress:
-    """All listeners. Every change is in force when its method returns, and touches no open socket."""
+    """All listeners. A change touches no open socket, and is in force when its method returns, but for late weights.
 
-    def __init__(self, root: Path, domain: str, gateway: Gateway | None, *, idle_timeout_s: float, cookie: str) -> None:
+    ``port`` is that of the listener that takes weights at once.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        domain: str,
+        gateway: Gateway | None,
+        *,
+        idle_timeout_s: float,
+        cookie: str,
+        weights_late_s: float = 0,
+    ) -> None:
         self._envoy = Envoy(root)
         self._gateway = gateway
         self._domain = domain
         self._idle_timeout_s = idle_timeout_s
         self._cookie = cookie
+        self._weights_late_s = weights_late_s
         self._sites: dict[str, Site] = {}
+        self._late_weights: dict[str, Mapping[str, int]] = {}
+        self._late: set[asyncio.Task[None]] = set()
         self._revisions: list[str] = []
         self._changing = asyncio.Lock()
         self.gateway_port, self.revisions_port, self.port = free_port(), free_port(), free_port()
+        self._late_port = free_port()
 
     async def __aenter__(self) -> Self:
         await self._envoy.__aenter__()
@@ -59,13 +78,17 @@ class Ingress:
             await self._put_clusters(wait=False)
             await self._put_routes(wait=False)
             await self._put_gateway(wait=False)
-            await self._envoy.start(self._listeners(), [cluster("ingress", {"type": "STATIC", **at([self.port])})])
+            both = {"type": "STATIC", **at([self.port, self._late_port])}
+            await self._envoy.start(self._listeners(), [cluster("ingress", both)])
         except BaseException:
             await self._envoy.__aexit__()
             raise
         return self
 
     async def __aexit__(self, *exc: object) -> None:
+        for each in self._late:
+            each.cancel()
+        await asyncio.gather(*self._late, return_exceptions=True)
         await self._envoy.__aexit__(*exc)
 
     async def add_revision(self, revision: str) -> None:
@@ -89,12 +112,25 @@ class Ingress:
             await self._put_endpoints(revision, ports)
 
     async def set_traffic(self, app: str, site: Site | None) -> None:
-        """Sets the addresses and weights of an app; None: it has none."""
+        """Sets the addresses and weights of an app; None: it has none. Its first weights are late nowhere."""
         async with self._changing:
             self._sites = {name: each for name, each in self._sites.items() if name != app}
+            if site is None or not self._weights_late_s or not any(self._late_weights.get(app, {}).values()):
+                self._late_weights.pop(app, None)
             if site is not None:
                 self._sites[app] = site
+                if self._late_weights.setdefault(app, site.weights) != site.weights:
+                    late = asyncio.create_task(self._weigh_late(app, site.weights))
+                    self._late.add(late)
+                    late.add_done_callback(self._late.discard)
             await self._put_routes()
+
+    async def _weigh_late(self, app: str, weights: Mapping[str, int]) -> None:
+        await asyncio.sleep(self._weights_late_s)
+        async with self._changing:
+            if app in self._sites:
+                self._late_weights[app] = weights
+                await self._put_routes()
 
     async def set_gateway(self, gateway: Gateway | None) -> None:
         """Sets where both ports of the gateway lead; None: nowhere, and it answers 404."""
@@ -133,14 +169,16 @@ class Ingress:
         )
 
     async def _put_routes(self, *, wait: bool = True) -> None:
-        served = [
-            host
-            for name, site in self._sites.items()
-            for host in hosts(name, site.fqdn, site.weights, site.addresses, sticky=site.sticky)
-        ]
-        routes = {"name": "ingress", "virtual_hosts": served}
-        taken = "http.ingress.rds.ingress" if wait else None
-        await self._envoy.put("rds", "config.route.v3.RouteConfiguration", [routes], taken=taken)
+        late = {name: replace(site, weights=self._late_weights[name]) for name, site in self._sites.items()}
+        for listening, sites in (("ingress", self._sites), ("ingress-late", late)):
+            served = [
+                host
+                for name, site in sites.items()
+                for host in hosts(name, site.fqdn, site.weights, site.addresses, sticky=site.sticky)
+            ]
+            routes = {"name": listening, "virtual_hosts": served}
+            taken = f"http.{listening}.rds.{listening}" if wait else None
+            await self._envoy.put(f"rds-{listening}", "config.route.v3.RouteConfiguration", [routes], taken=taken)
 
     async def _put_gateway(self, *, wait: bool = True) -> None:
         served = (
@@ -161,8 +199,9 @@ class Ingress:
             # Its routes say how long a silence may be.
             listener("gateway", self.gateway_port, self._routes_of("gateway", "rds-gateway"), 0),
             listener("revisions", self.revisions_port, self._routes_of("revisions", "rds-revisions"), 0, guarded()),
-            listener(
-                "ingress", self.port, self._routes_of("ingress", "rds"), self._idle_timeout_s, affinity(self._cookie)
+            *(
+                listener(name, port, self._routes_of(name, f"rds-{name}"), self._idle_timeout_s, affinity(self._cookie))
+                for name, port in (("ingress", self.port), ("ingress-late", self._late_port))
             ),
         ]
 

@@ -3,7 +3,7 @@
 check        the form of all of them
 survival     who was cut, moved or refused; `causes` says why
 placement    where calls landed: as the relay logged it, and again after a reconnect
-routing      new calls against the weights, by an exact test; `binomial` is that test
+routing      new calls against the weights, by an exact test; `binomial` is that test, `weighing` how many it takes
 cooldown     what scaled to zero, and what came in at weight 0
 termination  SIGTERM to exit, and the calls in between
 hearing      what a caller hears: whether it is whole, in order, and of this call

@@ -6,7 +6,6 @@ from itertools import pairwise
 from clients.evidence import Evidence
 from clients.facts import Act
 from clients.judging.check import Check, Named, listed, several
-from clients.judging.placement import PROPAGATION_S
 
 THEME = "cooldownPeriod"
 NO_NEW_CALLS = Named("cooldown.no_new_calls", THEME, "0")
@@ -21,8 +20,8 @@ def no_new_calls(evidence: Evidence) -> Check:
     if not spans:
         return NO_NEW_CALLS.unknown("No revision's weight became 0.")
     late, elsewhere = [], 0
-    for revision, since, until in spans:
-        came = [each for each in evidence.to_app if since + PROPAGATION_S <= each.begun and each.opened < until]
+    for revision, since, in_force, until in spans:
+        came = [each for each in evidence.to_app if in_force <= each.begun and each.opened < until]
         late += [
             f"call {each.call} on {revision} {each.begun - since:.1f} s later"
             for each in came
@@ -33,7 +32,7 @@ def no_new_calls(evidence: Evidence) -> Check:
         return NO_NEW_CALLS(
             False, str(len(late)), f"{several(len(late), 'call')} came to a revision at weight 0: {listed(late)}."
         )
-    revisions = listed(sorted({revision for revision, _, _ in spans}))
+    revisions = listed(sorted({revision for revision, _, _, _ in spans}))
     if not elsewhere:
         return NO_NEW_CALLS("inconclusive", "0", f"No call came at all once the weight of {revisions} was 0.")
     said = f"Once the weight of {revisions} was 0, {several(elsewhere, 'new call')} went elsewhere and none there."
@@ -82,12 +81,12 @@ def no_effect(evidence: Evidence) -> Check:
     return NO_EFFECT(True, measured, said)
 
 
-def _at_zero(evidence: Evidence) -> Iterator[tuple[str, float, float]]:
-    """Revision, since when, until when it got weight again."""
+def _at_zero(evidence: Evidence) -> Iterator[tuple[str, float, float, float]]:
+    """Revision, since when, from when on that held everywhere, until when it got weight again."""
     for index, (before, after) in enumerate(pairwise(evidence.windows), start=1):
         for revision in before.weights.keys() - after.weights.keys():
             again = (each.start for each in evidence.windows[index + 1 :] if revision in each.weights)
-            yield revision, after.start, next(again, float("inf"))
+            yield revision, after.start, evidence.in_force(after), next(again, float("inf"))
 
 
 def _to_zero(evidence: Evidence) -> Iterator[Act]:

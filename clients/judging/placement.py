@@ -3,14 +3,12 @@
 from collections.abc import Iterator
 from itertools import pairwise
 
-from clients.evidence import Evidence
+from clients.evidence import PROPAGATION_S, Evidence
 from clients.facts import Session
 from clients.judging.check import Check, Named, listed, several
 
 ONE_PLACE = Named("placement.one_place", "placement", "0 elsewhere")
 RECONNECTS = Named("affinity.reconnects", "session affinity", "all on the same replica")
-PROPAGATION_S = 1.0
-"""What the platform sets is in force at the ingress a moment later."""
 
 
 def one_place(evidence: Evidence) -> Check:

@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from clients.evidence import Evidence
 from clients.facts import Session
 from clients.judging.binomial import likely
-from clients.judging.check import Check, Named, several
-from clients.judging.placement import PROPAGATION_S
+from clients.judging.check import Check, Named, listed, several
 
 THEME = "multi-revision routing"
 ALPHA = 0.001
@@ -16,16 +15,15 @@ TOO_FEW = 5
 
 
 def steps(evidence: Evidence, shares: Mapping[str, int] | None = None) -> list[Check]:
-    """`shares` were in force all the time, whatever the timeline says."""
+    """`shares` were in force all the time, whatever the timeline says, at whichever address the record is about."""
     if shares is not None:
-        return [_judge(Named("routing.step-1", THEME, "-"), shares, evidence.to_app)]
+        return [_judge(Named("routing.step-1", THEME, "-"), shares, evidence.sessions)]
     if not evidence.windows:
         return [Named("routing.step-1", THEME, "-").unknown("The record does not say which weights were set.")]
     checks = []
     for number, window in enumerate(evidence.windows, start=1):
-        new = [
-            each for each in evidence.to_app if window.start + PROPAGATION_S <= each.begun and each.opened < window.end
-        ]
+        since = evidence.in_force(window)
+        new = [each for each in evidence.to_app if since <= each.begun and each.opened < window.end]
         checks.append(_judge(Named(f"routing.step-{number}", THEME, "-"), window.weights, new))
     return checks
 
@@ -58,6 +56,10 @@ def _judge(check: Named, weights: Mapping[str, int], new: Sequence[Session]) -> 
     )
     if n < TOO_FEW or all(len(span) == n + 1 for span in spans.values()):
         return check("inconclusive", measured, f"At {setting}: {several(n, 'new call')} are too few to tell.", expected)
+    unseen = [revision for revision in shares if not landed[revision]]
+    if unseen and all(landed[revision] in span for revision, span in spans.items()):
+        said = f"At {setting}: none of {several(n, 'new call')} came to {listed(unseen)}, so nothing was seen of it."
+        return check("inconclusive", measured, said, expected)
     right = all(landed[revision] in span for revision, span in spans.items())
     verb = "as the weights say" if right else "which chance explains less than once in a thousand times"
     return check(right, measured, f"At {setting}: {measured}, {verb}.", expected)

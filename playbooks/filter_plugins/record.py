@@ -9,7 +9,7 @@ MOVED_CODE = 1012
 
 class FilterModule:
     def filters(self):
-        return {"asked_back": asked_back, "unmoved": unmoved, "reasons": reasons}
+        return {"asked_back": asked_back, "unmoved": unmoved, "reasons": reasons, "only_open": only_open}
 
 
 def asked_back(record):
@@ -40,6 +40,13 @@ def reasons(findings):
     """Sentences of a verdict's checks that are not as they should be, and names of those that did not come up."""
     wrong = [each["sentence"] for each in findings.get("checks", []) if not each["as_expected"]]
     return wrong + [f"{name}: no such check came up." for name in findings.get("expected_but_missing", [])]
+
+
+def only_open(findings, allowed):
+    """Whether nothing is wrong with a verdict but that some of the checks ``allowed`` were not decided."""
+    wrong = [each for each in findings.get("checks", []) if not each["as_expected"]]
+    decided = bool(wrong) and not findings.get("expected_but_missing")
+    return decided and all(each["status"] == "inconclusive" and each["name"] in allowed for each in wrong)
 
 
 def ends(record):

@@ -3,7 +3,8 @@
 
 class FilterModule:
     def filters(self):
-        return {"standing": standing, "weights": weights, "already": already, "environment": environment}
+        ours = (standing, weights, already, environment, of_the_way)
+        return {each.__name__: each for each in ours}
 
 
 def standing(app, revisions, green):
@@ -77,6 +78,15 @@ def environment(variables):
         each["name"]: f"secretref:{each['secretRef']}" if each.get("secretRef") else each.get("value") or ""
         for each in variables or []
     }
+
+
+def of_the_way(options):
+    """Of the options of clients.hold those that say how to get there, which every other client takes, too."""
+    words = [str(each) for each in options]
+    valued = ("--ca-file", "--connect-to")
+    kept = [(word, *words[at + 1 : at + 2]) if word in valued else (word,) for at, word in enumerate(words)]
+    named = [each for each in kept if each[0].partition("=")[0] in (*valued, "--insecure")]
+    return [word for each in named for word in each]
 
 
 def parts(shares, total):

@@ -78,6 +78,7 @@ class Environment:
                 self._gateway,
                 idle_timeout_s=self._unverified.ingress_idle_timeout_s,
                 cookie=self._unverified.affinity_cookie,
+                weights_late_s=self._unverified.weights_late_s,
             )
             await stack.enter_async_context(ingress)
             http = await stack.enter_async_context(

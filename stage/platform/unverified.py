@@ -22,6 +22,9 @@ class Unverified:
     alone; that it would also end the calls it does not count is not."""
     zero_from_any_count: bool = True
     """Whether the step to zero is taken from several replicas too. KEDA takes it so."""
+    weights_late_s: float = 3.0
+    """From new weights until the last part of the ingress goes by them. It is several Envoys, each configured by
+    itself; how late one may be is not documented."""
     affinity_cookie: str = "acaAffinity"
     """The name is not documented; clients must learn it from Set-Cookie."""
     sticky_in_multiple_mode_is_rejected: bool = False

@@ -30,6 +30,7 @@ from stage.seed import APP, SUFFIX, Seed
 from stage.timeline import Timeline
 
 BLUE, GREEN = f"{APP}--{SUFFIX}", f"{APP}--green"
+ON_GREEN = {GREEN: 100}
 DRAIN_S = 8
 HEARTBEAT_S = 2
 STARTUP_EVERY_S = 2
@@ -41,6 +42,7 @@ TOOL_S = "1.5"
 JUDGE_S, SMOKE_S = 7.0, 9.0
 CALL_S = 9.0
 DRAIN_TIMEOUT_S = 3.0
+SETTLE_S = 20.0
 AFTERWARDS_S = 6.0
 OPENED_DEADLINE_S = 30.0
 LOOK_EVERY_S = 0.1
@@ -210,10 +212,12 @@ class Rollout:
             for share in (50, 100):
                 weights = {BLUE: 100 - share, GREEN: share}
                 await self._weigh(weights)
+                if problem := await self._unsettled(weights):
+                    self._found("settle", ["settle"], problem)
                 await self._begin(holds, f"step-{share}")
                 await self._judge(f"step-{share}", self._plan.last_step if share == 100 else self._plan.step, weights)
             await self._emptied(BLUE)
-            await self._judge("long", self._plan.long)
+            await self._judge("long", self._plan.long, ON_GREEN, compared=False)
 
     async def _create(self) -> None:
         self._properties["template"]["revisionSuffix"] = "green"
@@ -232,6 +236,13 @@ class Rollout:
         self._properties["configuration"]["ingress"]["traffic"] = traffic
         await self._platform.put(APP, self._properties)
 
+    async def _unsettled(self, weights: Mapping[str, int]) -> str:
+        """settle.yml: why the weights did not come into force, empty where they did."""
+        shares = (word for name, share in weights.items() for word in ("--share", f"{name}={share}"))
+        way = (self._platform.gateway_url, "--timeout", f"{SETTLE_S:g}", "--record", str(self._record("settle")))
+        code, said = await self._module("clients.settle", *way, *shares)
+        return said if code else ""
+
     async def _smoke(self, holds: AsyncExitStack) -> None:
         """smoke.yml, knock.yml and try_drain.yml."""
         code, said = await self._module(
@@ -240,12 +251,12 @@ class Rollout:
         if code:
             self._found("knock", ["knock"], said)
         await self._begin(holds, "smoke", GREEN, SMOKE_S, SMOKE_CONNECTIONS, ("--reconnect", "--kinds", SMOKE_KINDS))
-        await self._judge("smoke", self._plan.smoke)
+        await self._judge("smoke", self._plan.smoke, ON_GREEN, compared=False)
         await self._begin(holds, "smoke-drain", GREEN, LONGEST_HOLD_S, SMOKE_CONNECTIONS, DRAINED)
         await self._until(lambda: _talked(self._record("smoke-drain"), SMOKE_CONNECTIONS), "smoke-drain")
         asked = time.time()
         await self._stop(GREEN)
-        await self._judge("smoke-drain", ["survival.cut"])
+        await self._judge("smoke-drain", ["survival.cut"], ON_GREEN, compared=False)
         if problem := unmoved(self._record("smoke-drain"), asked):
             self._found("smoke-drain", ["smoke-drain"], problem)
         await self._app.activate(GREEN)
@@ -294,8 +305,10 @@ class Rollout:
         process = started(command, self._environ, stdout=DEVNULL, stderr=PIPE)
         self._holds[name] = await holds.enter_async_context(process)
 
-    async def _judge(self, name: str, checks: Sequence[str], shares: Mapping[str, int] | None = None) -> None:
-        """judge.yml, with look.yml. Raises Stopped where it does not pass."""
+    async def _judge(
+        self, name: str, checks: Sequence[str], shares: Mapping[str, int] | None = None, *, compared: bool = True
+    ) -> None:
+        """judge.yml, with look.yml. `compared`: with the calls from before. Raises Stopped where it does not pass."""
         process, record = self._holds[name], self._record(name)
         _, said = await process.communicate()
         if process.returncode not in (0, 1):
@@ -308,7 +321,7 @@ class Rollout:
             str(record),
             *(word for check in checks for word in ("--require", check)),
             *(word for each, share in (shares or {}).items() for word in ("--share", f"{each}={share}")),
-            *(("--baseline", str(baseline)) if shares else ()),
+            *(("--baseline", str(baseline)) if shares and compared else ()),
         )
         wrong = failed(found) or (["hold"] if process.returncode else [])
         if wrong:
@@ -347,6 +360,7 @@ class Rollout:
 
     async def _go_back(self) -> None:
         await self._weigh({BLUE: 100})
+        await self._unsettled({BLUE: 100})
         if GREEN in self._app.revisions and self._app.revisions[GREEN].active:
             await self._stop(GREEN)
 

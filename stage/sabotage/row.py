@@ -31,7 +31,7 @@ class Row:
     hold: tuple[str, ...] = ()
     """Flags of the hold that the whole rollout is judged by, beside its usual ones."""
     gateway: Gateway = field(default_factory=Gateway)
-    unverified: Unverified = field(default_factory=Unverified)
+    unverified: Unverified = field(default_factory=lambda: Unverified(weights_late_s=0))
     ingress: Callable[..., Ingress] = Ingress
     replicas: int = 1
     stutter_s: float = 0

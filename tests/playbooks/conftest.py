@@ -24,7 +24,7 @@ BIN = Path(sys.executable).parent
 DEADLINE_S = 400.0
 """For one run of a play on a busy machine."""
 # Small holds: what they measure is tested elsewhere. As texts, which is what -e NAME=VALUE gives a play.
-BRISK: dict[str, object] = {"judge_connections": "6", "judge_seconds": "3", "smoke_connections": "2"}
+BRISK: dict[str, object] = {"judge_connections": "8", "judge_seconds": "3", "smoke_connections": "2"}
 BRISK |= {"smoke_seconds": "3", "long_connections": "1", "long_seconds": "2"}
 # Nobody talks, so there is nothing to compare; and a drain of green takes as long as one of blue.
 BRISK |= {"kinds": "vad", "compared_checks": [], "green_checks": [], "smoke_drain": "false"}

@@ -40,7 +40,7 @@ def test_green_takes_over_unnoticed_and_a_second_run_changes_nothing(stage: Stag
     # No tools: the drain window of this stage is shorter than a tool may take.
     judged = {"kinds": "vad,text,push-to-talk,silent", "smoke_connections": 4}
     with calls(stage, record, "--call-seconds", "5", "--reconnect"):
-        done = play("bluegreen.yml", release="built", **TALKING, **checks, **judged)
+        done = play("bluegreen.yml", release="built", **TALKING, **checks, **judged, traffic_steps="[10, 100]")
     assert done.code == 0, done.output
     assert stage.weights() == {"rtproxy--built": 100}
     assert stage.active() == {"rtproxy--built"}
@@ -54,8 +54,15 @@ def test_green_takes_over_unnoticed_and_a_second_run_changes_nothing(stage: Stag
     assert "rtproxy--built is deactivated under 4 calls of this play" in done.output
     assert "rtproxy--built moved 4 calls between two turns and is off." in done.output
     held = {path.stem for path in run.glob("*.jsonl")}
-    assert held == {"before", "knock", "smoke", "smoke-drain", "step-50", "step-100", "drain", "long"}
-    for name in ("before", "smoke", "step-50", "step-100", "long"):
+    rounds = {name for name in held if name.startswith("reach-10-")}
+    tried = {"before", "knock", "smoke", "smoke-drain", "settle", "step-10", "step-100", "drain", "long"}
+    assert (held - rounds, bool(rounds)) == (tried, True)
+    assert [each["shares"] for each in observed(run / "settle.jsonl", "settled")][-1] == {blue: 0, green: 100}
+    assert all(each["in_force"] for each in observed(run / "settle.jsonl", "settled"))
+    # Of few calls a tenth may be none; of 44 that is what chance does once in a hundred times.
+    reached = [each["revision"] for each in observed(run / f"{max(rounds)}.jsonl", "opened")]
+    assert (len(reached), set(reached)) == (44, {blue, green})
+    for name in ("before", "smoke", "step-10", "step-100", "long"):
         (hold,) = observed(run / f"{name}.jsonl", "hold.started")
         assert hold["arguments"]["turn_deadline_s"] < hold["arguments"]["duration_s"]
 

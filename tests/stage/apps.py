@@ -128,7 +128,8 @@ async def stage_for(tmp_path: Path) -> AsyncIterator[StageFactory]:
         async def start(**how: Any) -> Stage:
             stream = io.BytesIO()
             options = {name: how.pop(name) for name in ("gateway", "pull", "injected") if name in how}
-            unverified = Unverified(**({"endpoint_removal_delay_s": 0.2, "single_mode_wait_s": 0.5} | how))
+            brisk = {"endpoint_removal_delay_s": 0.2, "single_mode_wait_s": 0.5, "weights_late_s": 0}
+            unverified = Unverified(**(brisk | how))
             environment = Environment(tmp_path, Timeline(stream), unverified=unverified, timing=BRISK, **options)
             await stack.enter_async_context(environment)
             return Stage(environment, http, stream)

@@ -132,6 +132,27 @@ async def test_weights_split_new_requests_and_a_change_of_them_is_in_force_at_on
         await ws.close()
 
 
+async def test_late_weights_are_in_force_at_one_of_two_parts_at_once_and_at_the_other_later(
+    tmp_path: Path, replica_of: Callable[[str], Awaitable[Replica]], http: aiohttp.ClientSession
+) -> None:
+    blue, green = await replica_of("blue"), await replica_of("green")
+    late = {"idle_timeout_s": 240, "cookie": "acaAffinity", "weights_late_s": 2.0}
+    async with Ingress(tmp_path, "stage.localhost", Gateway(), **late) as ingress:
+        for revision, replica in ((BLUE, blue), (GREEN, green)):
+            await ingress.add_revision(revision)
+            await ingress.set_replicas(revision, [replica.port])
+        await ingress.set_traffic("rtproxy", site({BLUE: 100, GREEN: 0}))
+        assert {await who(http, ingress.gateway_port) for _ in range(10)} == {"blue"}
+        await ingress.set_traffic("rtproxy", site({BLUE: 0, GREEN: 100}))
+        assert Counter([await who(http, ingress.gateway_port) for _ in range(20)]) == {"blue": 10, "green": 10}
+        assert await who(http, ingress.gateway_port, GREEN + ".stage.localhost") == "green"
+
+        async def settled() -> bool:
+            return {await who(http, ingress.gateway_port) for _ in range(10)} == {"green"}
+
+        await eventually(settled)
+
+
 async def test_a_revision_and_a_label_have_addresses_of_their_own(
     ingress_for: Open, replica_of: Callable[[str], Awaitable[Replica]], http: aiohttp.ClientSession
 ) -> None:
