@@ -37,6 +37,7 @@ class Evidence:
     `logged_acts` is what relays log of their own processes, named as the platform's acts are; `log_ends` is the time of
     the last line of each replica's log. `clocks` (of relays, by replica) and `platform_clock` say how far these were
     from the hold's; the times here are corrected by that.
+    `deployed` is the grace period of each revision, as a play read it.
     `began` and `ended` are the first and the last thing that a hold observed, `observations` how many there were.
     """
 
@@ -59,6 +60,7 @@ class Evidence:
     platform_clock: Clock | None = None
     probed: list[Probed] = field(default_factory=list)
     settled: list[Settled] = field(default_factory=list)
+    deployed: dict[str, float] = field(default_factory=dict)
     acts: list[Act] = field(default_factory=list)
     began: float = float("inf")
     ended: float = float("-inf")
@@ -93,7 +95,7 @@ class Evidence:
     @cached_property
     def stops(self) -> list[Stop]:
         """The platform's account; where it gives none, that of the relays."""
-        return stops_of(self.acts) or stops_of(self.logged_acts)
+        return stops_of(self.acts, self.deployed) or stops_of(self.logged_acts, self.deployed)
 
     @cached_property
     def calls(self) -> dict[tuple[str, int], list[Session]]:

@@ -295,13 +295,17 @@ class Window:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stop:
-    """A replica asked to stop, or killed unasked (`asked` is the kill then). `exited` None: the record ends before."""
+    """A replica asked to stop, or killed unasked (`asked` is the kill then). `exited` None: the record ends before.
+
+    `grace_assumed`: the record does not say which grace period was deployed, and `grace_s` is the platform's default.
+    """
 
     replica: str
     revision: str
     reason: str
     asked: float
     grace_s: float | None
+    grace_assumed: bool = False
     killed: float | None
     exited: float | None
     code: int | None

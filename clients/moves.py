@@ -23,7 +23,7 @@ ORDER_S = 1.0
 
 def settled(evidence: Evidence) -> list[Session]:
     """The sessions, of each 1012 between two turns whether its replica had been asked to stop."""
-    stops = [*stops_of(evidence.acts), *stops_of(evidence.logged_acts)]
+    stops = [*stops_of(evidence.acts, evidence.deployed), *stops_of(evidence.logged_acts, evidence.deployed)]
     places: dict[tuple[str, int], list[Session]] = {}
     for session in evidence.sessions:
         places.setdefault(session.place, []).append(session)

@@ -131,6 +131,9 @@ class _Reader:
                     weights = {name: weight for name, weight in line["shares"].items() if weight}
                     found.settled.append(Settled(at=at, weights=weights))
                 return
+            case "deployed":
+                found.deployed[line["revision"]] = float(line["grace_s"])
+                return
             case "knocked":
                 about = _only(line, "url", "revision", "credential", "status", "code")
                 found.knocks.append(Knocked(at=at, **about))

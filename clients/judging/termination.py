@@ -1,9 +1,11 @@
 """SIGTERM to exit, SIGKILL, and what became of the calls on a replica that had to go."""
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 
 from clients.evidence import Evidence
 from clients.facts import MOVED_CODE, STAGE_STOPPING, Session, Stop
+from clients.judging.causes import VANISHED
 from clients.judging.check import Check, Named, listed, several
 
 THEME = "graceful termination"
@@ -17,10 +19,12 @@ EXIT_S = 1.0
 
 
 def grace(evidence: Evidence) -> Check:
+    """By the grace period that was deployed. Where the record does not say which, longer than the default is open."""
     stops = [stop for stop in _stops(evidence) if stop.grace_s is not None]
     if not stops:
         return GRACE.unknown(NO_STOP)
-    late = [stop for stop in stops if stop.killed or _overdue(stop, evidence)]
+    overdue = [stop for stop in stops if _overdue(stop, evidence)]
+    late = [stop for stop in stops if stop.killed or (stop in overdue and not stop.grace_assumed)]
     took = {stop.replica: stop.exited - stop.asked for stop in stops if stop.exited}
     grace_s = max(stop.grace_s or 0.0 for stop in stops)
     expected = f"<= {grace_s:g} s"
@@ -29,17 +33,28 @@ def grace(evidence: Evidence) -> Check:
     if late:
         names = listed([f"{stop.replica} ({stop.grace_s:g} s)" for stop in late])
         return GRACE(False, measured, f"{several(len(late), 'replica')} outlived the grace period: {names}.", expected)
+    if vanished := _vanished(stops, evidence):
+        return GRACE(False, measured, _of_vanished(vanished), expected)
     unseen = [stop.replica for stop in stops if not stop.exited]
     if unseen:
         said = f"The record ends before {listed(unseen)} did, after SIGTERM."
         return GRACE("inconclusive", measured, said, expected)
+    if overdue:
+        said = (
+            f"{listed([stop.replica for stop in overdue])} exited {longest:.1f} s after SIGTERM, and the record does not "
+            f"say which grace period was deployed: {grace_s:g} s is the platform's default."
+        )
+        return GRACE("inconclusive", measured, said, expected)
+    default = " by default" if any(stop.grace_assumed for stop in stops) else ""
     within = (
-        f"The slowest of {several(len(took), 'replica')} exited {longest:.1f} s after SIGTERM, of {grace_s:g} s it had."
+        f"The slowest of {several(len(took), 'replica')} exited {longest:.1f} s after SIGTERM, of {grace_s:g} s it had"
+        f"{default}."
     )
     return GRACE(True, measured, within, expected)
 
 
 def no_sigkill(evidence: Evidence) -> Check:
+    """A kill that nobody tells of shows in its exit code, or in calls that ended with 1006 and a log with no end."""
     stops = _stops(evidence)
     if not stops:
         return NO_SIGKILL.unknown(NO_STOP)
@@ -48,6 +63,8 @@ def no_sigkill(evidence: Evidence) -> Check:
         return NO_SIGKILL(
             False, str(len(killed)), f"{several(len(killed), 'replica')} had to be killed: {listed(killed)}."
         )
+    if vanished := _vanished(stops, evidence):
+        return NO_SIGKILL(False, str(len(vanished)), _of_vanished(vanished))
     unseen = [stop.replica for stop in stops if not stop.exited]
     if unseen:
         said = f"No kill is in the record, but nobody saw how {listed(unseen)} ended after SIGTERM."
@@ -99,6 +116,25 @@ def turns(evidence: Evidence) -> Check:
     rest = f"; {hung_up} more ended by themselves" if hung_up else ""
     said = f"{several(len(asked), 'call')} closed, none in the middle of a turn{rest}."
     return TURNS(True, "0 in a turn", said + _on_which([stop for _, stop in pairs], stops))
+
+
+def _vanished(stops: list[Stop], evidence: Evidence) -> dict[str, int]:
+    """Replicas whose exit nobody saw and whose calls ended with 1006 and no word of theirs: how many calls each."""
+    found: Counter[str] = Counter()
+    for session, stop in _caught(evidence):
+        logged = evidence.logged.get(session.id or "")
+        ended = logged is not None and logged.closed is not None
+        if stop in stops and not stop.exited and session.end and session.end.code == VANISHED and not ended:
+            found[stop.replica] += 1
+    return dict(found)
+
+
+def _of_vanished(vanished: Mapping[str, int]) -> str:
+    calls = several(sum(vanished.values()), "call")
+    return (
+        f"{calls} ended with {VANISHED} after SIGTERM on {listed(sorted(vanished))}, of which there is no exit in the "
+        f"record: it was killed or crashed."
+    )
 
 
 def _untried(check: Named, tried: list[Stop], stops: list[Stop]) -> Check | None:

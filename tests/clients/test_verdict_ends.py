@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.clients.lines import BLUE, GREEN, Lines, judged, replica
+from tests.clients.lines import BLUE, GREEN, Lines, judged, replica, ts
 
 
 def app(**settings: Any) -> Lines:
@@ -188,6 +188,65 @@ def test_without_a_timeline_the_relays_own_word_is_taken_for_its_stop(tmp_path: 
     grace = checks["termination.grace"]
     assert (grace.status, grace.measured, grace.expected) == ("pass", "12.5 s", "<= 30 s")
     assert checks["termination.codes"].status == "fail"
+
+
+def logged_stop(exit_after_s: float | None, deployed: float | None) -> Lines:
+    """As on Azure: the relay tells of SIGTERM and of its exit, the play of the grace period that it deployed."""
+    lines = Lines()
+    lines.hold()
+    lines.opened(1, 1)
+    lines.closed(5, 1)
+    lines.log(10, "signal.received", BLUE, replica(BLUE), signal="SIGTERM")
+    if exit_after_s is not None:
+        lines.log(10 + exit_after_s, "proxy.stopped", BLUE, replica(BLUE), code=0)
+    if deployed is not None:
+        lines.observe(0, "deployed", "play", revision=BLUE, grace_s=deployed)
+    return lines
+
+
+@pytest.mark.parametrize(
+    ("exit_after_s", "deployed", "status", "words"),
+    [
+        (400.0, 600, "pass", "400.0 s after SIGTERM, of 600 s it had."),
+        (20.0, 10, "fail", f"outlived the grace period: {replica(BLUE)} (10 s)"),
+        (20.0, None, "pass", "of 30 s it had by default."),
+        (400.0, None, "inconclusive", "does not say which grace period was deployed: 30 s is the platform's default"),
+        (None, 600, "inconclusive", f"The record ends before {replica(BLUE)} did"),
+    ],
+)
+def test_grace_is_judged_by_what_was_deployed(
+    tmp_path: Path, exit_after_s: float | None, deployed: float | None, status: str, words: str
+) -> None:
+    grace = judged(logged_stop(exit_after_s, deployed), tmp_path)["termination.grace"]
+
+    assert (grace.status, words in grace.sentence) == (status, True), grace.sentence
+
+
+def test_a_kill_of_which_only_the_exit_code_tells_fails(tmp_path: Path) -> None:
+    lines = app()
+    lines.stop(10, BLUE, after_s=20, killed=True)
+    lines.platform = [line for line in lines.platform if line["act"] != "replica.sigkill"]
+
+    assert judged(lines, tmp_path)["termination.no_sigkill"].status == "fail"
+
+
+@pytest.mark.parametrize(("told", "status"), [(False, "fail"), (True, "inconclusive")])
+def test_a_replica_that_vanishes_under_its_calls_after_sigterm_was_killed(
+    tmp_path: Path, told: bool, status: str
+) -> None:
+    lines = logged_stop(None, 30)
+    lines.opened(6, 2)
+    lines.closed(38, 2, 1006)
+    if not told:  # the log of a killed relay has no end of the call
+        lines.relay = [line for line in lines.relay if line["event"] != "connection.closed" or line["ts"] < ts(30)]
+
+    checks = judged(lines, tmp_path)
+
+    for name in ("termination.grace", "termination.no_sigkill"):
+        assert checks[name].status == status, checks[name].sentence
+    if status == "fail":
+        said = f"1 call ended with 1006 after SIGTERM on {replica(BLUE)}, of which there is no exit in the record"
+        assert said in checks["termination.no_sigkill"].sentence
 
 
 def caught(end_at: float, code: int, **ending: Any) -> Lines:
