@@ -7,7 +7,7 @@ routing      new calls against the weights, by an exact test; `binomial` is that
 cooldown     what scaled to zero, and what came in at weight 0
 termination  SIGTERM to exit, and the calls in between
 hearing      what a caller hears: whether it is whole, in order, and of this call
-quality      what a caller waits for, on each revision: before and during the shift
+quality      what a caller waits for, on each revision: before and during the shift; `comparison` has the tests
 heartbeat    how often a relay pings its callers
 admission    who was let in without a key
 rollback     what became of the rollout

@@ -13,6 +13,7 @@ from clients.evidence import Evidence
 from clients.facts import Pong, Session, Turn
 from clients.judging.binomial import at_least
 from clients.judging.check import Check, Named, Status, listed, several
+from clients.judging.comparison import fisher, higher, would_show
 from clients.summary import spread
 
 THEME = "quality"
@@ -117,9 +118,9 @@ def turns(evidence: Evidence, baseline: Evidence | None = None) -> Check:
         if len(answers) < FEWEST:
             found += [] if revision in old and compared else [_too_few(revision, len(answers), "ended turn")]
             continue
-        found.append(_not_completed(revision, answers, allowed))
+        found.append(_not_completed(revision, answers, allowed, failed_before, n_before))
         for replica, mine in _by_replica(new[revision]).items():
-            each = _not_completed(replica, _answered(mine, patience), allowed)
+            each = _not_completed(replica, _answered(mine, patience), allowed, failed_before, n_before)
             found += [each] if each.status == "fail" and found[-1].status != "fail" else []
         found += _replicas_without_a_turn(revision, new[revision], evidence)
     rest = f", {failed_before} of {n_before} before" if n_before else ""
@@ -209,22 +210,33 @@ def _compared(
         return check.unknown(NOTHING_TO_COMPARE)
     old = _by_revision(values(baseline, *ALWAYS) if baseline else values(evidence, ALWAYS[0], shift[0]))
     new = _by_revision(values(evidence, *shift))
-    before = spread([value for each in old.values() for value in each])
+    values_before = [value for each in old.values() for value in each]
+    before = spread(values_before)
     then = before[percentile]
     if then is None or (before["count"] or 0) < FEWEST:
         during = sum(map(len, new.values()))
         return check.unknown(f"Too few to compare {what}: {before['count']:g} values before, {during} during.")
-    found = []
+    found, shown = [], []
     for revision in carriers(shift, evidence):
         mine = spread(new.get(revision, ()))
         now, count = mine[percentile], int(mine["count"] or 0)
         if now is None or count < FEWEST:
             found += [] if revision in old else [_too_few(revision, count, "value")]
             continue
-        status: Status = "pass" if now <= then + over_ms else "fail"
-        found.append(Found(status, f"{revision} {now:.0f} ms", f"{now:.0f} ms on {revision} ({count} values)"))
+        chance = higher(new[revision], values_before, then, over_ms)
+        said = f"{now:.0f} ms on {revision} ({count} values)"
+        if chance is not None:
+            found.append(Found("fail", f"{revision} {now:.0f} ms", f"{said}, by chance once in {1 / chance:.2g} times"))
+            continue
+        if now > then + over_ms:
+            said += ", which so few may be by chance"
+        found.append(Found("pass", f"{revision} {now:.0f} ms", said))
+        shown.append(f"{would_show(new[revision], values_before, then, over_ms):.0f} ms more on {revision}")
     rest = f"; before {then:.0f} ms ({before['count']:g} values)"
-    return _together(check, found, rest, begin=f"{percentile} {what} was ", measured_rest=f", before {then:.0f} ms")
+    after = f" It would have failed at {listed(shown)}." if shown else ""
+    return _together(
+        check, found, rest, after, begin=f"{percentile} {what} was ", measured_rest=f", before {then:.0f} ms"
+    )
 
 
 def _together(
@@ -248,10 +260,20 @@ def _too_few(revision: str, count: int, thing: str) -> Found:
     return Found("inconclusive", f"{revision} {count}", said)
 
 
-def _not_completed(where: str, answers: Sequence[bool], allowed: float) -> Found:
+def _not_completed(where: str, answers: Sequence[bool], allowed: float, failed_before: int, n_before: int) -> Found:
+    """Too many for what is allowed, and more than before by more than chance: of a few turns before none says little."""
     failed, count = answers.count(False), len(answers)
-    status: Status = "pass" if at_least(failed, count, allowed) > ALPHA else "fail"
-    return Found(status, f"{where} {failed} of {count}", f"{failed} of {count} turns on {where} were not completed")
+
+    def too_many(failed: int) -> bool:
+        more = not n_before or fisher(failed, count, failed_before, n_before) <= ALPHA
+        return more and at_least(failed, count, allowed) <= ALPHA
+
+    said = f"{failed} of {count} turns on {where} were not completed"
+    if too_many(failed):
+        return Found("fail", f"{where} {failed} of {count}", said)
+    least = next((each for each in range(failed, count + 1) if too_many(each)), None)
+    said += f" ({least} would be too many)" if least is not None else " (so few may be by chance)"
+    return Found("pass", f"{where} {failed} of {count}", said)
 
 
 def _replicas_without_a_turn(revision: str, heard: Sequence[Turn], evidence: Evidence) -> list[Found]:
