@@ -1,7 +1,7 @@
 """Whether values are higher than others were, by tests that know how few there are; and how much higher would show.
 
-Two tests, because a release may be slow in two ways: Wilcoxon's rank sum finds that all of its values moved, Fisher's exact
-test that some of them are out of reach. Neither is led by one slow value, as a percentile of twenty is.
+Two tests, because a release may be slow in two ways: Wilcoxon's rank sum finds that all of its values moved, Fisher's
+exact test that some of them are out of reach. Neither is led by one slow value, as a percentile of twenty is.
 """
 
 import math
@@ -9,7 +9,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 
 ALPHA = 0.01
-"""Values that are just as much higher as is allowed are called higher once in a hundred times at most, by both together."""
+"""Values that are just as much higher as is allowed are called higher once in a hundred times at most."""
 MOST = 600_000.0
 """More than any value can be."""
 
