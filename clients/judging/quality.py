@@ -234,9 +234,8 @@ def _compared(
         shown.append(f"{would_show(new[revision], values_before, then, over_ms):.0f} ms more on {revision}")
     rest = f"; before {then:.0f} ms ({before['count']:g} values)"
     after = f" It would have failed at {listed(shown)}." if shown else ""
-    return _together(
-        check, found, rest, after, begin=f"{percentile} {what} was ", measured_rest=f", before {then:.0f} ms"
-    )
+    begin, measured_rest = f"{percentile} {what} was ", f", before {then:.0f} ms"
+    return _together(check, found, rest, after, begin=begin, measured_rest=measured_rest)
 
 
 def _together(
@@ -261,7 +260,7 @@ def _too_few(revision: str, count: int, thing: str) -> Found:
 
 
 def _not_completed(where: str, answers: Sequence[bool], allowed: float, failed_before: int, n_before: int) -> Found:
-    """Too many for what is allowed, and more than before by more than chance: of a few turns before none says little."""
+    """Too many for what is allowed, and more than before by more than chance: a few turns before say little."""
     failed, count = answers.count(False), len(answers)
 
     def too_many(failed: int) -> bool:

@@ -40,9 +40,10 @@ def grace(evidence: Evidence) -> Check:
         said = f"The record ends before {listed(unseen)} did, after SIGTERM."
         return GRACE("inconclusive", measured, said, expected)
     if overdue:
+        names = listed([stop.replica for stop in overdue])
         said = (
-            f"{listed([stop.replica for stop in overdue])} exited {longest:.1f} s after SIGTERM, and the record does not "
-            f"say which grace period was deployed: {grace_s:g} s is the platform's default."
+            f"{names} exited {longest:.1f} s after SIGTERM, and the record does not say which grace period it had: "
+            f"{grace_s:g} s is the platform's default."
         )
         return GRACE("inconclusive", measured, said, expected)
     default = " by default" if any(stop.grace_assumed for stop in stops) else ""

@@ -210,7 +210,7 @@ def logged_stop(exit_after_s: float | None, deployed: float | None) -> Lines:
         (400.0, 600, "pass", "400.0 s after SIGTERM, of 600 s it had."),
         (20.0, 10, "fail", f"outlived the grace period: {replica(BLUE)} (10 s)"),
         (20.0, None, "pass", "of 30 s it had by default."),
-        (400.0, None, "inconclusive", "does not say which grace period was deployed: 30 s is the platform's default"),
+        (400.0, None, "inconclusive", "does not say which grace period it had: 30 s is the platform's default"),
         (None, 600, "inconclusive", f"The record ends before {replica(BLUE)} did"),
     ],
 )
