@@ -138,7 +138,7 @@ def properties() -> dict[str, Any]:
 async def rig(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Rig]:
     tmp_path = tmp_path_factory.mktemp("stage")
     registry = Registry()
-    brisk = {"timing": Timing(back_off_s=0.1), "unverified": Unverified(crashes_that_fail=2)}
+    brisk = {"timing": Timing(back_off_s=0.1), "unverified": Unverified(crashes_that_fail=2, weights_late_s=0)}
     with (tmp_path / "timeline.jsonl").open("wb") as stream:
         timeline = Timeline(stream)
         async with (
