@@ -1,7 +1,7 @@
 // The whole relay on Azure, in two passes of one template. Pass 1 (containerImage empty) makes what an image needs
-// before it can exist and run: registry, model, identity with its roles, logs. Pass 2 adds network, environment,
-// gateway and app. Roles granted in pass 1 are minutes old when the first replica pulls its image: no race with their
-// replication.
+// before it can exist and run: registry, model, identity with its roles, logs, and what pass 2 is told of them. Pass 2
+// adds network, environment, gateway and app. Roles granted in pass 1 are minutes old when the first replica pulls its
+// image: no race with their replication.
 targetScope = 'resourceGroup'
 
 import { setting, weight } from 'types.bicep'
@@ -33,6 +33,14 @@ param openAiCapacity int = 10
 
 @description('Image of the relay. Empty: the first pass, without network, environment, gateway and app.')
 param containerImage string = ''
+
+// Known when the first pass is over, and handed in: a property of the app that reads another resource is a text to
+// what-if and to the service's check before a deployment, which wants a list there.
+@description('Client id of the relay\'s identity, an output of the first pass. The second pass needs it.')
+param identityClientId string = ''
+
+@description('Public address of the gateway, an output of the first pass. The second needs it with internal false.')
+param publicIpAddress string = ''
 
 @description('Names the revision, <app>--<suffix>. Empty: the platform does.')
 param revisionSuffix string = ''
@@ -103,6 +111,11 @@ param rolloutAddresses string[] = []
 // An update of a gateway ends its open calls. So the plays say false where the gateway is as this template has it.
 @description('Whether the gateway is deployed too. false leaves the one that stands alone.')
 param updateGateway bool = true
+
+// A rollout writes the app too, and what this template says in other words than the rollout the service takes for a change
+// of a revision, which it refuses. So the plays say false where nothing of the app differs.
+@description('Whether the app is deployed too. false leaves the one that stands alone.')
+param updateApp bool = true
 
 @description('Whether the environment has no public address, so that only the gateway reaches it.')
 param internal bool = true
@@ -195,14 +208,22 @@ module vault 'modules/vault.bicep' = if (tls) {
   }
 }
 
+// In the first pass too where the app names the address.
+module address 'modules/address.bicep' = if (complete || !internal) {
+  name: '${prefix}-address'
+  params: {
+    location: location
+    name: publicIpName
+    domainNameLabel: accountName
+  }
+}
+
 module network 'modules/network.bicep' = if (complete) {
   name: '${prefix}-network'
   params: {
     location: location
     prefix: prefix
     networkName: networkName
-    publicIpName: publicIpName
-    domainNameLabel: accountName
     tls: tls
     revisionsPort: revisionsPort
     rolloutAddresses: rolloutAddresses
@@ -234,15 +255,16 @@ module dns 'modules/dns.bicep' = if (complete && internal) {
   }
 }
 
-module app 'modules/app.bicep' = if (complete) {
+module app 'modules/app.bicep' = if (complete && updateApp) {
   name: '${prefix}-app'
   params: {
     location: location
     name: prefix
     environmentName: environmentName
     internal: internal
-    publicIpName: publicIpName
+    publicIpAddress: publicIpAddress
     identityName: identityName
+    identityClientId: identityClientId
     registryName: registryName
     image: containerImage
     revisionSuffix: revisionSuffix
@@ -250,6 +272,7 @@ module app 'modules/app.bicep' = if (complete) {
     activeRevisionsMode: activeRevisionsMode
     accountName: accountName
     modelDeployment: openAiDeploymentName
+    keyed: keyed
     modelKey: openAiApiKey
     clientKeys: clientKeys
     minReplicas: minReplicas
@@ -283,6 +306,7 @@ module gateway 'modules/gateway.bicep' = if (complete && updateGateway) {
   // A gateway resolves its backend when it starts and may keep a wrong answer for days, whatever the TTL
   // (azure-container-apps #498): the zone is there before it. So is its right to read the certificate.
   dependsOn: [
+    address
     app
     dns
     vault
@@ -300,20 +324,23 @@ output containerRegistryLoginServer string = registry.outputs.loginServer
 @description('What the relay dials.')
 output azureOpenAiEndpoint string = openai.outputs.endpoint
 
-@description('Name of the app; empty after the first pass, as everything below.')
-output containerAppName string = complete ? app!.outputs.name : ''
+@description('What the second pass is given as identityClientId.')
+output identityClientId string = roles.outputs.clientId
+
+@description('Name of the app; empty after the first pass, as everything below but the address.')
+output containerAppName string = complete ? prefix : ''
 
 @description('The app\'s own address in the environment. With internal only the network resolves it.')
-output containerAppFqdn string = complete ? app!.outputs.fqdn : ''
+output containerAppFqdn string = complete ? '${prefix}.${environment!.outputs.defaultDomain}' : ''
 
-@description('Public address of the gateway.')
-output applicationGatewayPublicIp string = complete ? network!.outputs.publicIpAddress : ''
+@description('Public address of the gateway; with internal false the second pass is given it as publicIpAddress.')
+output applicationGatewayPublicIp string = complete || !internal ? address!.outputs.ipAddress : ''
 
 @description('Public name of the gateway.')
-output applicationGatewayFqdn string = complete ? network!.outputs.publicIpFqdn : ''
+output applicationGatewayFqdn string = complete ? address!.outputs.fqdn : ''
 
 @description('What callers use, unless your own domain points at the gateway.')
-output applicationGatewayUrl string = complete ? '${scheme}://${network!.outputs.publicIpFqdn}' : ''
+output applicationGatewayUrl string = complete ? '${scheme}://${address!.outputs.fqdn}' : ''
 
 @description('Port of the gateway at which a rollout finds the revisions\' own addresses.')
 output revisionsPort int = revisionsPort
@@ -336,7 +363,7 @@ output warnings string[] = concat(
     : [],
   (complete && tls)
     ? [
-        'Callers need a name that the certificate carries: point your own domain at ${network!.outputs.publicIpFqdn}.'
+        'Callers need a name that the certificate carries: point your own domain at ${address!.outputs.fqdn}.'
       ]
     : [],
   (complete && !internal)

@@ -4,6 +4,7 @@ import os
 import resource
 import secrets
 import sys
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Self
@@ -54,6 +55,7 @@ class Stage:
         self._model_key = secrets.token_urlsafe(24)
         self._identities = Assigned(model_token=secrets.token_urlsafe(24), audience=audience)
         self._client_key = secrets.token_urlsafe(24)
+        self._leads: Callable[[str], str] = str
         self._stack = AsyncExitStack()
         self.timeline: Timeline
         self.environment: Environment
@@ -77,12 +79,14 @@ class Stage:
                     pull=registry.has,
                     injected=await _identity(stack, self._identities),
                     program=self._program,
+                    leads=lambda url: self._leads(url),  # an ARM's, which is begun below
                 )
             )
             arm = await stack.enter_async_context(
                 Arm(self.environment, self.out, registry=registry, model_url=model_url, empty=self._seed is None)
             )
             self._identities.is_assigned, self._identities.may_call_model = arm.is_assigned, arm.may_call_model
+            self._leads = arm.leads
             if self._seed is not None:
                 image = registry.add(seed.APP, seed.SUFFIX)
                 app = await self.environment.put(

@@ -1,5 +1,6 @@
 // The relay. Everything under `template` makes a new revision when it changes; everything under `configuration` does
-// not.
+// not. No property of the app reads another resource: reference() is not worked out before a deployment, and the
+// service's check takes a list or an object with one in it for a text, and refuses it (azure-container-apps #391).
 import { setting, weight } from '../types.bicep'
 
 param location string
@@ -12,11 +13,13 @@ param environmentName string
 @description('Whether the environment has no public address. With one, only the gateway\'s address may call.')
 param internal bool
 
-@description('The gateway\'s public address.')
-param publicIpName string
+@description('The gateway\'s public address. Not looked at in an internal environment.')
+param publicIpAddress string
 
 @description('The identity that pulls the image and calls the model.')
 param identityName string
+
+param identityClientId string
 
 param registryName string
 param image string
@@ -32,7 +35,11 @@ param accountName string
 
 param modelDeployment string
 
-@description('Key of the model account; empty: the identity.')
+// Beside the key: what only plans a deployment does not look at a secure parameter.
+@description('Whether the relay shows modelKey to the account, and not its identity.')
+param keyed bool
+
+@description('Key of the model account.')
 @secure()
 param modelKey string
 
@@ -52,7 +59,9 @@ param cooldownPeriod int
 param maxSessions int
 
 var port = 8080
-var keyed = !empty(modelKey)
+var registryServer = '${registryName}${environment().suffixes.acrLoginServer}'
+// The account's subdomain is its name, see openai.bicep.
+var modelEndpoint = 'https://${accountName}.openai.azure.com/'
 // Of relaySettings, what stands below too is said by them: a name may be there once only.
 var said = string(relaySettings)
 // Not all: one key that is lost, or one client that loops, must not shut out the others.
@@ -83,24 +92,12 @@ var cpuRules = (minReplicas == 0)
       }
     ]
 
-resource environment 'Microsoft.App/managedEnvironments@2026-01-01' existing = {
+resource managedEnvironment 'Microsoft.App/managedEnvironments@2026-01-01' existing = {
   name: environmentName
-}
-
-resource publicIp 'Microsoft.Network/publicIPAddresses@2025-05-01' existing = {
-  name: publicIpName
 }
 
 resource identity 'Microsoft.ManagedIdentity/userAssignedIdentities@2024-11-30' existing = {
   name: identityName
-}
-
-resource registry 'Microsoft.ContainerRegistry/registries@2025-04-01' existing = {
-  name: registryName
-}
-
-resource account 'Microsoft.CognitiveServices/accounts@2025-06-01' existing = {
-  name: accountName
 }
 
 resource app 'Microsoft.App/containerApps@2026-01-01' = {
@@ -113,7 +110,7 @@ resource app 'Microsoft.App/containerApps@2026-01-01' = {
     }
   }
   properties: {
-    environmentId: environment.id
+    environmentId: managedEnvironment.id
     workloadProfileName: 'Consumption'
     // Built-in authentication (authConfigs) stays off: it broke WebSockets (#549). The relay looks at the keys itself.
     configuration: {
@@ -146,14 +143,14 @@ resource app 'Microsoft.App/containerApps@2026-01-01' = {
                 {
                   name: 'gateway'
                   action: 'Allow'
-                  ipAddressRange: '${publicIp.properties.ipAddress}/32'
+                  ipAddressRange: '${publicIpAddress}/32'
                 }
               ]
             }
       )
       registries: [
         {
-          server: registry.properties.loginServer
+          server: registryServer
           identity: identity.id
         }
       ]
@@ -191,7 +188,7 @@ resource app 'Microsoft.App/containerApps@2026-01-01' = {
             [
               {
                 name: 'AZURE_OPENAI_ENDPOINT'
-                value: account.properties.endpoint
+                value: modelEndpoint
               }
               {
                 name: 'AZURE_OPENAI_DEPLOYMENT'
@@ -199,7 +196,7 @@ resource app 'Microsoft.App/containerApps@2026-01-01' = {
               }
               {
                 name: 'AZURE_CLIENT_ID'
-                value: identity.properties.clientId
+                value: identityClientId
               }
               {
                 name: 'RTPROXY_CLIENT_KEYS'
@@ -308,6 +305,3 @@ resource app 'Microsoft.App/containerApps@2026-01-01' = {
     }
   }
 }
-
-output name string = app.name
-output fqdn string = app.properties.configuration.ingress.fqdn

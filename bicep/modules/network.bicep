@@ -1,11 +1,7 @@
-// One network: the gateway's subnet, the environment's subnet, and the public address that callers know.
+// One network: the gateway's subnet and the environment's subnet.
 param location string
 param prefix string
 param networkName string
-param publicIpName string
-
-@description('First label of the public name, <label>.<region>.cloudapp.azure.com.')
-param domainNameLabel string
 
 @description('Whether callers come on 443 as well as on 80.')
 param tls bool
@@ -38,23 +34,6 @@ var gatewayPrefix = '10.60.0.0/24'
 // /27 is the platform's minimum, and 70 replicas. A subnet cannot grow once the environment is in it, and a rollout
 // has both revisions' replicas in it.
 var environmentPrefix = '10.60.1.0/24'
-
-resource publicIp 'Microsoft.Network/publicIPAddresses@2025-05-01' = {
-  name: publicIpName
-  location: location
-  sku: {
-    name: 'Standard'
-  }
-  properties: {
-    publicIPAllocationMethod: 'Static'
-    // Silence between caller and gateway is cut here: 4 minutes unless said, 30 at most. The relay's ping comes every
-    // 25 s.
-    idleTimeoutInMinutes: 30
-    dnsSettings: {
-      domainNameLabel: domainNameLabel
-    }
-  }
-}
 
 resource gatewayRules 'Microsoft.Network/networkSecurityGroups@2025-05-01' = {
   name: '${prefix}-gateway-nsg'
@@ -222,6 +201,3 @@ resource network 'Microsoft.Network/virtualNetworks@2025-05-01' = {
     ]
   }
 }
-
-output publicIpAddress string = publicIp.properties.ipAddress
-output publicIpFqdn string = publicIp.properties.dnsSettings.fqdn

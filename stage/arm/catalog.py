@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
+from stage.arm import names
 from stage.arm.functions import guid
 from stage.arm.ids import ACCOUNTS, APPS, ENVIRONMENTS, IDENTITIES, REGISTRIES, ROLE_ASSIGNMENTS, TENANT
 from stage.arm.resources import Asked
@@ -79,7 +80,7 @@ def _environment(subscription: Subscription, asked: Asked) -> Properties:
 
 
 def _account(subscription: Subscription, asked: Asked) -> Properties:
-    return {"endpoint": f"{subscription.model_url}/"}
+    return {"endpoint": f"{names.endpoint(asked)}/"}
 
 
 def _workspace(subscription: Subscription, asked: Asked) -> Properties:

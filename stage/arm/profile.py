@@ -6,7 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from stage.arm.ids import SUBSCRIPTION, TENANT
+from stage.arm.ids import REGISTRY_SUFFIX, SUBSCRIPTION, TENANT
 
 CLOUD = "Rehearsal"
 
@@ -17,7 +17,7 @@ endpoint_active_directory = {url}
 endpoint_active_directory_resource_id = https://management.rehearsal.localhost/
 endpoint_log_analytics_resource_id = {url}/la
 endpoint_microsoft_graph_resource_id = {url}/graph/
-suffix_acr_login_server_endpoint = .azurecr.localhost
+suffix_acr_login_server_endpoint = {registry_suffix}
 suffix_keyvault_dns = .vault.localhost
 suffix_storage_endpoint = storage.localhost
 """
@@ -66,7 +66,7 @@ _PROFILE = {
 def write(directory: Path, url: str) -> None:
     """Makes ``directory`` what AZURE_CONFIG_DIR is to name, for the ARM endpoint at ``url``."""
     directory.mkdir(parents=True, exist_ok=True)
-    (directory / "clouds.config").write_text(_CLOUDS.format(cloud=CLOUD, url=url))
+    (directory / "clouds.config").write_text(_CLOUDS.format(cloud=CLOUD, url=url, registry_suffix=REGISTRY_SUFFIX))
     (directory / "config").write_text(_CONFIG.format(cloud=CLOUD))
     (directory / "azureProfile.json").write_text(json.dumps(_PROFILE))
     with suppress(PackageNotFoundError):  # without an az there is nobody to read this

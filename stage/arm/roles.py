@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from stage.arm import names
 from stage.arm.functions import guid
 from stage.arm.ids import ACCOUNTS, REGISTRIES, ROLE_ASSIGNMENTS
 from stage.arm.resources import Asked
@@ -29,12 +30,16 @@ def may_call_model(subscription: Subscription, client_id: str) -> bool:
 def check_pull(subscription: Subscription, fields: dict[str, Any], properties: dict[str, Any]) -> None:
     """Raises Rejected when an app names an identity for our registry that is not the app's or may not pull from it.
 
-    An app that names none may pull, as the one that stands from the start does.
+    An app that names no registry at all may pull, as the one that stands from the start does.
     """
-    server = subscription.registry.login_server
-    for entry in (properties.get("configuration") or {}).get("registries") or ():
-        identity = str(entry.get("identity") or "")
-        if entry.get("server") != server or not identity or identity.lower() == "system":
+    servers, entries = names.registry_servers(subscription), (properties.get("configuration") or {}).get("registries")
+    for container in (properties.get("template") or {}).get("containers") or ():
+        server = str(container.get("image")).partition("/")[0]
+        if entries and server in servers and not any(entry.get("server") in servers for entry in entries):
+            raise _invalid(f"GET https://{server}/oauth2/token: UNAUTHORIZED: no entry of registries names this server")
+    for entry in entries or ():
+        server, identity = entry.get("server"), str(entry.get("identity") or "")
+        if server not in servers or not identity or identity.lower() == "system":
             continue
         if identity.lower() not in assigned(fields):
             raise _invalid(f"the identity {identity} of registry {server} is not assigned to the app")

@@ -7,7 +7,7 @@ from typing import Any
 from stage.arm import parameters
 from stage.arm.expressions import resolve
 from stage.arm.functions import Unfit
-from stage.arm.ids import SUBSCRIPTION, TENANT, group_id
+from stage.arm.ids import REGISTRY_SUFFIX, SUBSCRIPTION, TENANT, group_id
 from stage.arm.resources import id_in
 
 Document = dict[str, Any]
@@ -141,6 +141,6 @@ def _subscription() -> Document:
 def _environment() -> Document:
     return {
         "name": "Rehearsal",
-        "suffixes": {"acrLoginServer": ".azurecr.localhost", "keyvaultDns": ".vault.localhost"},
+        "suffixes": {"acrLoginServer": REGISTRY_SUFFIX, "keyvaultDns": ".vault.localhost"},
         "authentication": {"tenant": TENANT},
     }

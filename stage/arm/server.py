@@ -16,6 +16,7 @@ from stage.arm import (
     groups,
     images,
     logs,
+    names,
     polling,
     profile,
     providers,
@@ -58,7 +59,7 @@ _ROUTES: tuple[Route, ...] = (
 class Arm:
     """Azure's control plane in front of ``environment``, as long as the ``async with`` lasts.
 
-    ``model_url`` is what a model account says of its endpoint. ``empty``: there is no resource group at the start.
+    ``model_url`` is where the endpoint of every model account leads. ``empty``: there is no resource group at first.
     ``environ`` is what a shell needs so that a real az works here, and works nowhere else.
     """
 
@@ -88,6 +89,10 @@ class Arm:
     def is_assigned(self, client_id: str) -> bool:
         """Whether an app has the identity with that client id."""
         return roles.identity_of(self._subscription, client_id) is not None
+
+    def leads(self, url: str) -> str:
+        """Where a URL of Azure's leads on loopback; any other leads where it says."""
+        return names.leads(self._subscription, url)
 
     def may_call_model(self, client_id: str) -> bool:
         """Whether that identity has the role that the model wants."""

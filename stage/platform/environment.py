@@ -26,7 +26,7 @@ class Environment:
 
     ``root`` is the run directory, ``gateway`` the one that stands from the start, if any, ``pull`` says whether the
     registry has an image, ``injected`` are variables that every container gets, ``program`` is what each one runs,
-    ``ingress`` makes the Envoy between callers and replicas.
+    ``ingress`` makes the Envoy between callers and replicas, ``leads`` says where a URL goes that only Azure knows.
     """
 
     def __init__(
@@ -41,6 +41,7 @@ class Environment:
         injected: Mapping[str, str] | None = None,
         program: Program = relay,
         ingress: Callable[..., Ingress] = Ingress,
+        leads: Callable[[str], str] = str,
     ) -> None:
         self.name = NAME
         self.domain = DOMAIN
@@ -53,6 +54,7 @@ class Environment:
         self._pull = pull
         self._injected = dict(injected or {})
         self._program, self._make_ingress = program, ingress
+        self._leads = leads
         self._stack = AsyncExitStack()
         self._host: Host
 
@@ -94,6 +96,7 @@ class Environment:
                 timing=self._timing,
                 injected=self._injected,
                 program=self._program,
+                leads=self._leads,
             )
             stack.push_async_callback(self._end)
             self._stack = stack.pop_all()

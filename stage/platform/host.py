@@ -1,7 +1,7 @@
 """What every app, revision and replica of one environment stands on."""
 
 import asyncio
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,8 @@ class Host:
     """Variables that every container gets, as an app with an identity does."""
     program: Program = relay
     """What every container runs."""
+    leads: Callable[[str], str] = str
+    """Where the value of a variable leads, if it is a URL: the name resolution of a network."""
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
     """What goes on in the background, all of it; cancelled when the environment ends."""
 

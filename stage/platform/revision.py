@@ -125,7 +125,7 @@ class Revision:
 
     def _environ(self) -> dict[str, str]:
         return {
-            **self.parsed.environ(self._known_secrets()),
+            **{name: self._host.leads(value) for name, value in self.parsed.environ(self._known_secrets()).items()},
             **self._host.injected,
             "CONTAINER_APP_NAME": self._app,
             "CONTAINER_APP_REVISION": self.name,

@@ -66,7 +66,7 @@ def _door(deployed: Sent) -> dict[str, Time]:
     # The shortest of all the ways through it.
     drain_s = min(_drain_s(backend["connectionDraining"]) for backend in backends)
     return {
-        "public address's idle timeout": Time(address["idleTimeoutInMinutes"] * 60, "modules/network.bicep"),
+        "public address's idle timeout": Time(address["idleTimeoutInMinutes"] * 60, "modules/address.bicep"),
         "gateway's request timeout": Time(min(each["requestTimeout"] for each in backends), "modules/gateway.bicep"),
         "gateway's drain": Time(drain_s, "modules/gateway.bicep"),
     }

@@ -117,7 +117,7 @@ def test_a_heartbeat_slower_than_every_silence_allowed_breaks_with_each(broken: 
     said = "2 times the heartbeat (900 s, RTPROXY_HEARTBEAT_SECONDS in modules/app.bicep) must be less than the"
     assert broken_rungs(broken(APP, "value: '25'", "value: '900'"), PLAYBOOKS) == [
         f"{said} ingress's idle timeout (240 s, of Container Apps)",
-        f"{said} public address's idle timeout (1800 s, modules/network.bicep)",
+        f"{said} public address's idle timeout (1800 s, modules/address.bicep)",
     ]
 
 

@@ -9,6 +9,7 @@ from tests.bicep.project import faults
 from tests.bicep.schema import load
 
 APP, ENVIRONMENT, GATEWAY = "modules/app.bicep", "modules/environment.bicep", "modules/gateway.bicep"
+ADDRESS = "modules/address.bicep"
 MONITOR, NETWORK, ROLES = "modules/monitor.bicep", "modules/network.bicep", "modules/roles.bicep"
 
 REFUSED = {
@@ -74,7 +75,7 @@ REFUSED = {
         "environment.properties.staticIp: only the platform writes it",
     ),
     "text for a number": (
-        NETWORK,
+        ADDRESS,
         "idleTimeoutInMinutes: 30",
         "idleTimeoutInMinutes: '30'",
         "publicIp.properties.idleTimeoutInMinutes: takes an int, not a string",
@@ -116,7 +117,7 @@ REFUSED = {
         "registry: Microsoft.ContainerRegistry/registries@2019-05-01, but what is checked is @2025-04-01",
     ),
     "a type nobody checks": (
-        NETWORK,
+        ADDRESS,
         "Microsoft.Network/publicIPAddresses@",
         "Microsoft.Network/publicIPPrefixes@",
         "publicIp: no schema of Microsoft.Network/publicIPPrefixes is at hand; see tests/bicep/schemas/README.md",

@@ -104,7 +104,8 @@ async def test_our_own_template_stands_up_on_nothing_and_carries_calls(vacant: V
     await vacant.az(
         f"acr build -r {first['containerRegistryName']} -t rtproxy:one -f {tmp_path}/Containerfile {tmp_path}"
     )
-    image = (f"containerImage={first['containerRegistryLoginServer']}/rtproxy:one", "revisionSuffix=one")
+    known = f"identityClientId={first['identityClientId']}"
+    image = (f"containerImage={first['containerRegistryLoginServer']}/rtproxy:one", "revisionSuffix=one", known)
     second = outputs(await az("create", *image))
     assert second["applicationGatewayUrl"] == vacant.stage.environment.gateway_url
     code, said = await hold(vacant, KEY)
@@ -125,7 +126,7 @@ async def test_our_own_template_stands_up_on_nothing_and_carries_calls(vacant: V
     traffic = "traffic=" + json.dumps([{"revisionName": "relay--one", "weight": 100}])
     weights = "--revision-weight relay--one=100 latest=0"
     await vacant.az(f"containerapp ingress traffic set -n relay -g voice {weights}")
-    told = await az("what-if", image[0], "revisionSuffix=two", traffic, "--no-pretty-print")
+    told = await az("what-if", image[0], known, "revisionSuffix=two", traffic, "--no-pretty-print")
     (changed,) = [each for each in told["changes"] if each["changeType"] != "NoChange"]
     assert changed["resourceId"] == APP_ID
     assert "RTPROXY_MAX_SESSIONS" in json.dumps(changed["delta"])
