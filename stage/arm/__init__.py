@@ -6,8 +6,9 @@ subscription   what the control plane knows beside the platform     subscription
 apps           container apps, revisions, replicas, secrets         apps.py, revisions.py, documents.py, merge.py
 operations     changes that take time, and how they are followed    operations.py, polling.py
 deployments    templates: validate, what-if, create                 deployments.py, visitors.py, whatif.py, jsonc.py
-templates      parameters, expressions, order, modules, outputs     template.py, scope.py, parameters.py, syntax.py,
-                                                                    expressions.py, functions.py, resources.py
+templates      parameters, expressions, order, modules, outputs     template.py, order.py, scope.py, parameters.py,
+                                                                    resources.py, syntax.py, expressions.py,
+                                                                    functions.py, hashing.py
 inventory      what there is, how it is made and unmade             inventory.py, catalog.py
 rules          roles, models and deleted accounts, registrations    roles.py, accounts.py, providers.py
 gateways       what Envoy makes of an Application Gateway           gateways.py

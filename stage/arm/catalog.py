@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from stage.arm import names
-from stage.arm.functions import guid
+from stage.arm.hashing import guid
 from stage.arm.ids import ACCOUNTS, APPS, ENVIRONMENTS, IDENTITIES, REGISTRIES, ROLE_ASSIGNMENTS, TENANT
 from stage.arm.resources import Asked
 from stage.arm.subscription import Subscription

@@ -4,7 +4,7 @@ import copy
 from typing import Any
 
 from stage.arm import merge
-from stage.arm.functions import guid
+from stage.arm.hashing import guid
 from stage.arm.ids import APPS, group_id, resource_id
 from stage.arm.resources import Asked
 from stage.arm.subscription import Subscription

@@ -1,19 +1,12 @@
-"""The functions of ARM templates that depend on their arguments alone, as many as our templates use.
+"""The functions of ARM templates that depend on their arguments alone, as many as our templates use."""
 
-Two are the stage's own: `uniqueString` is 13 lower-case letters and digits as on Azure, but of another hash, and so is
-`guid`. What is named by them has another name on Azure; that it is the same one each time holds in both places.
-"""
-
-import base64
-import hashlib
 import json
 import re
-import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
 
-_NAMESPACE = uuid.UUID("5eb0a000-0000-4000-8000-00000000a2e0")
-_UNIQUE_LENGTH = 13
+from stage.arm.hashing import guid, unique_string
+
 _HOLE = re.compile(r"\{\{|\}\}|\{(\d+)\}")
 
 
@@ -33,15 +26,6 @@ def string(value: Any) -> str:
     if isinstance(value, bool):
         return str(value)
     return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
-
-
-def guid(*parts: str) -> str:
-    return str(uuid.uuid5(_NAMESPACE, "-".join(parts)))
-
-
-def unique_string(*parts: str) -> str:
-    digest = hashlib.sha256("-".join(parts).encode()).digest()
-    return base64.b32encode(digest).decode().lower()[:_UNIQUE_LENGTH]
 
 
 def _format(pattern: str, *values: Any) -> str:
@@ -132,6 +116,7 @@ TABLE: Mapping[str, Callable[..., Any]] = {
     "contains": _contains,
     "union": _union,
     "array": lambda value: value if isinstance(value, list) else [value],
+    "flatten": lambda lists: [each for one in lists for each in one],
     "createarray": lambda *values: list(values),
     "createobject": _create_object,
     "tryget": _try_get,

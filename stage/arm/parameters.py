@@ -15,17 +15,11 @@ _TYPES: Mapping[str, type | tuple[type, ...]] = {
     "array": list,
 }
 
-_OF_LANGUAGE_2 = {"$ref", "nullable", "items", "properties", "additionalProperties"}
-
 
 def declared(template: Mapping[str, Any], section: str = "parameters") -> dict[str, Any]:
     """The parameters or outputs of a template, each with its whole schema: no `$ref` is left. Raises Rejected."""
     found = template.get(section) or {}
     definitions = template.get("definitions") or {}
-    if template.get("languageVersion") != "2.0":
-        odd = [*definitions, *(name for name, about in found.items() if _OF_LANGUAGE_2 & set(about))]
-        if odd:
-            raise invalid(f"the type of '{odd[0]}' needs languageVersion 2.0")
     return {name: _whole(about, definitions, ()) for name, about in found.items()}
 
 

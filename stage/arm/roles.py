@@ -3,7 +3,7 @@
 from typing import Any
 
 from stage.arm import names
-from stage.arm.functions import guid
+from stage.arm.hashing import guid
 from stage.arm.ids import ACCOUNTS, REGISTRIES, ROLE_ASSIGNMENTS
 from stage.arm.resources import Asked
 from stage.arm.subscription import Subscription

@@ -33,7 +33,7 @@ class Scope:
     template: Mapping[str, Any]
     given: Mapping[str, Any] = field(repr=False)
     deployed: dict[str, Document] = field(default_factory=dict)
-    """What each resource is now, by its symbolic name."""
+    """What each resource is now, by its symbolic name, or by its id in small letters where the template has a list."""
     existing: dict[str, str] = field(default_factory=dict)
     """The ids of those that the template only names."""
     _values: dict[tuple[str, str], Any] = field(default_factory=dict, repr=False)
@@ -71,9 +71,8 @@ class Scope:
 
     def reference(self, name: str, version: str = "", full: str = "") -> Any:
         """The properties of a resource of the template or of an id, or all of it. Raises Unfit when there is none."""
-        if name in self.deployed:
-            found: Document | None = self.deployed[name]
-        else:
+        found = self.deployed.get(name) or self.deployed.get(name.lower())
+        if found is None:
             found = self.place.find(self.existing.get(name, name))
         if found is None:
             raise Unfit(f"the resource '{name}' is not there")

@@ -6,11 +6,15 @@ from typing import Any
 
 import pytest
 
+from stage.arm.hashing import guid, unique_string
 from stage.bicep import compile
+from tests.bicep.listed import listed
+from tests.bicep.worked_out import asked
 
 COMPILER = Path(__file__).parent / "compiler"
 # Of the samples, those whose features are in the template.
 SAMPLES = ("types",)
+SETS = ("first", "full", "issuer", "keyed", "plain", "single", "weights")
 
 
 def read(name: str) -> Any:
@@ -51,3 +55,25 @@ def test_the_template_of_a_commit_is_the_compilers() -> None:
 @pytest.mark.parametrize("sample", SAMPLES)
 def test_a_sample_is_the_compilers(sample: str) -> None:
     assert plain(compile(COMPILER / "samples" / f"{sample}.bicep")) == plain(read(f"samples/{sample}.json"))
+
+
+def test_a_list_made_of_symbolic_names_is_the_compilers() -> None:
+    ours = listed(compile(COMPILER / "template" / "main.bicep"))
+    assert plain(ours) == plain(read("main.json"))
+
+
+@pytest.mark.parametrize(("arguments", "value"), read("names.json")["uniqueString"])
+def test_a_unique_string_is_the_one_of_azure(arguments: list[str], value: str) -> None:
+    assert unique_string(*arguments) == value
+
+
+@pytest.mark.parametrize(("arguments", "value"), read("names.json")["guid"])
+def test_a_guid_is_the_one_of_azure(arguments: list[str], value: str) -> None:
+    assert guid(*arguments) == value
+
+
+@pytest.mark.parametrize("parameters", SETS)
+def test_a_list_asks_for_what_symbolic_names_ask_for(parameters: str) -> None:
+    given = read(f"snapshots/{parameters}.parameters.json")
+    of_list, of_symbols = (asked(read(name), **given) for name in ("main.json", "main.symbolic.json"))
+    assert sorted(of_list, key=str) == sorted(of_symbols, key=str)

@@ -18,9 +18,9 @@ PARAMETERS = {
 }
 
 
-def deployed(traffic: Any, language: str | None = "2.0", **more: Any) -> list[Any]:
+def deployed(traffic: Any, **more: Any) -> list[Any]:
     template = {"definitions": {"weight": WEIGHT}, "parameters": PARAMETERS | more, "resources": {}}
-    return asked(template | ({"languageVersion": language} if language else {}), traffic=traffic)
+    return asked(template, traffic=traffic)
 
 
 def test_what_the_type_allows_is_taken() -> None:
@@ -46,11 +46,6 @@ def test_what_the_type_does_not_allow_is_refused(traffic: Any, why: str) -> None
 def test_a_definition_that_is_not_there_and_one_that_is_itself_are_refused() -> None:
     with pytest.raises(Rejected, match="'#/definitions/share' of a type is not among the definitions"):
         deployed([], other={"$ref": "#/definitions/share"})
-
-
-def test_types_need_the_second_version_of_the_language() -> None:
-    with pytest.raises(Rejected, match=r"the type of 'weight' needs languageVersion 2\.0"):
-        deployed([], language=None)
 
 
 def test_a_secret_inside_of_a_value_is_not_said() -> None:
