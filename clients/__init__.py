@@ -7,7 +7,7 @@ a hold meets them:
 arguments     the command line, checked as a whole (`options`), as one Plan
 target        the URL in one form, the `address` to dial, credentials, trust
 observations  the closed list of what can be observed; `record` writes it, a line each
-speech        what a caller says: voice-like audio as ready-made events
+speech        what a caller says: voice-like audio as ready-made events, or a `recording` of a person
 dial          one WebSocket, or a `refusal` that names cause and cure
 session       one WebSocket up to one of its `endings`: listen, talk (`conversation`, `events`), ping (`pings`)
 call          one place's life: a session, and after a cut or a goodbye the next one, spaced by `pace`

@@ -1,14 +1,19 @@
 """The command line of a hold, checked as a whole: every problem is named at once, then exit 2."""
 
+from __future__ import annotations  # array[int] has no run-time form before Python 3.12
+
 import argparse
+from array import array
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from clients import recording
 from clients.checks import Limits
 from clients.kinds import KINDS
 from clients.options import add_way, leave_if_any, not_understood, number
 from clients.record import Record
+from clients.speech import RATE_HZ
 from clients.target import Target, target
 
 KEY_VARIABLE = "RTPROXY_KEY"
@@ -67,6 +72,7 @@ class Plan:
     ping_interval: float
     talk_every: float
     utterance: float
+    recording: array[int] | None
     turn_deadline: float
     tool_seconds: float
     kinds: tuple[str, ...]
@@ -88,6 +94,7 @@ class Plan:
             "ping_interval_s": self.ping_interval,
             "talk_every_s": self.talk_every,
             "utterance_s": self.utterance,
+            "recorded": self.recording is not None,
             "turn_deadline_s": self.turn_deadline,
             "tool_seconds": self.tool_seconds,
             "kinds": list(self.kinds),
@@ -111,9 +118,16 @@ def parse(argv: Sequence[str], environ: Mapping[str, str]) -> Plan:
         record = Record(given.pop("record"), key)
     except OSError as error:
         problems.append(f"--record cannot be written: {error}")
+    spoken = None
+    if (file := given.pop("utterance_file")) is not None:
+        try:
+            spoken = recording.read(file)
+            given["utterance"] = round(len(spoken) / RATE_HZ, 2)
+        except ValueError as problem:
+            problems.append(f"--utterance-file: {problem}")
     leave_if_any(problems, parser)
     limits = Limits(**{name: given.pop(name) for name in list(given) if name.startswith("max_")})
-    return Plan(target=aim, limits=limits, record=record, **given)
+    return Plan(target=aim, limits=limits, recording=spoken, record=record, **given)
 
 
 def _kinds(problems: list[str]) -> Callable[[str], tuple[str, ...]]:
@@ -150,6 +164,11 @@ def _parser(problems: list[str]) -> argparse.ArgumentParser:
         default=(DEFAULT_KIND,),
         metavar="LIST",
         help=f"kinds of the calls, one after the other; twice counts double (default {DEFAULT_KIND}); see below",
+    )
+    add(
+        "--utterance-file",
+        metavar="WAV",
+        help="a sentence that a person recorded, 16-bit PCM mono, said in each turn for as long as it is",
     )
     add("--reconnect", action="store_true", help="a cut call comes back; the cut still counts")
     add("--model", default="gpt-realtime", help="deployment named in the URL where it names none")

@@ -220,6 +220,11 @@ class Refused:
     message: str
 
     @property
+    def for_quota(self) -> bool:
+        """The deployment takes no more for now, which is no matter of a release. A relay passes it on."""
+        return (self.status, self.code) == (429, "rate_limit_exceeded")
+
+    @property
     def answer(self) -> str:
         return " ".join(str(each) for each in ("HTTP" if self.status else None, self.status, self.code) if each)
 

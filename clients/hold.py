@@ -36,7 +36,8 @@ class Hold:
         self._tally = Tally(plan.connections)
         self._end = asyncio.Event()
         self._began = time.monotonic()
-        utterance, ids = speech.utterance(plan.utterance), Ids()
+        ids = Ids()
+        utterance = speech.utterance(plan.utterance) if plan.recording is None else speech.pieces(plan.recording)
         self._calls = [
             Call(number, plan, utterance, ids, self._note, self._end) for number in range(1, plan.connections + 1)
         ]

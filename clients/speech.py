@@ -36,8 +36,12 @@ class Piece(NamedTuple):
 
 
 def utterance(seconds: float) -> list[Piece]:
+    """The made-up voice for so long."""
+    return pieces(_voice(round(seconds * RATE_HZ)))
+
+
+def pieces(samples: array[int]) -> list[Piece]:
     """`input_audio_buffer.append` events of 100 ms each; the last is filled up with silence."""
-    samples = _voice(round(seconds * RATE_HZ))
     return [_append(samples[at : at + CHUNK_SAMPLES]) for at in range(0, len(samples), CHUNK_SAMPLES)]
 
 

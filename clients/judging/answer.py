@@ -82,6 +82,7 @@ def counts(evidence: Evidence) -> dict[str, int]:
         "moved": sum(session.moved for session in sessions),
         "moved_or_cut": sum(session.unproven for session in sessions),
         "refused": len(evidence.refusals),
+        "refused_for_quota": sum(refused.for_quota for refused in evidence.refusals),
         "open_at_the_end": sum(session.end is None for session in sessions),
         "turns": len(turns),
         "turns_not_completed": sum(turn.status not in ("completed", "unanswered") for turn in turns),

@@ -5,11 +5,13 @@ from collections import Counter
 from datetime import datetime
 
 MOVED_CODE = 1012
+DEFAULT_GRACE_S = 30
+"""The platform's, of a revision that does not say."""
 
 
 class FilterModule:
     def filters(self):
-        return {"asked_back": asked_back, "unmoved": unmoved, "reasons": reasons, "only_open": only_open}
+        return {each.__name__: each for each in (asked_back, unmoved, reasons, only_open, deployed)}
 
 
 def asked_back(record):
@@ -37,9 +39,19 @@ def unmoved(record, asked):
 
 
 def reasons(findings):
-    """Sentences of a verdict's checks that are not as they should be, and names of those that did not come up."""
+    """Sentences of a verdict's checks that are not as they should be, and names of those that did not come up.
+
+    With them, where the model had no capacity: that says nothing of the release, and checks may be short of turns.
+    """
+    counts = findings.get("counts", {})
+    dials, turns = counts.get("refused_for_quota", 0), counts.get("turns_throttled", 0)
+    busy = (
+        f"The model answered {dials} dials with 429 and failed {turns} turns for want of capacity, which says "
+        "nothing of the release: hold fewer calls, or deploy with more openAiCapacity."
+    )
     wrong = [each["sentence"] for each in findings.get("checks", []) if not each["as_expected"]]
-    return wrong + [f"{name}: no such check came up." for name in findings.get("expected_but_missing", [])]
+    missing = [f"{name}: no such check came up." for name in findings.get("expected_but_missing", [])]
+    return wrong + missing + ([busy] if (wrong or missing) and (dials or turns) else [])
 
 
 def only_open(findings, allowed):
@@ -47,6 +59,17 @@ def only_open(findings, allowed):
     wrong = [each for each in findings.get("checks", []) if not each["as_expected"]]
     decided = bool(wrong) and not findings.get("expected_but_missing")
     return decided and all(each["status"] == "inconclusive" and each["name"] in allowed for each in wrong)
+
+
+def deployed(revisions, at):
+    """The lines of a record that say the grace period of each of ``revisions``, {name: {"grace"}}."""
+    ts = at.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
+    about = {"ts": ts, "hold": "play", "observation": "deployed"}
+    lines = [
+        {**about, "revision": name, "grace_s": DEFAULT_GRACE_S if each["grace"] is None else each["grace"]}
+        for name, each in revisions.items()
+    ]
+    return "".join(json.dumps(line) + "\n" for line in lines)
 
 
 def ends(record):

@@ -55,10 +55,12 @@ def test_green_takes_over_unnoticed_and_a_second_run_changes_nothing(stage: Stag
     assert "rtproxy--built moved 4 calls between two turns and is off." in done.output
     held = {path.stem for path in run.glob("*.jsonl")}
     rounds = {name for name in held if name.startswith("reach-10-")}
-    tried = {"before", "knock", "smoke", "smoke-drain", "settle", "step-10", "step-100", "drain", "long"}
+    tried = {"before", "knock", "smoke", "smoke-drain", "settle", "deployed", "step-10", "step-100", "drain", "long"}
     assert (held - rounds, bool(rounds)) == (tried, True)
     assert [each["shares"] for each in observed(run / "settle.jsonl", "settled")][-1] == {blue: 0, green: 100}
     assert all(each["in_force"] for each in observed(run / "settle.jsonl", "settled"))
+    graces = {each["revision"]: each["grace_s"] for each in observed(run / "deployed.jsonl", "deployed")}
+    assert (graces[blue], graces[green]) == (11, 11)
     # Of few calls a tenth may be none; of 44 that is what chance does once in a hundred times.
     reached = [each["revision"] for each in observed(run / f"{max(rounds)}.jsonl", "opened")]
     assert (len(reached), set(reached)) == (44, {blue, green})

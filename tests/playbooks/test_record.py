@@ -1,11 +1,14 @@
 """What a play makes of the lines of its own holds."""
 
 import json
+from datetime import datetime
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 
+from clients.reading import read
 from tests.playbooks.conftest import filters
 
 MOVED = {"code": 1012, "closed_by": "remote", "early": True, "revision": "app--green"}
@@ -67,3 +70,46 @@ def test_the_reasons_are_what_failed_what_was_not_decided_and_what_is_missing(re
     findings = {"checks": checks, "expected_but_missing": ["quality.kinds"]}
     assert record.reasons(findings) == ["2 calls cut.", "Too few turns.", "quality.kinds: no such check came up."]
     assert record.reasons({}) == []
+
+
+def test_a_model_without_capacity_is_named_beside_what_was_found(record: ModuleType) -> None:
+    check = {
+        "name": "survival.refused",
+        "as_expected": False,
+        "status": "fail",
+        "sentence": "At a dial, 3 calls refused.",
+    }
+    found = {"checks": [check], "counts": {"refused_for_quota": 3, "turns_throttled": 2}}
+
+    first, second = record.reasons(found)
+
+    assert first == check["sentence"]
+    assert "answered 3 dials with 429 and failed 2 turns for want of capacity" in second
+    assert record.reasons({**found, "counts": {"refused_for_quota": 0, "turns_throttled": 0}}) == [check["sentence"]]
+    assert record.reasons({**found, "checks": []}) == []
+
+
+@pytest.mark.parametrize(
+    ("wrong", "missing", "only"),
+    [
+        ([("routing.step-1", "inconclusive")], [], True),
+        ([("routing.step-1", "fail")], [], False),
+        ([("routing.step-1", "inconclusive"), ("survival.cut", "inconclusive")], [], False),
+        ([("routing.step-1", "inconclusive")], ["routing"], False),
+        ([], [], False),
+    ],
+)
+def test_a_check_that_may_be_open_excuses_no_other(
+    record: ModuleType, wrong: list[tuple[str, str]], missing: list[str], only: bool
+) -> None:
+    checks = [{"name": name, "status": status, "as_expected": False} for name, status in wrong]
+    checks.append({"name": "survival.refused", "status": "pass", "as_expected": True})
+    assert record.only_open({"checks": checks, "expected_but_missing": missing}, ["routing.step-1"]) is only
+
+
+def test_the_grace_period_of_each_revision_is_noted_for_the_verdict(record: ModuleType, tmp_path: Path) -> None:
+    noted = tmp_path / "deployed.jsonl"
+    revisions = {"app--blue": {"grace": None, "active": True}, "app--green": {"grace": 600}}
+    noted.write_text(record.deployed(revisions, datetime(2026, 1, 1, 0, 0, 3)))
+
+    assert read([noted]).deployed == {"app--blue": 30, "app--green": 600}
