@@ -125,6 +125,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         max_sessions=settings.max_sessions,
         generation=settings.generation,
         thinking_seconds=settings.thinking_seconds,
+        noise_seconds=settings.noise_seconds,
         transcription_seconds=settings.transcription_seconds,
         mcp_seconds=settings.mcp_seconds,
         throttle=settings.throttle,
@@ -158,6 +159,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--generation", type=int, choices=(1, 2), default=Options.generation, help="2: gpt-realtime-2.x (%(default)s)")
     for flag, default, what in (
         ("--thinking-seconds", Options.thinking_seconds, "silence before an answer"),
+        ("--noise-seconds", Options.noise_seconds, "so much longer on average, by chance"),
         ("--transcription-seconds", Options.transcription_seconds, "from speech to its transcript"),
         ("--mcp-seconds", Options.mcp_seconds, "length of an MCP call"),
     ):

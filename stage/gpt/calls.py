@@ -68,7 +68,7 @@ class Call:
             transcription_s=options.transcription_seconds,
             unverified=options.unverified,
         )
-        tempo = Tempo(options.thinking_seconds, options.pace, self.wire.drained, self.may_finish)
+        tempo = Tempo(options.thinking_seconds, options.noise_seconds, options.pace, self.wire.drained, self.may_finish)
         self.conversation = Conversation(session, shared.voice, floor, tempo, shared.throttle)
         self._dialect, self._seconds, self._file = dialect, options.session_seconds, shared.file
         self._is_silent = False

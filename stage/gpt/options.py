@@ -22,6 +22,8 @@ class Options:
     pace: float = 4
     # From response.created to the first output: 2.x reasons, and is silent for a second or two.
     thinking_seconds: float = 0.1
+    # So much longer it is on average, by chance: mostly less, now and then much more.
+    noise_seconds: float = 0
     # From the end of what the user said to its transcript, which may come after the answer.
     transcription_seconds: float = 0.2
     # From the arguments of an MCP call to its end. 10 to 15 s were reported for a search.

@@ -5,6 +5,7 @@ The task only waits between steps, so `cut` may end the response from outside at
 """
 
 import asyncio
+import random
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ class Tempo:
     """`pace` is how many times faster than speech; `drained` returns when the socket has taken all so far."""
 
     thinking_s: float
+    noise_s: float
     pace: float
     drained: Callable[[], Awaitable[None]]
     may_finish: asyncio.Event
@@ -73,7 +75,8 @@ class Speaker:
             self.response.abandon()
 
     async def _speak(self) -> None:
-        await asyncio.sleep(self._tempo.thinking_s)
+        noise_s = random.expovariate(1 / self._tempo.noise_s) if self._tempo.noise_s else 0.0
+        await asyncio.sleep(self._tempo.thinking_s + noise_s)
         if self._plan.mishap is Mishap.THROTTLED:
             self._finish("failed", failure=self._plan.throttled)
             return

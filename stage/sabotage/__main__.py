@@ -130,7 +130,7 @@ async def run(rows: Sequence[Row], jobs: int, out: Path, *, whole: bool) -> int:
                 result: Result | str
                 if whole:
                     result = await rehearsed(row, folder)
-                elif row.record is not None:
+                elif row.shares_a_rollout:
                     result = await Rollout(row, folder).judged(await good.record())
                 else:
                     result = await Rollout(row, folder).run()

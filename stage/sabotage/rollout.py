@@ -120,6 +120,8 @@ class Rollout:
                 else:
                     await self._stop(BLUE)
                 await asyncio.sleep(AFTERWARDS_S)
+            if self.row.record is not None:
+                self.row.record(self.out)
             await self._judge_all()
         return self.result
 

@@ -40,11 +40,15 @@ class Row:
     hold_ends: signal.Signals | None = None
     """What ends the hold before green has had a call, if anything does."""
     record: Callable[[Path], None] | None = None
-    """What becomes of the record of a good rollout before it is judged; such a row shares its rollout with others."""
+    """What becomes of the record before it is judged; a row with nothing else bad shares its rollout with others."""
     unproven: tuple[str, ...] = ()
     """Checks that the record of this row cannot decide, and that are required of every other."""
     whole: bool = False
     """Whether it is also rehearsed with az, Ansible and Envoy."""
+
+    @property
+    def shares_a_rollout(self) -> bool:
+        return self.record is not None and not (self.green or self.blue or self.green_env)
 
     @property
     def good(self) -> bool:

@@ -368,22 +368,20 @@ WHO = (
     Row(
         name="weights-skewed",
         about="where green is to get half of the calls it gets one in eleven",
-        connections=80,  # of fifteen calls in a step too few go astray to be told from luck
         ingress=Skewed,
-        must=("routing",),
-        by="verdict",
+        must=("settle", "routing"),
     ),
     Row(
         name="weights-ignored",
         about="the ingress sends every call to blue until blue has no weight",
         ingress=FirstOnly,
-        must=("routing",),
+        must=("settle", "routing"),
     ),
     Row(
         name="still-called",
         about="the ingress goes on sending calls to a revision whose weight is 0",
         ingress=Lingering,
-        must=("routing", "cooldown.no_new_calls"),
+        must=("settle", "routing", "cooldown.no_new_calls"),
     ),
 )
 
@@ -502,6 +500,15 @@ EVIDENCE = (
         by="verdict",
     ),
     Row(
+        name="killed-untold",
+        about="blue does not hear SIGTERM and is killed, and the platform tells of no kill and no exit",
+        blue="ignore-sigterm",
+        hold=BUSY,
+        record=without_acts("replica.sigkill", "replica.exited"),
+        must=("termination.no_sigkill",),
+        by="verdict",
+    ),
+    Row(
         name="log-lacks-calls",
         about="the log of one replica is missing",
         record=without_one_log,
@@ -518,6 +525,24 @@ EVIDENCE = (
 )
 
 GOOD = (
+    Row(
+        name="weights-late",
+        about="one part of the ingress takes new weights 4 s late",
+        unverified=Unverified(weights_late_s=4),
+        by="nobody",
+    ),
+    Row(
+        name="slow-to-settle",
+        about="one part of the ingress takes new weights 12 s late",
+        unverified=Unverified(weights_late_s=12),
+        by="nobody",
+    ),
+    Row(
+        name="noisy-model",
+        about="a model that begins its answers 0.6 s later on average, by chance, and now and then 2 s",
+        model=("--noise-seconds", "0.6"),
+        by="nobody",
+    ),
     Row(name="good", about="a release like the one before", by="nobody"),
     Row(
         name="good-through-a-middle",
@@ -610,7 +635,7 @@ GOOD = (
     Row(
         name="late-endpoints",
         about="the ingress goes on for 1 s with a replica that was asked to stop",
-        unverified=Unverified(endpoint_removal_delay_s=1.0),
+        unverified=Unverified(endpoint_removal_delay_s=1.0, weights_late_s=0),
         by="nobody",
     ),
 )

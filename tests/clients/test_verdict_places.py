@@ -210,3 +210,59 @@ def test_a_right_share_is_hardly_ever_called_wrong() -> None:
     wrong = sum(sum(chance.random() < 0.5 for _ in range(60)) not in span for _ in range(3000))
 
     assert wrong <= 10
+
+
+def landed(blue: int, green: int, **hold: str) -> Lines:
+    lines = Lines()
+    lines.hold(**hold)
+    for call in range(blue + green):
+        lines.opened(10, call, BLUE if call < blue else GREEN)
+    return lines
+
+
+@pytest.mark.parametrize(
+    ("blue", "green", "status"), [(12, 0, "inconclusive"), (11, 1, "pass"), (44, 0, "inconclusive"), (132, 0, "fail")]
+)
+def test_a_revision_that_by_chance_got_no_call_was_not_seen(tmp_path: Path, blue: int, green: int, status: str) -> None:
+    shares = {BLUE: 90, GREEN: 10}
+
+    check = judged(landed(blue, green), tmp_path, shares=shares)["routing.step-1"]
+
+    assert check.status == status, check.sentence
+    if status == "inconclusive":
+        assert f"none of {blue} new calls came to {GREEN}, so nothing was seen of it" in check.sentence
+
+
+@pytest.mark.parametrize(("blue", "green", "status"), [(0, 7, "pass"), (1, 6, "fail"), (7, 0, "fail")])
+def test_calls_at_a_revisions_own_address_prove_that_they_met_it(
+    tmp_path: Path, blue: int, green: int, status: str
+) -> None:
+    lines = landed(blue, green, url=f"ws://{GREEN}.stage.localhost/v1/realtime")
+
+    check = judged(lines, tmp_path, shares={GREEN: 100})["routing.step-1"]
+
+    assert check.status == status, check.sentence
+
+
+@pytest.mark.parametrize(
+    ("settled_at", "weights", "status"),
+    [(None, {}, "fail"), (38.0, {BLUE: 0, GREEN: 100}, "pass"), (38.0, {BLUE: 50, GREEN: 50}, "fail")],
+)
+def test_new_calls_are_held_against_weights_from_when_they_were_seen_in_force(
+    tmp_path: Path, settled_at: float | None, weights: dict[str, int], status: str
+) -> None:
+    lines = Lines()
+    lines.weights(-1, blue=100)
+    lines.hold()
+    lines.weights(30, blue=0, green=100)
+    for call in range(20):  # one part of the ingress is late
+        lines.opened(33, call, BLUE if call % 2 else GREEN)
+        lines.opened(40, 100 + call, GREEN)
+    if settled_at is not None:
+        about = {"url": "http://relay/healthz", "answers": {GREEN: 90}, "asked": 180, "waited_s": 7.9, "in_force": True}
+        lines.observe(settled_at, "settled", shares=weights, **about)
+
+    checks = judged(lines, tmp_path)
+
+    assert checks["routing.step-2"].status == status, checks["routing.step-2"].sentence
+    assert checks["cooldown.no_new_calls"].status == status
