@@ -70,7 +70,8 @@ class Stage:
             self.out.mkdir(parents=True, exist_ok=True)
             registry = Registry()
             self.timeline = Timeline(stack.enter_context((self.out / "timeline.jsonl").open("wb")))
-            model_url = await self._model_in(stack, *self._model_options)
+            deployments = self.out / "deployments"
+            model_url = await self._model_in(stack, f"--deployments={deployments}", *self._model_options)
             self.environment = await stack.enter_async_context(
                 Environment(
                     self.out,
@@ -83,7 +84,14 @@ class Stage:
                 )
             )
             arm = await stack.enter_async_context(
-                Arm(self.environment, self.out, registry=registry, model_url=model_url, empty=self._seed is None)
+                Arm(
+                    self.environment,
+                    self.out,
+                    registry=registry,
+                    model_url=model_url,
+                    deployments=deployments,
+                    empty=self._seed is None,
+                )
             )
             self._identities.is_assigned, self._identities.may_call_model = arm.is_assigned, arm.may_call_model
             self._leads = arm.leads

@@ -117,6 +117,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         key=settings.key,
         tokens=tuple(settings.token),
         model=settings.model,
+        deployments=settings.deployments,
         session_seconds=settings.session_seconds,
         silence_ms=settings.silence_ms,
         answer_seconds=settings.answer_seconds,
@@ -149,6 +150,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--key", type=_secret, required=True, help="the API key callers must present")
     add("--token", type=_secret, action="append", default=[], help="an Entra ID token to accept too; repeatable")
     add("--model", default=Options.model, metavar="NAME", help="name of the deployment (%(default)s)")
+    add(
+        "--deployments", type=Path, metavar="FILE", help="names, a line each, in the place of --model where it has some"
+    )
     add("--session-seconds", type=positive, default=Options.session_seconds, metavar="S", help="longest session (3600)")
     add("--silence-ms", type=_count, default=Options.silence_ms, metavar="MS", help="silence that ends a turn (500)")
     add("--answer-seconds", type=positive, default=Options.answer_seconds, metavar="S", help="length of an answer (3)")

@@ -3,7 +3,7 @@
 
 class FilterModule:
     def filters(self):
-        ours = (standing, weights, already, environment, of_the_way)
+        ours = (standing, weights, already, environment, served, of_the_way)
         return {each.__name__: each for each in ours}
 
 
@@ -87,6 +87,12 @@ def of_the_way(options):
     kept = [(word, *words[at + 1 : at + 2]) if word in valued else (word,) for at, word in enumerate(words)]
     named = [each for each in kept if each[0].partition("=")[0] in (*valued, "--insecure")]
     return [word for each in named for word in each]
+
+
+def served(variables):
+    """The deployment that a revision with this `environment` serves; empty where a secret has its name, or nothing."""
+    name = variables.get("AZURE_OPENAI_DEPLOYMENT", "")
+    return "" if name.startswith("secretref:") else name
 
 
 def parts(shares, total):

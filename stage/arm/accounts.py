@@ -9,14 +9,18 @@ from stage.arm.ids import ACCOUNTS, SUBSCRIPTION, group_of
 from stage.arm.resources import Asked
 from stage.arm.routes import ANY_SUBSCRIPTION, Route
 from stage.arm.subscription import Subscription
-from stage.model import DEPLOYMENT
 from stage.platform import Rejected
 
+DEPLOYMENTS_OF_MODELS = f"{ACCOUNTS}/deployments"
 _NAMESPACE = ACCOUNTS.partition("/")[0]
 _LOCATIONS = f"{ANY_SUBSCRIPTION}/providers/{_NAMESPACE}/locations/{{location}}"
 _DELETED = f"{_LOCATIONS}/resourceGroups/{{group}}/deletedAccounts/{{account}}"
 # Of the realtime models, as on Azure in the autumn of 2026: one scale, two regions, and nothing anywhere else.
-_OFFERED = (("gpt-realtime", "2025-08-28"), ("gpt-realtime-1.5", "2026-02-23"))
+_OFFERED = (
+    ("gpt-realtime", "2025-08-28"),
+    ("gpt-realtime-1.5", "2026-02-23"),
+    ("gpt-realtime-2.1", "2026-07-07"),
+)
 _REGIONS = ("eastus2", "swedencentral")
 _SKU = "GlobalStandard"
 
@@ -37,16 +41,20 @@ def check_account(subscription: Subscription, asked: Asked) -> None:
 
 
 def check_deployment(asked: Asked, account: dict[str, Any]) -> None:
-    """Raises Rejected for a model that is not offered there, and for a name that the stage's model does not have."""
+    """Raises Rejected for a model that is not offered there."""
     model = (asked.body.get("properties") or {}).get("model") or {}
     sku = (asked.body.get("sku") or {}).get("name")
     offered = (model.get("name"), model.get("version")) in _OFFERED and account.get("location") in _REGIONS
     if not offered or sku != _SKU:
         what = f"The model 'Format: {model.get('format')}, Name: {model.get('name')}, Version: {model.get('version')}'"
         raise Rejected("DeploymentModelNotSupported", f"{what} with sku '{sku}' is not supported in this region.")
-    name = asked.name.rpartition("/")[2]
-    if name != DEPLOYMENT:
-        raise Rejected("NotOnTheStage", f"the stage's model answers to '{DEPLOYMENT}' only, not to '{name}'")
+
+
+def deployed(subscription: Subscription) -> None:
+    """Tells the simulated model which deployments there are."""
+    if subscription.deployments_file is not None:
+        names = [each.name.rpartition("/")[2] for each in subscription.store.of(DEPLOYMENTS_OF_MODELS)]
+        subscription.deployments_file.write_text("".join(f"{name}\n" for name in names))
 
 
 def restored(subscription: Subscription, asked: Asked) -> None:

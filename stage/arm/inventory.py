@@ -63,7 +63,7 @@ def check(subscription: Subscription, asked: Asked, known: Callable[[str], Docum
             raise Rejected("NotOnTheStage", f"the stage has one resource of type {kind}, and that is {other.id}", 409)
     if kind == ACCOUNTS:
         accounts.check_account(subscription, asked)
-    elif kind == f"{ACCOUNTS}/deployments":
+    elif kind == accounts.DEPLOYMENTS_OF_MODELS:
         accounts.check_deployment(asked, known(next(iter(ancestors(asked)))) or {})
     elif kind == ROLE_ASSIGNMENTS:
         roles.check(subscription, asked)
@@ -99,6 +99,8 @@ async def make(subscription: Subscription, asked: Asked) -> Document:
     subscription.store.put(dataclasses.replace(asked, kind=kind))
     if kind == ACCOUNTS:
         accounts.restored(subscription, asked)
+    elif kind == accounts.DEPLOYMENTS_OF_MODELS:
+        accounts.deployed(subscription)
     elif kind in _OF_THE_WAY_IN:
         for gateway in subscription.store.of(GATEWAYS):
             domain = subscription.environment.domain
@@ -114,6 +116,8 @@ async def unmake(subscription: Subscription, group: str) -> None:
     for asked in subscription.store.remove_group(group):
         if asked.kind == ACCOUNTS:
             subscription.deleted.append(asked)
+        elif asked.kind == accounts.DEPLOYMENTS_OF_MODELS:
+            accounts.deployed(subscription)
         elif asked.kind == REGISTRIES:
             subscription.registry.clear()
         elif asked.kind == GATEWAYS:

@@ -60,6 +60,7 @@ class Arm:
     """Azure's control plane in front of ``environment``, as long as the ``async with`` lasts.
 
     ``model_url`` is where the endpoint of every model account leads. ``empty``: there is no resource group at first.
+    ``deployments``: where that model reads their names.
     ``environ`` is what a shell needs so that a real az works here, and works nowhere else.
     """
 
@@ -70,12 +71,13 @@ class Arm:
         *,
         registry: Registry,
         model_url: str = "http://127.0.0.1:9",
+        deployments: Path | None = None,
         empty: bool = False,
     ) -> None:
         self.url = ""
         self.environ: dict[str, str] = {}
         self._root = root.resolve()  # az and the plays run in directories of their own
-        self._subscription = Subscription(environment, registry, self._root / "timeline.jsonl", model_url)
+        self._subscription = Subscription(environment, registry, self._root / "timeline.jsonl", model_url, deployments)
         if not empty:
             self._subscription.furnish()
         self._directory = identity.Directory(header=secrets.token_urlsafe(16), token=secrets.token_urlsafe(16))

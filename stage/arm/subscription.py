@@ -31,6 +31,8 @@ class Subscription:
     """Where the platform writes down what it does."""
     model_url: str
     """Where every model account of the subscription answers."""
+    deployments_file: Path | None = None
+    """Where that model reads the names of their deployments."""
     operations: Operations = field(default_factory=Operations)
     faults: Faults = field(default_factory=Faults)
     groups: dict[str, dict[str, Any]] = field(default_factory=dict)

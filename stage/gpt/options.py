@@ -13,6 +13,8 @@ class Options:
     # Accepted as `Authorization: Bearer` beside the key, as Entra ID tokens are.
     tokens: tuple[str, ...] = ()
     model: str = "gpt-realtime"
+    # A file that names the deployments of an account, a line each, and may change: where there are some, only these.
+    deployments: Path | None = None
     # 2 is gpt-realtime-2.x, which reasons; 1 is gpt-realtime and gpt-realtime-1.5. A deployment's name tells neither.
     generation: Literal[1, 2] = 2
     session_seconds: float = 3600
@@ -40,3 +42,8 @@ class Options:
     # Where to write what was sent and heard, as hashes and lengths.
     record: Path | None = None
     unverified: Unverified = field(default_factory=Unverified)
+
+    def serves(self, name: str | None) -> bool:
+        """Whether there is a deployment of that name now."""
+        named = self.deployments.read_text().split() if self.deployments and self.deployments.exists() else []
+        return name in (named or [self.model])
