@@ -4,7 +4,11 @@ import json
 import re
 
 UNKNOWN = re.compile(r"\[.*reference\(")
-"""An expression of the template in the place of a value."""
+"""An expression of the template in the place of a value. Azure's what-if does not work out what another resource has,
+and calls every such property changed, every time: it is no difference."""
+APP = "Microsoft.App/containerApps"
+CONFIGURATION, SECRETS = "properties.configuration", "properties.configuration.secrets"
+WEIGHTS = "properties.configuration.ingress.traffic"
 OF_GATEWAY = "/providers/microsoft.network/applicationgateway"
 """In the ids of a gateway, of what is attached to one, and of its firewall's policy."""
 
@@ -13,6 +17,7 @@ class FilterModule:
     def filters(self):
         return {
             "changes": changes,
+            "differs": differs,
             "renews": renews,
             "kept": kept,
             "worded": worded,
@@ -27,6 +32,11 @@ def changes(what_if):
     """A line for each resource that would change: sign, type, name, and the paths that differ. Never a value."""
     found = []
     for each in what_if:
+        if each["kind"] == "Unsupported":
+            found.append(
+                " ".join(["? unknown", *(address(each["id"]) if each["id"] else ["what Azure does not name"])])
+            )
+            continue
         paths = sorted({path for path, _ in leaves(each["delta"])})
         # Azure calls a resource modified whose only differences it knows to have no effect.
         if each["kind"] != "Modify" or paths:
@@ -37,43 +47,72 @@ def changes(what_if):
     return sorted(found)
 
 
+def differs(what_if, app):
+    """Whether there is something to deploy. What Azure could not look into is no difference: it is made of the rest."""
+    others = [each for each in what_if if not of_gateway(each) and not of_app(each, app)]
+    return (
+        renews(what_if, app)
+        or touches_gateway(what_if)
+        or any(each["kind"] == "Create" or (each["kind"] == "Modify" and any(leaves(each["delta"]))) for each in others)
+    )
+
+
 def renews(what_if, app):
-    """Whether the template of the container app ``app`` would change, which needs a new revision.
+    """Whether the container app ``app`` differs, which takes a new revision: see `updateApp` in bicep/main.bicep.
 
     What Azure filled in and the template does not mention shows as deleted: no difference, unless it is an element of
-    a list, which the template has whole.
+    a list, which the template has whole. The weights are the plays', and no what-if sees the value of a secret.
     """
     return any(
-        path.startswith("properties.template") and (kind != "Delete" or path.rpartition(".")[2].isdigit())
+        path.startswith("properties.template") or (path.startswith(CONFIGURATION) and configured(path, entry))
         for each in what_if
-        if each["kind"] == "Modify" and address(each["id"]) == ("Microsoft.App/containerApps", app)
-        for path, kind in leaves(each["delta"])
+        if each["kind"] == "Modify" and of_app(each, app)
+        for path, entry in differences(each["delta"])
     )
+
+
+def configured(path, entry):
+    if path.startswith(SECRETS):
+        return path.rpartition(".")[2].isdigit() and entry["propertyChangeType"] != "Modify"
+    # Azure answers Http where it was told http.
+    same = str(entry.get("before")).lower() == str(entry.get("after")).lower()
+    return not (same or path.startswith(WEIGHTS))
+
+
+def of_app(each, app):
+    return bool(each["id"]) and address(each["id"]) == (APP, app)
+
+
+def of_gateway(each):
+    return OF_GATEWAY in (each["id"] or "").lower()
 
 
 def touches_gateway(what_if):
     """Whether the gateway, its firewall or its logs would be made or changed: they are one module, sent as a whole.
 
-    Azure's what-if works out no reference() to another resource and calls whatever has one changed, every time; that is
-    no difference. Nor is what Azure filled in, as in `renews`.
+    What Azure filled in is no difference, as in `renews`.
     """
     return any(
-        OF_GATEWAY in each["id"].lower() and (each["kind"] == "Create" or any(differences(each["delta"])))
+        of_gateway(each) and (each["kind"] == "Create" or any(differences(each["delta"])))
         for each in what_if
         if each["kind"] in ("Create", "Modify")
     )
 
 
 def differences(delta, at=""):
-    """The paths of a delta that are known to differ before the deployment."""
+    """The paths of a delta that are known to differ before the deployment, and what is said of each."""
     for each in delta or []:
         path = f"{at}.{each['path']}" if at else each["path"]
         if each.get("children"):
             yield from differences(each["children"], path)
         elif each["propertyChangeType"] == "Delete":
-            yield from [path] if path.rpartition(".")[2].isdigit() else []
-        elif each["propertyChangeType"] != "NoEffect" and not UNKNOWN.match(str(each.get("after"))):
-            yield path
+            yield from [(path, each)] if path.rpartition(".")[2].isdigit() else []
+        elif each["propertyChangeType"] != "NoEffect" and not unknown(each):
+            yield path, each
+
+
+def unknown(entry):
+    return bool(UNKNOWN.match(str(entry.get("after"))))
 
 
 def address(resource_id):
@@ -87,7 +126,7 @@ def leaves(delta, at=""):
         path = f"{at}.{each['path']}" if at else each["path"]
         if each.get("children"):
             yield from leaves(each["children"], path)
-        elif each["propertyChangeType"] != "NoEffect":
+        elif each["propertyChangeType"] != "NoEffect" and not unknown(each):
             yield path, each["propertyChangeType"]
 
 

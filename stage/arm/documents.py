@@ -32,7 +32,7 @@ def app(subscription: Subscription, app: App) -> dict[str, Any]:
             "latestRevisionFqdn": app.latest.fqdn,
             "customDomainVerificationId": "",
             "configuration": _configuration(app.properties, app.fqdn, app.traffic),
-            "template": copy.deepcopy(app.properties["template"]),
+            "template": _template(app.properties["template"]),
             "eventStreamEndpoint": f"{subscription.streams}{stream_path(resource.group, app.name)}/eventstream",
             "delegatedIdentities": [],
         },
@@ -72,7 +72,7 @@ def revision(subscription: Subscription, app: App, revision: Revision) -> dict[s
     properties: dict[str, Any] = {
         "createdTime": revision.created.isoformat(),
         "fqdn": revision.fqdn,
-        "template": copy.deepcopy(revision.template),
+        "template": _template(revision.template),
         "active": revision.active,
         "replicas": len(revision.replicas),
         "trafficWeight": revision.weight,
@@ -119,6 +119,14 @@ def replica(subscription: Subscription, app: App, revision: Revision, replica: R
             ],
         },
     }
+
+
+def _template(template: dict[str, Any]) -> dict[str, Any]:
+    """With what Azure adds: az sends it back in an update, and then it is part of what a revision is made of."""
+    shown = copy.deepcopy(template)
+    for container in shown.get("containers") or ():
+        container.setdefault("imageType", "ContainerImage")
+    return shown
 
 
 def without_secrets(properties: dict[str, Any]) -> dict[str, Any]:

@@ -139,6 +139,17 @@ def test_a_rollout_outlives_a_redeploy(empty: Stage, deploy: Play, tmp_path: Pat
     assert state(empty) == before
 
 
+def test_a_change_beside_the_app_leaves_it_as_a_rollout_wrote_it(empty: Stage, deploy: Play) -> None:
+    acts, carrying = empty.acts(), empty.weights()
+    done = deploy(release="first", openAiCapacity=11)
+    assert (done.code, done.changed) == (0, 1), done.output
+    assert "~ change Microsoft.CognitiveServices/accounts/deployments " in done.output
+    assert "/accounts/" in made(empty)
+    assert "/containerApps/" not in made(empty)
+    assert "/applicationGateways/" not in made(empty)
+    assert (empty.acts(), empty.weights()) == (acts, carrying)
+
+
 def test_a_changed_parameter_is_shown_and_makes_a_revision_that_gets_no_call(empty: Stage, deploy: Play) -> None:
     before, carrying = state(empty), empty.weights()
     image = empty.az("containerapp", "revision", "show", "--revision", next(iter(carrying)), "--query", IMAGE_OF)

@@ -53,7 +53,15 @@ def test_differences_without_effect_are_none(deployment: ModuleType) -> None:
     ("delta", "renewed"),
     [
         (differs("properties.template.scale.maxReplicas"), True),
-        (differs("properties.configuration.ingress.traffic"), False),
+        # The plays' own.
+        (differs("properties.configuration.ingress.traffic", "Array", [differs("0.weight")]), False),
+        (differs("properties.configuration.ingress.targetPort"), True),
+        # Azure answers Http where it was told http.
+        ({**differs("properties.configuration.ingress.transport"), "before": "Http", "after": "http"}, False),
+        # No what-if sees values of secrets; that there is one more it does.
+        (differs("properties.configuration.secrets", "Array", [differs("0.value", "Create")]), False),
+        (differs("properties.configuration.secrets", "Array", [differs("1", "Create")]), True),
+        (differs("identity.userAssignedIdentities"), False),
         # Filled in by Azure, and not in the template.
         (differs("properties.template.containers", "Array", [differs("0.imageType", "Delete")]), False),
         # An environment variable too many.
@@ -97,6 +105,36 @@ def test_the_gateway_is_touched_where_it_is_made_or_differs_in_what_is_known(
     deployment: ModuleType, what_if: list[dict[str, Any]], touched: bool
 ) -> None:
     assert deployment.touches_gateway(what_if) is touched
+
+
+def test_what_azure_does_not_work_out_is_no_difference(deployment: ModuleType) -> None:
+    assert deployment.changes(modified(unknown("properties.template.containers"))) == []
+    assert deployment.renews(modified(unknown("properties.template.containers")), "relay") is False
+    role = f"{APP}/providers/Microsoft.Authorization/roleAssignments/1"
+    assert deployment.differs(modified(unknown("properties.principalId"), of=role), "relay") is False
+    assert deployment.differs(modified(differs("properties.principalId"), of=role), "relay") is True
+
+
+@pytest.mark.parametrize("named", [None, f"{GROUP}/Microsoft.Resources/deployments/relay-dns"])
+def test_what_azure_could_not_look_into_is_shown_and_is_no_difference(
+    deployment: ModuleType, named: str | None
+) -> None:
+    unsupported = [{"id": named, "kind": "Unsupported", "delta": None}]
+    (line,) = deployment.changes(unsupported)
+    assert line.startswith("? unknown ")
+    assert not deployment.touches_gateway(unsupported)
+    assert not deployment.renews(unsupported, "relay")
+    assert not deployment.differs(unsupported, "relay")
+
+
+def test_there_is_something_to_deploy_where_one_resource_differs_that_is_not_left_alone(deployment: ModuleType) -> None:
+    logs = f"{GROUP}/Microsoft.OperationalInsights/workspaces/relay-logs"
+    assert deployment.differs(modified(differs("properties.retentionInDays"), of=logs), "relay") is True
+    assert deployment.differs([{"id": logs, "kind": "Create", "delta": None}], "relay") is True
+    assert deployment.differs(modified(differs("properties.template.scale.maxReplicas")), "relay") is True
+    assert deployment.differs(modified(differs("properties.configuration.ingress.traffic")), "relay") is False
+    assert deployment.differs(modified(unknown("properties.sku"), of=GATEWAY), "relay") is False
+    assert deployment.differs([], "relay") is False
 
 
 def test_parameters_are_taken_as_they_are_and_as_a_file_of_parameters_has_them(deployment: ModuleType) -> None:

@@ -413,18 +413,38 @@ class TestRefusals:
         await vacant.deploy(template(logs=WORKSPACE))
 
     async def test_a_model_that_is_not_offered_there(self, vacant: Vacant) -> None:
-        model = {"model": {"format": "OpenAI", "name": "gpt-realtime-1.5", "version": "2026-02-23"}}
+        model = {"model": {"format": "OpenAI", "name": "gpt-realtime-2.1", "version": "2026-07-07"}}
         kind, sku = "Microsoft.CognitiveServices/accounts/deployments", {"name": "GlobalStandard", "capacity": 1}
         deployment = resource(kind, "model/gpt-realtime", model, sku=sku, dependsOn=["model"])
         error = await vacant.refused(template(model=account() | {"location": "westus"}, deployment=deployment))
-        assert "'Format: OpenAI, Name: gpt-realtime-1.5, Version: 2026-02-23'" in error
+        assert "'Format: OpenAI, Name: gpt-realtime-2.1, Version: 2026-07-07'" in error
         await vacant.deploy(template(model=account(), deployment=deployment))
         assert await vacant.az("cognitiveservices model list -l westus") == []
         offered = await vacant.az("cognitiveservices model list -l swedencentral")
-        assert [each["model"]["name"] for each in offered] == ["gpt-realtime", "gpt-realtime-1.5"]
+        assert [each["model"]["name"] for each in offered] == ["gpt-realtime", "gpt-realtime-1.5", "gpt-realtime-2.1"]
 
     async def test_a_group_in_another_region(self, vacant: Vacant) -> None:
         assert "already exists in location 'eastus2'" in await vacant.az.refused("group create -n voice -l westus")
+
+
+class TestRepeating:
+    async def test_what_an_update_wrote_of_an_app_is_not_what_the_template_says_of_it(self, vacant: Vacant) -> None:
+        await vacant.deploy(whole(), keys=f"alice:{KEY}")
+        await vacant.deploy(whole(), keys=f"alice:{KEY}")
+        again = "--container-name rtproxy --image elsewhere.example/rtproxy:1"
+        await vacant.az(f"containerapp update -n relay -g voice --revision-suffix two {again}")
+        error = await vacant.refused(whole(app=relay(revisionSuffix="two")), keys=f"alice:{KEY}")
+        assert "Field 'template.revisionSuffix' is invalid" in error
+        assert "a revision with suffix 'two' already exists" in error
+
+    async def test_the_model_answers_to_the_deployments_that_there_are(self, vacant: Vacant) -> None:
+        model = {"model": {"format": "OpenAI", "name": "gpt-realtime-2.1", "version": "2026-07-07"}}
+        kind, sku = "Microsoft.CognitiveServices/accounts/deployments", {"name": "GlobalStandard", "capacity": 1}
+        named = resource(kind, "model/voice", model, sku=sku, dependsOn=["model"])
+        await vacant.deploy(whole(named=named), keys=f"alice:{KEY}")
+        code, said = await hold(vacant, KEY)
+        assert code != 0
+        assert "HTTP 502" in said
 
 
 class TestFailing:
