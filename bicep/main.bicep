@@ -20,14 +20,17 @@ param openAiDeploymentName string = 'gpt-realtime'
 @description('Where the model runs: GlobalStandard is offered in the most regions.')
 param openAiDeploymentSku string = 'GlobalStandard'
 
-// gpt-realtime 2025-08-28 takes no new customers since 2026-08-28 and retires on 2027-02-28: not a default any more.
+// Generally available since 2026-09-21 and what gpt-realtime is to be replaced by, at the price, in the regions and in
+// the units of quota of gpt-realtime-1.5. That one retires later and is what to take where calls rely on `truncation`.
 @description('Model behind the deployment. Models retire: look at the retirement table before you deploy.')
-param openAiModelName string = 'gpt-realtime-1.5'
+param openAiModelName string = 'gpt-realtime-2.1'
 
 @description('Version of the model.')
-param openAiModelVersion string = '2026-02-23'
+param openAiModelVersion string = '2026-07-07'
 
-@description('Capacity of the model deployment, in the units of its quota.')
+// A call that nobody prunes is at 33,000 tokens a minute after half an hour: 10 units carry three such calls, a thousand
+// calls take hundreds of units. maxReplicas times maxSessions above what the quota carries only moves the refusal.
+@description('Capacity of the model deployment, in units of 10,000 tokens and 20 requests a minute.')
 @minValue(1)
 param openAiCapacity int = 10
 

@@ -62,7 +62,9 @@ class Reader:
         return value
 
     def endpoint(self) -> URL:
-        accepted = "https://NAME.openai.azure.com, or http://127.0.0.1:PORT for a simulated model"
+        accepted = (
+            "https://NAME.openai.azure.com or .services.ai.azure.com, or http://127.0.0.1:PORT for a simulated model"
+        )
         value = self.required("AZURE_OPENAI_ENDPOINT", accepted)
         try:
             url = URL(value)

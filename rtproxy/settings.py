@@ -14,7 +14,7 @@ ENTRA_SCOPE = "https://cognitiveservices.azure.com/.default"
 """What every kind of model account takes."""
 
 HELP = """\
-  AZURE_OPENAI_ENDPOINT      https://NAME.openai.azure.com, or http://127.0.0.1:PORT for a simulated model
+  AZURE_OPENAI_ENDPOINT      https://NAME.openai.azure.com or https://NAME.services.ai.azure.com
   AZURE_OPENAI_DEPLOYMENT    name of the gpt-realtime deployment
   AZURE_OPENAI_API_KEY       absent: Entra ID, through the identity of the app or your az login
   AZURE_OPENAI_API_VERSION   set: the preview URL; absent: GA, /openai/v1/realtime

@@ -233,6 +233,8 @@ def _refused(answer: Answer, error: str | None) -> DialFailed:
         text = f"The model refused the call: an unsound handshake{told}."
     elif 300 <= answer.status < 400:
         text = f"The model refused the call: HTTP {answer.status}, a redirect, which is not followed{told}."
+    elif answer.status in (404, 410):
+        text = f"The model refused the call: HTTP {answer.status}{told}, no such deployment, or its model has retired."
     else:
         text = f"The model refused the call: HTTP {answer.status}{told}."
     return DialFailed(

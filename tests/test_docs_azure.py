@@ -226,10 +226,10 @@ def test_columns_of_the_query_are_those_of_the_function(pages: Pages) -> None:
 @BOTH
 def test_the_ladder_has_the_numbers_of_the_template(pages: Pages) -> None:
     gateway = (ROOT / "bicep/modules/gateway.bicep").read_text()
-    network = (ROOT / "bicep/modules/network.bicep").read_text()
+    address = (ROOT / "bicep/modules/address.bicep").read_text()
     app = (ROOT / "bicep/modules/app.bicep").read_text()
     ladder = {name: row[2] for row in rows(*pages) if len(row) == 5 for name in re.findall(r"`(\w+)`", row[1])}
-    (idle,) = re.findall(r"idleTimeoutInMinutes: (\d+)", network)
+    (idle,) = re.findall(r"idleTimeoutInMinutes: (\d+)", address)
     (request,) = re.findall(r"var requestTimeout = (\d+)", gateway)
     (drain,) = re.findall(r"drainTimeoutInSec: (\d+)", gateway)
     (grace,) = re.findall(r"param terminationGracePeriodSeconds int = (\d+)", template())

@@ -48,6 +48,8 @@ _REFUSALS: Mapping[int, tuple[str, str]] = {
         "The API deployment for this resource does not exist. If you created the deployment within the last "
         "5 minutes, please wait a moment and try again.",
     ),
+    # A model that has retired answers so, or with the 404 above.
+    410: ("ModelRetired", "The model of this deployment has retired and is not available any more."),
     429: ("429", "Requests to the realtime API have exceeded the limit of your deployment. Please retry later."),
     500: ("InternalServerError", "The server had an error while processing your request."),
 }
@@ -138,7 +140,7 @@ def _asked_in_vain(request: web.Request, door: Door, options: Options) -> web.Re
     if intent == "transcription" and model is not None and not options.unverified.transcription_may_name_a_model:
         return refusal(400, code="invalid_value", message="Give one of 'model', 'intent' and 'call_id'.")
     needs_none = intent == "transcription" or call_id is not None
-    return None if model == options.model or (model is None and needs_none) else refusal(404)
+    return None if options.serves(model) or (model is None and needs_none) else refusal(404)
 
 
 def _credentials(request: web.Request) -> Iterator[tuple[str, str]]:

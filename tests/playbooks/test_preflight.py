@@ -31,7 +31,7 @@ def play(empty: Stage, tmp_path: Path) -> Play:
 
 def seen(**other: Any) -> dict[str, Any]:
     """What the play sees when nothing is wrong."""
-    model = {"name": "gpt-realtime-1.5", "version": "2026-02-23"}
+    model = {"name": "gpt-realtime-2.1", "version": "2026-07-07"}
     return {
         "needs": ["RESOURCE_GROUP", "LOCATION", "PREFIX", "RTPROXY_CLIENT_KEYS"],
         "environment": DEPLOYING | KEYS,
@@ -184,7 +184,7 @@ def test_what_az_cannot_read_is_said_once(preflight: ModuleType) -> None:
 def test_the_models_that_a_region_does_offer_are_named(preflight: ModuleType) -> None:
     other = {"value": [{"name": "gpt-realtime-2", "version": "2026-05-07", "skus": ["GlobalStandard"]}], "rc": 0}
     (problem,) = preflight.problems(seen(models=other))
-    assert "eastus2 does not offer gpt-realtime-1.5 2026-02-23 as GlobalStandard" in problem
+    assert "eastus2 does not offer gpt-realtime-2.1 2026-07-07 as GlobalStandard" in problem
     assert (
         "it offers gpt-realtime-2 2026-05-07 (GlobalStandard): choose another LOCATION, or openAiModelName" in problem
     )
@@ -210,7 +210,7 @@ def test_every_problem_of_a_subscription_comes_in_one_message_and_nothing_is_tou
         "The subscription has not registered Microsoft.App, Microsoft.Network: az provider register --wait --namespace "
         "Microsoft.App; az provider register --wait --namespace Microsoft.Network.",
         "The group voice is in westeurope, not in japaneast: say LOCATION=westeurope, or choose another",
-        "japaneast does not offer gpt-realtime-1.5 2026-02-23 as GlobalStandard; it offers no realtime model: choose",
+        "japaneast does not offer gpt-realtime-2.1 2026-07-07 as GlobalStandard; it offers no realtime model: choose",
         "Nothing was touched.",
     ):
         assert problem in message

@@ -82,6 +82,15 @@ async def test_a_model_that_refuses_is_502_with_its_request_id(dialing: Dialing,
     assert failed["client"] == "alice"
 
 
+@pytest.mark.parametrize("status", ["404 Not Found", "410 Gone"])
+async def test_a_deployment_that_is_not_there_or_has_retired_is_named_as_such(dialing: Dialing, status: str) -> None:
+    _, connecting, model = await dialing()
+    await model.answer(status, headers={"Content-Type": "application/json"}, body=BODY)
+    told = await error(await connecting)
+    assert told["code"] == "upstream_refused"
+    assert told["message"].endswith(", no such deployment, or its model has retired.")
+
+
 @pytest.mark.parametrize("status", ["401 Unauthorized", "429 Too Many Requests"])
 async def test_what_the_model_says_in_a_refusal_goes_no_further(dialing: Dialing, status: str) -> None:
     relay, connecting, model = await dialing()
