@@ -43,6 +43,8 @@ def test_the_code_of_a_part_is_code_of_the_files_that_it_links(page: Path) -> No
 
 def _as_tested(language: str, statement: str) -> str:
     """``statement`` with the addresses that the tests have, and without what they hold open beside it."""
+    if language == "csharp":
+        return statement
     if language == "js":
         statement = statement.replace("wss://", "ws://")
         return re.sub(r'"(ws|https)://relay\.example\.com([^"]*)"', r"`${\1}\2`", statement)
