@@ -22,8 +22,9 @@ PLACES = [
     *sorted((ROOT / "docs").glob("*.md")),
     *WORKFLOWS,
 ]
-# Beyond reading the tree: the token that Azure changes into a login.
-ALLOWED = {("deploy", "play"): {"contents": "read", "id-token": "write"}}
+# Beyond reading the tree: the token that Azure changes into a login, and the records of an attempt before.
+LOGIN = {"contents": "read", "id-token": "write"}
+ALLOWED = {("deploy", "plan"): LOGIN, ("deploy", "play"): LOGIN | {"actions": "read"}}
 
 
 def entries(lock: Path) -> list[str]:
