@@ -6,8 +6,12 @@ targetScope = 'resourceGroup'
 
 import { setting, weight } from 'types.bicep'
 
-@description('Region of everything. The model has to be offered there.')
+@description('Region of everything but the model.')
 param location string = resourceGroup().location
+
+// Fewer regions offer a realtime model than have users near them; the way between the two adds to every answer.
+@description('Region of the model.')
+param openAiLocation string = location
 
 @description('Begins every name and is the app\'s: lower-case letters, digits, single dashes, a letter first.')
 @minLength(3)
@@ -120,6 +124,20 @@ param updateGateway bool = true
 @description('Whether the app is deployed too. false leaves the one that stands alone.')
 param updateApp bool = true
 
+// The environment keeps this, its network and its region for ever: another one takes another environment.
+@description('Whether the environment\'s replicas are spread over zones. Refused in a region without any.')
+param zoneRedundant bool = false
+
+@description('Address space of the network, /23 or larger: a /24 for the gateway, and the next for the environment.')
+param addressPrefix string = '10.60.0.0/23'
+
+// One instance holds 30,000 sockets, 13,500 with TLS. Two, because maintenance drains one for 5 minutes at most and then
+// ends what is left on it.
+@description('Instances of the gateway at least, of ten at most.')
+@minValue(0)
+@maxValue(10)
+param gatewayMinCapacity int = 2
+
 @description('Whether the environment has no public address, so that only the gateway reaches it.')
 param internal bool = true
 
@@ -166,7 +184,7 @@ module registry 'modules/registry.bicep' = {
 module openai 'modules/openai.bicep' = {
   name: '${prefix}-openai'
   params: {
-    location: location
+    location: openAiLocation
     name: accountName
     deploymentName: openAiDeploymentName
     deploymentSku: openAiDeploymentSku
@@ -227,6 +245,7 @@ module network 'modules/network.bicep' = if (complete) {
     location: location
     prefix: prefix
     networkName: networkName
+    addressPrefix: addressPrefix
     tls: tls
     revisionsPort: revisionsPort
     rolloutAddresses: rolloutAddresses
@@ -240,6 +259,7 @@ module environment 'modules/environment.bicep' = if (complete) {
     name: environmentName
     subnetId: '${networkId}/subnets/environment'
     internal: internal
+    zoneRedundant: zoneRedundant
     workspaceId: workspaceId
     httpLogs: httpLogs
   }
@@ -303,6 +323,7 @@ module gateway 'modules/gateway.bicep' = if (complete && updateGateway) {
     identityId: resourceId('Microsoft.ManagedIdentity/userAssignedIdentities', gatewayIdentityName)
     certificateId: certificateId
     waf: waf
+    minCapacity: gatewayMinCapacity
     revisionsPort: revisionsPort
     workspaceId: workspaceId
   }

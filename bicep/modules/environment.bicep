@@ -9,6 +9,9 @@ param subnetId string
 @description('Whether the environment has no public address.')
 param internal bool
 
+@description('Whether replicas are spread over zones. Fixed at creation, and refused in a region without zones.')
+param zoneRedundant bool
+
 @description('Workspace that gets the logs.')
 param workspaceId string
 
@@ -34,8 +37,7 @@ resource environment 'Microsoft.App/managedEnvironments@2026-01-01' = {
     appLogsConfiguration: {
       destination: 'azure-monitor'
     }
-    // Fixed at creation, and refused in a region without zones: decide it before the first deployment.
-    zoneRedundant: false
+    zoneRedundant: zoneRedundant
     // The gateway speaks TLS to the ingress; one app has no peers to hide from.
     peerTrafficConfiguration: {
       encryption: {

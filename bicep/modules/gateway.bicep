@@ -18,6 +18,8 @@ param certificateId string
 @description('Web application firewall.')
 param waf bool
 
+param minCapacity int
+
 @description('Port that leads to revisions; who may come there is the network\'s to say.')
 param revisionsPort int
 
@@ -88,10 +90,8 @@ resource gateway 'Microsoft.Network/applicationGateways@2025-05-01' = {
       name: sku
       tier: sku
     }
-    // One instance holds 30,000 sockets, 13,500 with TLS. Two, because maintenance drains one for 5 minutes at most and
-    // then ends what is left on it.
     autoscaleConfiguration: {
-      minCapacity: 2
+      minCapacity: minCapacity
       maxCapacity: 10
     }
     // An upgrade is HTTP/1.1; a client that got h2 would have to know RFC 8441.

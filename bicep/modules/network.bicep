@@ -3,6 +3,9 @@ param location string
 param prefix string
 param networkName string
 
+@description('Address space, /23 or larger. It cannot change once the environment is in its subnet.')
+param addressPrefix string
+
 @description('Whether callers come on 443 as well as on 80.')
 param tls bool
 
@@ -30,10 +33,10 @@ var rollouts = empty(rolloutAddresses)
         }
       }
     ]
-var gatewayPrefix = '10.60.0.0/24'
+var gatewayPrefix = cidrSubnet(addressPrefix, 24, 0)
 // /27 is the platform's minimum, and 70 replicas. A subnet cannot grow once the environment is in it, and a rollout
 // has both revisions' replicas in it.
-var environmentPrefix = '10.60.1.0/24'
+var environmentPrefix = cidrSubnet(addressPrefix, 24, 1)
 
 resource gatewayRules 'Microsoft.Network/networkSecurityGroups@2025-05-01' = {
   name: '${prefix}-gateway-nsg'
@@ -168,7 +171,7 @@ resource network 'Microsoft.Network/virtualNetworks@2025-05-01' = {
   properties: {
     addressSpace: {
       addressPrefixes: [
-        '10.60.0.0/23'
+        addressPrefix
       ]
     }
     subnets: [

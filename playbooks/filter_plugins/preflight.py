@@ -24,7 +24,7 @@ REVISION_CHARACTERS = 54
 """Of APP--RELEASE; the service refuses a longer one although a DNS label has room for 63."""
 PAIR = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}:[!-+\--~]{16,}")
 SECRET_ID = re.compile(r"https://[^/\s]+/secrets/[^/\s]+(/[0-9a-f]+)?")
-DEFAULT = re.compile(r"^param (\w+) \w+ = '([^'$]*)'", re.MULTILINE)
+DEFAULT = re.compile(r"^param (\w+) \w+ = (?:'([^'$]*)'|(true|false)$)", re.MULTILINE)
 PROVIDERS = (
     "Microsoft.App",
     "Microsoft.CognitiveServices",
@@ -39,8 +39,8 @@ NOT_FOUND = 3
 
 
 def defaults(bicep):
-    """{parameter: default} of those that are plain texts, as the template has them."""
-    return dict(DEFAULT.findall(bicep))
+    """{parameter: default} of those that are plain texts or true or false, as the template has them."""
+    return {name: truth == "true" if truth else text for name, text, truth in DEFAULT.findall(bicep)}
 
 
 def addresses(text):
@@ -220,10 +220,60 @@ def model(seen):
     if (wanted["name"], wanted["version"], wanted["sku"]) not in offered:
         others = ", ".join(f"{name} {version} ({sku})" for name, version, sku in sorted(offered))
         yield (
-            f"{seen['environment']['LOCATION']} does not offer {wanted['name']} {wanted['version']} as {wanted['sku']};"
-            f" it offers {others or 'no realtime model'}: choose another LOCATION"
-            + (", or openAiModelName, openAiModelVersion and openAiDeploymentSku in -e parameters." if others else ".")
+            f"{seen['location']['model']} does not offer {wanted['name']} {wanted['version']} as {wanted['sku']};"
+            f" it offers {others or 'no realtime model'}: choose another openAiLocation"
+            + (", or openAiModelName, openAiModelVersion and openAiDeploymentSku," if others else "")
+            + " in -e parameters."
         )
+
+
+def fixed(seen):
+    """What stands, and would have to be made anew to be as it is asked for."""
+    asked, anew = seen.get("asked") or {}, "or choose another RESOURCE_GROUP, or PREFIX, and move the callers there"
+    for account in (seen.get("model_accounts") or {}).get("value") or []:
+        wanted = seen["location"]["model"]
+        if wanted and plain(account["location"]) != plain(wanted):
+            yield (
+                f"The account {account['name']} is in {account['location']}, not in {wanted}, and cannot move: say "
+                f"openAiLocation {plain(account['location'])}, {anew}."
+            )
+    for environment in (seen.get("environments") or {}).get("value") or []:
+        wanted = seen["location"]["app"]
+        if wanted and plain(environment["location"]) != plain(wanted):
+            yield (
+                f"The environment is in {environment['location']}, not in {wanted}, and cannot move: say "
+                f"LOCATION={plain(environment['location'])}, {anew}."
+            )
+        for name in ("zoneRedundant", "internal"):
+            stands, wants = bool(environment.get(name)), str(asked.get(name)).lower() == "true"
+            if name in asked and stands != wants:
+                yield (
+                    f"The environment was made with {name} {str(stands).lower()}, which cannot change: say so in -e "
+                    f"parameters, {anew}."
+                )
+        for network in (seen.get("networks") or {}).get("value") or []:
+            if network.get("subnet") and subnet(asked.get("addressPrefix")) not in (None, network["subnet"]):
+                yield (
+                    f"The environment is in the subnet {network['subnet']}, which cannot change: say addressPrefix "
+                    f"{network['space']} in -e parameters, {anew}."
+                )
+
+
+def address_space(seen):
+    asked = (seen.get("asked") or {}).get("addressPrefix")
+    if asked is not None and subnet(asked) is None:
+        yield f"addressPrefix is {asked}: it takes a network of private addresses, /23 or larger, as 10.60.0.0/23."
+
+
+def subnet(space):
+    """The environment's part of an address space, as bicep/modules/network.bicep divides it; None where it has none."""
+    try:
+        network = ipaddress.IPv4Network(space)
+    except (TypeError, ValueError):
+        return None
+    if network.prefixlen > 23 or not network.is_private:
+        return None
+    return f"{network.network_address + 256}/24"
 
 
 def soft_deleted(seen):
@@ -234,4 +284,4 @@ def soft_deleted(seen):
         yield f"The deleted model account {each['name']} still holds its name: {shlex.join(purge)}."
 
 
-CHECKS = (inputs, rollouts, settings, target, reached, registered, group, model, soft_deleted)
+CHECKS = (inputs, rollouts, settings, target, reached, registered, group, model, address_space, fixed, soft_deleted)

@@ -4,7 +4,7 @@ from typing import Any
 
 from aiohttp import web
 
-from stage.arm import catalog
+from stage.arm import catalog, regions
 from stage.arm.ids import ACCOUNTS, SUBSCRIPTION, group_of
 from stage.arm.resources import Asked
 from stage.arm.routes import ANY_SUBSCRIPTION, Route
@@ -15,13 +15,12 @@ DEPLOYMENTS_OF_MODELS = f"{ACCOUNTS}/deployments"
 _NAMESPACE = ACCOUNTS.partition("/")[0]
 _LOCATIONS = f"{ANY_SUBSCRIPTION}/providers/{_NAMESPACE}/locations/{{location}}"
 _DELETED = f"{_LOCATIONS}/resourceGroups/{{group}}/deletedAccounts/{{account}}"
-# Of the realtime models, as on Azure in the autumn of 2026: one scale, two regions, and nothing anywhere else.
+# Of the realtime models, as on Azure in the autumn of 2026: one scale, and regions.OFFERING_REALTIME alike.
 _OFFERED = (
     ("gpt-realtime", "2025-08-28"),
     ("gpt-realtime-1.5", "2026-02-23"),
     ("gpt-realtime-2.1", "2026-07-07"),
 )
-_REGIONS = ("eastus2", "swedencentral")
 _SKU = "GlobalStandard"
 
 
@@ -44,7 +43,9 @@ def check_deployment(asked: Asked, account: dict[str, Any]) -> None:
     """Raises Rejected for a model that is not offered there."""
     model = (asked.body.get("properties") or {}).get("model") or {}
     sku = (asked.body.get("sku") or {}).get("name")
-    offered = (model.get("name"), model.get("version")) in _OFFERED and account.get("location") in _REGIONS
+    offered = (model.get("name"), model.get("version")) in _OFFERED and regions.plain(
+        account.get("location")
+    ) in regions.OFFERING_REALTIME
     if not offered or sku != _SKU:
         what = f"The model 'Format: {model.get('format')}, Name: {model.get('name')}, Version: {model.get('version')}'"
         raise Rejected("DeploymentModelNotSupported", f"{what} with sku '{sku}' is not supported in this region.")
@@ -63,7 +64,7 @@ def restored(subscription: Subscription, asked: Asked) -> None:
 
 
 async def models(subscription: Subscription, request: web.Request, location: str) -> web.Response:
-    offered = _OFFERED if location.lower() in _REGIONS else ()
+    offered = _OFFERED if regions.plain(location) in regions.OFFERING_REALTIME else ()
     return web.json_response({"value": [_model(name, version) for name, version in offered]})
 
 
@@ -86,8 +87,8 @@ async def purge(
 
 def _find(subscription: Subscription, location: str, group: str, account: str) -> Asked:
     for each in subscription.deleted:
-        names = (each.body.get("location"), group_of(each.id).lower(), each.name.lower())
-        if names == (location.lower(), group.lower(), account.lower()):
+        names = (regions.plain(each.body.get("location")), group_of(each.id).lower(), each.name.lower())
+        if names == (regions.plain(location), group.lower(), account.lower()):
             return each
     raise Rejected("ResourceNotFound", f"there is no deleted account '{account}' of group '{group}' in {location}", 404)
 

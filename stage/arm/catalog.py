@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from stage.arm import names
+from stage.arm import names, regions
 from stage.arm.hashing import guid
 from stage.arm.ids import ACCOUNTS, APPS, ENVIRONMENTS, IDENTITIES, REGISTRIES, ROLE_ASSIGNMENTS, TENANT
 from stage.arm.resources import Asked
@@ -39,6 +39,7 @@ def document(subscription: Subscription, asked: Asked) -> dict[str, Any]:
         "name": asked.name.rpartition("/")[2],
         "type": kind,
         **asked.body,
+        **regions.shown(asked.body, displayed=kind == ENVIRONMENTS),
         "properties": _merged(properties, added),
     }
 

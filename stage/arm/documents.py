@@ -3,7 +3,7 @@
 import copy
 from typing import Any
 
-from stage.arm import merge
+from stage.arm import merge, regions
 from stage.arm.hashing import guid
 from stage.arm.ids import APPS, group_id, resource_id
 from stage.arm.resources import Asked
@@ -20,6 +20,7 @@ def app(subscription: Subscription, app: App) -> dict[str, Any]:
         "name": app.name,
         "type": APPS,
         **_fields(resource.fields),
+        **regions.shown(resource.fields, displayed=True),
         "properties": {
             "provisioningState": app.provisioning_state,
             "runningStatus": "Running",

@@ -1,5 +1,6 @@
 """The functions of ARM templates that depend on their arguments alone, as many as our templates use."""
 
+import ipaddress
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -91,6 +92,15 @@ def _most(*values: Any) -> Any:
     return max(values[0] if isinstance(values[0], list) else values)
 
 
+def _cidr_subnet(network: str, prefix: int, index: int) -> str:
+    """The network of that many bits at that place, from 0, inside of ``network``."""
+    whole = ipaddress.ip_network(network)
+    if not whole.prefixlen <= prefix <= whole.max_prefixlen or not 0 <= index < 1 << (prefix - whole.prefixlen):
+        raise Unfit(f"{network} has no network /{prefix} at place {index}")
+    first = int(whole.network_address) + (index << (whole.max_prefixlen - prefix))
+    return f"{ipaddress.ip_address(first)}/{prefix}"
+
+
 TABLE: Mapping[str, Callable[..., Any]] = {
     # Of texts.
     "concat": _concat,
@@ -104,6 +114,7 @@ TABLE: Mapping[str, Callable[..., Any]] = {
     "join": lambda parts, between: between.join(string(each) for each in parts),
     "startswith": lambda text, start: text.lower().startswith(start.lower()),
     "endswith": lambda text, end: text.lower().endswith(end.lower()),
+    "cidrsubnet": _cidr_subnet,
     "uniquestring": unique_string,
     "guid": guid,
     # Of texts, arrays and objects alike.

@@ -5,7 +5,7 @@ from typing import Any
 
 from aiohttp import web
 
-from stage.arm import inventory
+from stage.arm import inventory, regions
 from stage.arm.body import read
 from stage.arm.catalog import TYPES
 from stage.arm.ids import LOCATION, group_id, group_of
@@ -40,7 +40,8 @@ async def exists(subscription: Subscription, request: web.Request, group: str) -
 async def put(subscription: Subscription, request: web.Request, group: str) -> web.Response:
     body = await read(request)
     name = next((known for known in subscription.groups if known.lower() == group.lower()), group)
-    location = body.get("location", LOCATION)
+    location = regions.plain(body.get("location", LOCATION))
+    regions.check(location)
     known = subscription.groups.get(name)
     if known is not None and known["location"] != location:
         what = f"Invalid resource group location '{location}'. The Resource group already exists in location"

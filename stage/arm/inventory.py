@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-from stage.arm import accounts, apps, catalog, documents, gateways, monitor, providers, roles
+from stage.arm import accounts, apps, catalog, documents, gateways, immutable, monitor, providers, roles
 from stage.arm.ids import (
     ACCOUNTS,
     APPS,
@@ -61,6 +61,7 @@ def check(subscription: Subscription, asked: Asked, known: Callable[[str], Docum
     for other in subscription.store.of(kind) if kind in _ONE_OF else ():
         if other.id.lower() != asked.id.lower():
             raise Rejected("NotOnTheStage", f"the stage has one resource of type {kind}, and that is {other.id}", 409)
+    immutable.check(subscription, kind, asked, asked_before(subscription, asked))
     if kind == ACCOUNTS:
         accounts.check_account(subscription, asked)
     elif kind == accounts.DEPLOYMENTS_OF_MODELS:

@@ -20,6 +20,7 @@ from stage.arm import (
     polling,
     profile,
     providers,
+    regions,
     revisions,
     roles,
     tags,
@@ -51,6 +52,7 @@ _ROUTES: tuple[Route, ...] = (
     *polling.ROUTES,
     *accounts.ROUTES,
     *providers.ROUTES,
+    *regions.ROUTES,
     ("POST", "/_stage/faults", _inject),
     *groups.REST,
 )

@@ -6,8 +6,8 @@ from pathlib import Path
 from stage.bicep.syntax import Call, Literal, Refused
 
 _NAMES = (
-    "array bool concat contains deployment empty endsWith environment extensionResourceId first format guid int join "
-    "json last length loadTextContent max min replace resourceGroup resourceId skip split startsWith string "
+    "array bool cidrSubnet concat contains deployment empty endsWith environment extensionResourceId first format guid "
+    "int join json last length loadTextContent max min replace resourceGroup resourceId skip split startsWith string "
     "subscription subscriptionResourceId take tenant toLower toUpper trim union uniqueString"
 )
 _KNOWN = frozenset(_NAMES.split())

@@ -70,8 +70,8 @@ REFUSED = {
     ),
     "read-only property": (
         ENVIRONMENT,
-        "    zoneRedundant: false\n",
-        "    zoneRedundant: false\n    staticIp: '10.60.1.4'\n",
+        "    zoneRedundant: zoneRedundant\n",
+        "    zoneRedundant: zoneRedundant\n    staticIp: '10.60.1.4'\n",
         "environment.properties.staticIp: only the platform writes it",
     ),
     "text for a number": (

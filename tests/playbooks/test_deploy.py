@@ -170,6 +170,20 @@ def test_a_changed_parameter_is_shown_and_makes_a_revision_that_gets_no_call(emp
     assert f"playbooks/bluegreen.yml -e release=cooler -e image={image}" in done.output
 
 
+def test_what_cannot_change_is_refused_before_azure_is_asked(empty: Stage, deploy: Play) -> None:
+    before = state(empty)
+    refused = deploy(release="zoned", zoneRedundant=True, addressPrefix="10.9.0.0/23", openAiLocation="swedencentral")
+    assert refused.code != 0
+    for said in (
+        "The environment was made with zoneRedundant false, which cannot change",
+        "The environment is in the subnet 10.60.1.0/24, which cannot change: say addressPrefix 10.60.0.0/23",
+        "is in eastus2, not in swedencentral, and cannot move: say openAiLocation eastus2",
+        "Nothing was touched.",
+    ):
+        assert said in refused.output
+    assert state(empty) == before
+
+
 def test_a_change_cannot_take_the_name_of_a_revision_that_exists(empty: Stage, deploy: Play) -> None:
     before = state(empty)
     taken = deploy(release="first", cooldownPeriod=180)

@@ -45,6 +45,7 @@ def seen(**other: Any) -> dict[str, Any]:
         "models": {"value": [{**model, "skus": ["GlobalStandard"]}], "rc": 0},
         "deleted": {"value": [], "rc": 0},
         "model": {**model, "sku": "GlobalStandard"},
+        "location": {"app": "eastus2", "model": "eastus2"},
         **other,
     }
 
@@ -186,8 +187,57 @@ def test_the_models_that_a_region_does_offer_are_named(preflight: ModuleType) ->
     (problem,) = preflight.problems(seen(models=other))
     assert "eastus2 does not offer gpt-realtime-2.1 2026-07-07 as GlobalStandard" in problem
     assert (
-        "it offers gpt-realtime-2 2026-05-07 (GlobalStandard): choose another LOCATION, or openAiModelName" in problem
+        "it offers gpt-realtime-2 2026-05-07 (GlobalStandard): choose another openAiLocation, or openAiModelName"
+        in problem
     )
+
+
+STANDING = {"location": "East US 2", "zoneRedundant": False, "internal": True}
+SPACE = {"space": "10.60.0.0/23", "subnet": "10.60.1.0/24"}
+ASKED = {"zoneRedundant": False, "internal": True, "addressPrefix": "10.60.0.0/23"}
+
+
+def stands(asked: dict[str, Any], **location: str) -> dict[str, Any]:
+    return seen(
+        asked=ASKED | asked,
+        location={"app": "eastus2", "model": "swedencentral"} | location,
+        environments={"value": [STANDING]},
+        networks={"value": [SPACE]},
+        model_accounts={"value": [{"name": "relay-x", "location": "Sweden Central"}]},
+    )
+
+
+def test_what_stands_as_it_is_asked_for_is_no_problem(preflight: ModuleType) -> None:
+    assert preflight.problems(stands({})) == []
+    # As -e gives them; and a larger space with the same first two parts.
+    assert preflight.problems(stands({"zoneRedundant": "false", "addressPrefix": "10.60.0.0/16"})) == []
+
+
+@pytest.mark.parametrize(
+    ("asked", "location", "problem"),
+    [
+        (
+            {"zoneRedundant": True},
+            {},
+            "made with zoneRedundant false, which cannot change: say so in -e parameters, or",
+        ),
+        ({"internal": "false"}, {}, "made with internal true, which cannot change"),
+        ({"addressPrefix": "10.8.0.0/20"}, {}, "in the subnet 10.60.1.0/24, which cannot change: say addressPrefix"),
+        ({}, {"app": "japaneast"}, "is in East US 2, not in japaneast, and cannot move: say LOCATION=eastus2, or"),
+        ({}, {"model": "eastus2"}, "relay-x is in Sweden Central, not in eastus2, and cannot move: say openAiLocation"),
+    ],
+)
+def test_what_cannot_be_changed_is_refused_with_what_to_say(
+    preflight: ModuleType, asked: dict[str, Any], location: dict[str, str], problem: str
+) -> None:
+    (found,) = preflight.problems(stands(asked, **location))
+    assert problem in found
+
+
+@pytest.mark.parametrize("space", ["10.60.0.0/24", "10.60.0.1/23", "8.8.0.0/16", "here"])
+def test_an_address_space_that_does_not_hold_both_subnets_is_refused(preflight: ModuleType, space: str) -> None:
+    (problem,) = preflight.problems(seen(asked={"addressPrefix": space}))
+    assert problem.startswith(f"addressPrefix is {space}: it takes a network of private addresses, /23 or larger")
 
 
 def test_every_problem_of_a_subscription_comes_in_one_message_and_nothing_is_touched(empty: Stage, play: Play) -> None:

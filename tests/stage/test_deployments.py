@@ -427,6 +427,48 @@ class TestRefusals:
         assert "already exists in location 'eastus2'" in await vacant.az.refused("group create -n voice -l westus")
 
 
+class TestStaying:
+    async def test_a_resource_does_not_move(self, vacant: Vacant) -> None:
+        await vacant.deploy(template(model=account()))
+        await vacant.deploy(template(model=account() | {"location": "East US 2"}))
+        error = await vacant.refused(template(model=account() | {"location": "Sweden Central"}))
+        assert "The resource 'model' already exists in location 'East US 2' in resource group 'voice'" in error
+
+    async def test_an_environment_stays_as_it_was_made(self, vacant: Vacant) -> None:
+        def named(**properties: Any) -> Any:
+            return template(environment=resource("Microsoft.App/managedEnvironments", "env", properties))
+
+        await vacant.deploy(named(zoneRedundant=False))
+        error = await vacant.refused(named(zoneRedundant=True))
+        assert "The property 'zoneRedundant' of managed environment 'env' cannot be changed after its creation" in error
+        await vacant.deploy(named(zoneRedundant=False))
+
+    async def test_zones_are_where_a_region_has_some(self, vacant: Vacant) -> None:
+        named = resource("Microsoft.App/managedEnvironments", "env", {"zoneRedundant": True}) | {"location": "westus"}
+        assert "not supported in westus" in await vacant.refused(template(environment=named))
+
+    async def test_a_subnet_that_an_environment_is_in_keeps_its_addresses(self, vacant: Vacant) -> None:
+        def network(prefix: str) -> dict[str, Any]:
+            subnet = {"name": "environment", "properties": {"addressPrefix": prefix}}
+            return resource("Microsoft.Network/virtualNetworks", "net", {"subnets": [subnet]})
+
+        there = {
+            "infrastructureSubnetId": f"{GROUP}/providers/Microsoft.Network/virtualNetworks/net/subnets/environment"
+        }
+        environment = resource("Microsoft.App/managedEnvironments", "env", {"vnetConfiguration": there})
+        await vacant.deploy(template(network=network("10.60.1.0/24"), environment=environment))
+        error = await vacant.refused(template(network=network("10.9.1.0/24")))
+        assert "IpPrefix 10.60.1.0/24 on Subnet" in error
+        assert "has active allocations" in error
+
+    async def test_a_region_is_taken_by_both_of_its_names_and_no_other(self, vacant: Vacant) -> None:
+        regions = await vacant.az("account list-locations")
+        assert {"name": "japaneast", "displayName": "Japan East"}.items() <= regions[4].items()
+        await vacant.az("group create -n voice -l 'East US 2'")
+        error = await vacant.az.refused("group create -n other -l atlantis")
+        assert "'atlantis' is not available for resource group" in error
+
+
 class TestRepeating:
     async def test_what_an_update_wrote_of_an_app_is_not_what_the_template_says_of_it(self, vacant: Vacant) -> None:
         await vacant.deploy(whole(), keys=f"alice:{KEY}")
