@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from typing import Any, TypeAlias
 
 from stage.bicep.syntax import (
     Array,
@@ -19,18 +20,25 @@ from stage.bicep.syntax import (
 from tests.bicep.schema import Properties, Schema, plain
 from tests.bicep.values import Values
 
+Schemas: TypeAlias = Mapping[str, Mapping[str, Schema]]
 _PLAIN = ("string", "int", "bool")
 _UNTYPED = ("any", "object", "array")
 _OF_BICEP = (Literal("parent"), Literal("scope"), Literal("dependsOn"))
 _OF_EVERY = {"id", "name", "type", "apiVersion"}
 
 
-def resource_faults(resource: Resource, values: Values, schemas: Mapping[str, Schema]) -> Iterator[str]:
-    schema = schemas.get(resource.type)
-    if schema is None:
-        yield f"{resource.name}: no schema of {resource.type} is at hand; see tests/bicep/schemas/README.md"
-    elif resource.api_version != schema.api_version:
-        yield f"{resource.name}: {resource.type}@{resource.api_version}, but what is checked is @{schema.api_version}"
+def resource_faults(resource: Resource, values: Values, schemas: Schemas) -> Iterator[str]:
+    versions = schemas.get(resource.type, {})
+    schema = versions.get(resource.api_version)
+    if resource.existing and not versions:
+        # What is only named needs no type, if the version is one that its parent has.
+        versions = schemas.get(resource.type.rpartition("/")[0], {})
+        schema = versions.get(resource.api_version)
+    if not versions:
+        yield f"{resource.name}: no type of {resource.type} is at hand; see tests/bicep/compiler/README.md"
+    elif schema is None:
+        known = ", ".join(f"@{version}" for version in versions)
+        yield f"{resource.name}: {resource.type}@{resource.api_version}, but what is checked is {known}"
     elif not resource.existing:
         body = Object(tuple((key, value) for key, value in resource.body.pairs if key not in _OF_BICEP))
         holding = _Holding(schema, values)
@@ -38,16 +46,36 @@ def resource_faults(resource: Resource, values: Values, schemas: Mapping[str, Sc
         yield from dict.fromkeys(f"{resource.name}{path}: {why}" for path, why in holding.object(body, schema.body, ""))
 
 
-def reading_faults(of: Declaration, values: Values, schemas: Mapping[str, Schema]) -> Iterator[str]:
+def reading_faults(of: Declaration, values: Values, schemas: Schemas) -> Iterator[str]:
     """Properties of resources that are read although the resource has none of that name."""
     for expression in expressions(of):
         for node in walk(expression):
             if not (isinstance(node, Member) and (found := _path(node, values))):
                 continue
             resource, path = found
-            schema = schemas.get(resource.type)
+            schema = schemas.get(resource.type, {}).get(resource.api_version)
             if schema and path[0] not in _OF_EVERY and not schema.has(*path) and schema.has(*path[:-1]):
                 yield f"{of.name}: reads {resource.name}.{'.'.join(path)}, but {resource.type} has no such property"
+
+
+def body_faults(body: Mapping[str, Any], schema: Schema, of: str) -> Iterator[str]:
+    """A body as it is sent, held against the same: every expression in it is worked out."""
+    holding = _Holding(schema, Values({}))
+    node = _node({**body, "name": "any"})
+    assert isinstance(node, Object)
+    yield from dict.fromkeys(f"{of}{path}: {why}" for path, why in holding.object(node, schema.body, ""))
+
+
+def _node(value: Any) -> Node:
+    match value:
+        case dict():
+            return Object(tuple((Literal(name), _node(inner)) for name, inner in value.items()))
+        case list():
+            return Array(tuple(map(_node, value)))
+        case float():
+            # Bicep has no type for it: a type says int.
+            return Literal(int(value))
+    return Literal(value)
 
 
 @dataclass(frozen=True)
