@@ -100,6 +100,7 @@ class Rollout:
         self.result = Result()
         self._plan = Plan()
         self._holds: dict[str, Process] = {}
+        self._weights: Mapping[str, int] = {}
         self._client_key = secrets.token_urlsafe(24)
         self._environ: dict[str, str] = os.environ | {"RTPROXY_KEY": self._client_key}
         self._platform: Environment
@@ -234,6 +235,7 @@ class Rollout:
             self._found("ready", ["ready"], str(green.provisioning_error))
 
     async def _weigh(self, weights: Mapping[str, int]) -> None:
+        self._weights = weights
         traffic = [{"revisionName": name, "weight": weight} for name, weight in weights.items() if weight]
         self._properties["configuration"]["ingress"]["traffic"] = traffic
         await self._platform.put(APP, self._properties)
@@ -361,8 +363,9 @@ class Rollout:
         await asyncio.gather(*(each.gone() for each in replicas))
 
     async def _go_back(self) -> None:
-        await self._weigh({BLUE: 100})
-        await self._unsettled({BLUE: 100})
+        if self._weights != {BLUE: 100}:
+            await self._weigh({BLUE: 100})
+            await self._unsettled({BLUE: 100})
         if GREEN in self._app.revisions and self._app.revisions[GREEN].active:
             await self._stop(GREEN)
 

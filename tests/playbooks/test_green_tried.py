@@ -45,3 +45,16 @@ def test_a_green_that_cannot_drain_in_its_grace_period_gets_no_call(stage: Stage
     assert f"Rolled back, {blue} carries every call: smoke-drain: " in done.output
     assert stage.weights() == before
     assert stage.active() == {blue}
+
+
+def test_a_trial_of_green_that_meets_blue_proves_nothing_and_ends_the_rollout(stage: Stage, play: Play) -> None:
+    before = stage.weights()
+    (blue,) = before
+    # A gateway that takes green's name for the app's own, as this port of the stage's does for every name.
+    callers = stage.environ["STAGE_GATEWAY_URL"].partition("//")[2]
+    done = play("bluegreen.yml", release="unmet", image=IMAGE, connect_to=callers)
+    assert done.code != 0
+    met = f"smoke: At rtproxy--unmet 100: 2 calls on {blue}, at weight 0."
+    assert f"Rolled back, {blue} carries every call: {met}" in done.output, done.output
+    assert stage.weights() == before
+    assert stage.active() == {blue}

@@ -89,3 +89,18 @@ def test_a_newer_revision_that_was_active_last_may_be_the_way_back_and_may_have_
     ]
     now: Now = rollout.standing(app(at("green", 100)), [*stopped, GREEN], "app--green")
     assert now["before"] == ["app--one", "app--failed"]
+
+
+def test_what_a_hold_is_told_of_the_way_every_other_client_is_told(rollout: ModuleType) -> None:
+    held_with = [
+        "--talk-every",
+        0,
+        "--ca-file",
+        "/tmp/ca.pem",
+        "--insecure",
+        "--connect-to=127.0.0.1:1",
+        "--kinds",
+        "vad",
+    ]
+    assert rollout.of_the_way(held_with) == ["--ca-file", "/tmp/ca.pem", "--insecure", "--connect-to=127.0.0.1:1"]
+    assert rollout.of_the_way([]) == []
