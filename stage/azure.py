@@ -71,6 +71,7 @@ class Stage:
             registry = Registry()
             self.timeline = Timeline(stack.enter_context((self.out / "timeline.jsonl").open("wb")))
             deployments = self.out / "deployments"
+            deployments.unlink(missing_ok=True)
             model_url = await self._model_in(stack, f"--deployments={deployments}", *self._model_options)
             self.environment = await stack.enter_async_context(
                 Environment(
