@@ -384,3 +384,20 @@ async def test_a_deleted_item_is_gone_when_asked_for_again(caller: Caller) -> No
     assert (await caller.next())["type"] == "conversation.item.deleted"
     await caller.send("conversation.item.retrieve", item_id="mine")
     assert (await caller.rejection())["code"] == "item_retrieve_invalid_item_id"
+
+
+async def test_a_noisy_model_begins_its_answers_later_by_chance(model_for: ModelFactory) -> None:
+    caller = await (await model_for(thinking_seconds=0, noise_seconds=0.5, answer_seconds=0.1)).call()
+    clock = asyncio.get_running_loop().time
+    waited = []
+    for _ in range(8):
+        await caller.send("response.create")
+        await caller.until("response.created")
+        created_at = clock()
+        await caller.until("response.output_item.added")
+        waited.append(clock() - created_at)
+        await caller.until("response.done")
+
+    # Chance makes eight such waits shorter, or as equal, once in a million runs.
+    assert sum(waited) > 0.2
+    assert max(waited) - min(waited) > 0.05
