@@ -1,5 +1,6 @@
 """ARM ``properties`` of an app, read once and checked: what the app should be."""
 
+import ipaddress
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -59,6 +60,7 @@ def read(properties: Mapping[str, Any], unverified: Unverified) -> Desired:
         raise Rejected("InvalidStickySessions", f"stickySessions.affinity '{affinity}'; accepted: sticky, none")
     if affinity == "sticky" and mode == "Multiple" and unverified.sticky_in_multiple_mode_is_rejected:
         raise Rejected("InvalidStickySessions", "sticky sessions need Single revision mode")
+    _check_restrictions(ingress.get("ipSecurityRestrictions") or ())
     asked = properties.get("template") or {}
     return Desired(
         mode=mode,
@@ -69,6 +71,15 @@ def read(properties: Mapping[str, Any], unverified: Unverified) -> Desired:
         suffix=asked.get("revisionSuffix") or None,
         template=template.read(asked, ingress=bool(ingress)),
     )
+
+
+def _check_restrictions(listed: Collection[Mapping[str, Any]]) -> None:
+    for each in listed:
+        try:
+            ipaddress.IPv4Network(str(each.get("ipAddressRange")), strict=False)
+        except ValueError:
+            what = f"ipSecurityRestrictions '{each.get('name')}': '{each.get('ipAddressRange')}' is no range of IPv4"
+            raise Rejected("IngressIpSecurityRestrictionsInvalid", what) from None
 
 
 def check_name(name: str) -> None:

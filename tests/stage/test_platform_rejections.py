@@ -45,6 +45,10 @@ REFUSED = {
     "bad label": (properties(traffic=[{"revisionName": BLUE, "weight": 100, "label": "1st"}]), "label '1st'"),
     "labels mode": (properties(mode="Labels"), "accepted here: Single, Multiple"),
     "weights in Single mode": (properties(mode="Single", traffic=share(old=50, blue=50)), "Single revision mode"),
+    "an address that nobody has": (
+        {**properties("blue"), "configuration": {"ingress": {"ipSecurityRestrictions": [{"ipAddressRange": "/32"}]}}},
+        "'/32' is no range of IPv4",
+    ),
     "affinity": (properties(affinity="always"), "accepted: sticky, none"),
     "more than the maximum": (properties("green", scale={"minReplicas": 9}), "minReplicas 9 is more than"),
     "grace": (properties("green", grace=-1), "terminationGracePeriodSeconds"),
