@@ -11,6 +11,7 @@ from typing import Self
 
 from stage import bicep, seed
 from stage.arm import Arm, Registry
+from stage.arm.faults import Faults
 from stage.identity import Assigned, beside, make_apps_endpoint
 from stage.model import Model
 from stage.platform import Environment, Gateway
@@ -59,6 +60,8 @@ class Stage:
         self._stack = AsyncExitStack()
         self.timeline: Timeline
         self.environment: Environment
+        self.faults: Faults
+        """What can be made to go wrong with the control plane."""
         self.environ: dict[str, str]
 
     async def __aenter__(self) -> Self:
@@ -96,6 +99,7 @@ class Stage:
             )
             self._identities.is_assigned, self._identities.may_call_model = arm.is_assigned, arm.may_call_model
             self._leads = arm.leads
+            self.faults = arm.faults
             if self._seed is not None:
                 image = registry.add(seed.APP, seed.SUFFIX)
                 app = await self.environment.put(

@@ -17,13 +17,19 @@ _spec.loader.exec_module(module)
 module.import_commands("containerapp")
 
 
+# Of a task's time, the part in which a busy service is asked again. In the rest a last answer comes, and is said.
+PATIENT = 0.8
+
+
 class ActionModule(ActionBase):
     _supports_async = True
     _requires_connection = False
 
     def run(self, tmp=None, task_vars=None):
         result = super().run(tmp, task_vars)
+        if limit := self._task.async_val or self._task.timeout:
+            self._task.args.setdefault("patience", PATIENT * limit)
         if self._task.async_val:
             return result | self._execute_module(task_vars=task_vars, wrap_async=True)
         _, params = self.validate_argument_spec(module.ARGUMENTS)
-        return result | module.answered(params, self._task.check_mode)
+        return result | module.answered(params, self._task.check_mode, self._display.display)

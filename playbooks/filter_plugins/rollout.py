@@ -3,7 +3,7 @@
 
 class FilterModule:
     def filters(self):
-        ours = (standing, weights, already, environment, served, of_the_way)
+        ours = (standing, weights, already, sends, healthy, environment, served, of_the_way)
         return {each.__name__: each for each in ours}
 
 
@@ -69,6 +69,25 @@ def already(now, named):
     """Whether the app sends its calls so."""
     return {name: each for name, each in now["listed"].items() if each} == {
         name: each for name, each in named.items() if each
+    }
+
+
+def healthy(revision):
+    """Whether a revision (health, provisioning, running, least) is up, or is asleep and may be."""
+    if revision["provisioning"] != "Provisioned":
+        return False
+    if revision["running"] == "ScaledToZero":
+        return not revision["least"] and revision["health"] != "Unhealthy"
+    # Azure says RunningAtMaxScale too.
+    return revision["health"] == "Healthy" and revision["running"].startswith("Running")
+
+
+def sends(traffic):
+    """{revision: weight} of what an app's traffic gives a share."""
+    return {
+        "latest" if each.get("latestRevision") else each["revisionName"]: each["weight"]
+        for each in traffic
+        if each.get("weight")
     }
 
 

@@ -2,6 +2,7 @@
 """Run one command of the Azure CLI: honest about what it changed, and about what it would change."""
 
 import contextlib
+import functools
 import io
 import itertools
 import json
@@ -9,6 +10,8 @@ import logging
 import os
 import re
 import shlex
+import time
+from collections import Counter
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -19,6 +22,9 @@ description:
   - Runs the command in this process, through azure-cli-core, with the cloud, the subscription and the login of C(az).
   - A reading verb (show, list, list-deleted, exists, show-tags, show-run, logs, validate, what-if, version) never
     changes anything, and runs in check mode too. Every other verb writes; in check mode it is only reported.
+  - A busy service is asked again, after growing pauses or as long as it says (Retry-After), until O(patience) is over.
+    Busy is 409 for an operation in progress or a lock, 408, 429, 5xx and a connection that broke. A write may have been
+    taken although its answer was lost, so every writing command that is given here must bear a repeat.
   - No extension of the CLI is loaded, because one may replace commands of the CLI that is pinned.
 options:
   run:
@@ -49,6 +55,26 @@ options:
         description: As O(args).
         type: dict
         default: {}
+  done:
+    description:
+      - For a writing verb, a reading command, as O(reads). It runs before the write is repeated; where it answers
+        anything, the write was taken and is not repeated.
+    type: dict
+    suboptions:
+      run:
+        description: As O(run).
+        type: str
+        required: true
+      args:
+        description: As O(args).
+        type: dict
+        default: {}
+  patience:
+    description:
+      - Seconds in which a busy service is asked again; 0 is never. In a play without it, most of the time that the task
+        has by C(timeout) or C(async), so that the task ends with the service's reason.
+    type: float
+    default: 300
   chdir:
     description: Where the command runs.
     type: path
@@ -83,8 +109,26 @@ rc:
   description: The exit code of az.
   type: int
   returned: always, but not in check mode for a writing verb
+status:
+  description: Of the service's last answer to a command that failed; null where it gave none.
+  type: int
+  returned: failure
+waited:
+  description: What the service was asked again for, and how often.
+  type: dict
+  returned: success
 """
 
+# Said again, these may find that what they delete is gone.
+DELETING = {"delete", "purge"}
+NOT_FOUND = 404
+# What a refusal, or an operation that failed, says of a service that is only busy.
+BUSY = re.compile(
+    r"OperationInProgress|LockConflict|DeploymentActive|active provisioning operation"
+    r"|(operation|modification) is in progress|state is not terminal"
+)
+BUSY_STATUS = {408, 429, 500, 502, 503, 504}
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 15.0
 READING = {"show", "list", "list-deleted", "exists", "show-tags", "show-run", "logs", "validate", "what-if", "version"}
 # Where the CLI looks for extensions: places that nobody can make, and no sources.
 NO_EXTENSIONS = {
@@ -104,9 +148,15 @@ REPEATED = re.compile(r"^(Code|Message|Target|Inner ?Errors?|Exception Details):
 
 
 class AzError(Exception):
-    def __init__(self, message, command, rc):
+    """``status``: of the last answer, if there was one. ``busy``: what the service is busy with, if that is the reason.
+
+    ``retry_after``: seconds that it asks for.
+    """
+
+    def __init__(self, message, command, rc, status=None, busy="", retry_after=0.0):
         super().__init__(message)
-        self.command, self.rc = command, rc
+        self.command, self.rc, self.status = command, rc, status
+        self.busy, self.retry_after = busy, retry_after
 
 
 class Said(logging.Handler):
@@ -128,6 +178,99 @@ class Said(logging.Handler):
             while cause.__context__ is not None:
                 cause = cause.__context__
             self.messages[:] = [str(cause)]
+
+
+class Answers:
+    """How the last request of a command ended. az may hide it: where a connection broke, an app "does not exist"."""
+
+    def __init__(self):
+        import requests
+
+        self._session, self._send = requests.Session, requests.Session.send
+        self._broken = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
+        self.forget()
+
+    def forget(self):
+        self.status, self.busy, self.retry_after = None, "", 0.0
+
+    def __enter__(self):
+        def send(session, request, **how):
+            self.forget()
+            try:
+                answer = self._send(session, request, **how)
+            except self._broken as broken:
+                # Who shows a wrong certificate will show it again.
+                self.busy = "" if "CERTIFICATE_VERIFY_FAILED" in str(broken) else "the connection broke"
+                raise
+            self.status = answer.status_code
+            if answer.status_code in BUSY_STATUS or (answer.status_code == 409 and BUSY.search(answer.text)):
+                self.busy = f"{answer.status_code} {code_of(answer)}".strip()
+                self.retry_after = seconds(answer.headers.get("Retry-After"))
+            return answer
+
+        self._session.send = send
+        return self
+
+    def __exit__(self, *_):
+        self._session.send = self._send
+
+
+def code_of(answer):
+    """The service's short name of an error; else HTTP's."""
+    try:
+        said = answer.json()
+        return str((said.get("error") or said)["code"])
+    except (ValueError, AttributeError, KeyError, TypeError):
+        return answer.reason or ""
+
+
+def seconds(retry_after):
+    """A Retry-After as a number; a date is none."""
+    return float(retry_after) if re.fullmatch(r"\d+", retry_after or "") else 0.0
+
+
+class Patience:
+    """How long a busy service is asked again, for all that one task asks; ``say`` takes a line for whoever watches."""
+
+    def __init__(self, seconds, say=lambda line: None):
+        self.waited = Counter()
+        self._began, self._seconds, self._say = time.monotonic(), seconds, say
+
+    def __call__(self, az, run, args, secrets, done=None):
+        """The answer of ``az``, asked until the service takes the command. Raises AzError."""
+        pause, tries = FIRST_PAUSE_S, 1
+        while True:
+            try:
+                return az(run, args, secrets)
+            except AzError as error:
+                if tries > 1 and error.status == NOT_FOUND and shlex.split(run)[-1] in DELETING:
+                    return None
+                if not error.busy:
+                    raise
+                self._wait(error, run, max(pause, error.retry_after), tries)
+            if done and (answer := self._taken(az, done)):
+                return answer
+            pause, tries = min(2 * pause, LONGEST_PAUSE_S), tries + 1
+
+    def _wait(self, error, run, pause, tries):
+        """Raises the error where the time is over before the pause is."""
+        spent = time.monotonic() - self._began
+        if spent + pause > self._seconds:
+            if tries == 1:
+                raise error
+            said = f"{error} The service was busy for {spent:.0f} s, in which it was asked {tries} times: {error.busy}"
+            raise AzError(said, error.command, error.rc, error.status)
+        if not self.waited[error.busy]:
+            self._say(f"az {run}: {error.busy}. It is asked again, for {self._seconds - spent:.0f} s at most.")
+        self.waited[error.busy] += 1
+        time.sleep(pause)
+
+    def _taken(self, az, done):
+        """What there is of a write whose answer may have been lost; None where nothing is, or nobody can say."""
+        try:
+            return az(done["run"], done["args"], {})
+        except AzError:
+            return None
 
 
 def text(value):
@@ -234,6 +377,7 @@ class Az:
         self._cli = azure_cli()
         self._secrets = {each for value in secrets.values() for _, each in values(value)}
         self._said = Said()
+        self._answers = Answers()
 
     @property
     def remarks(self):
@@ -243,15 +387,18 @@ class Az:
     def __enter__(self):
         # With a handler on the root az leaves logging alone.
         logging.getLogger().addHandler(self._said)
+        self._answers.__enter__()
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *exception):
+        self._answers.__exit__(*exception)
         logging.getLogger().removeHandler(self._said)
 
     def __call__(self, run, args, secrets):
         """The parsed answer; AzError when az says no."""
         self._said.messages.clear()
         self._said.remarks.clear()
+        self._answers.forget()
         words = shlex.split(run) + options(args) + options(secrets)
         answer, printed = io.StringIO(), io.StringIO()
         with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(io.StringIO()):
@@ -260,7 +407,11 @@ class Az:
             except SystemExit as refused:
                 rc = refused.code
         if rc:
-            raise AzError(without(self._secrets, sentence(self._said.messages)), typed(run, args, secrets), rc)
+            said = sentence(self._said.messages)
+            found = BUSY.search(said)
+            busy = self._answers.busy or (found[0] if found else "")
+            why = without(self._secrets, said)
+            raise AzError(why, typed(run, args, secrets), rc, self._answers.status, busy, self._answers.retry_after)
         found = json.loads(answer.getvalue() or "null")
         return without(self._secrets, found if found is not None else printed.getvalue() or None)
 
@@ -275,19 +426,21 @@ def lines(answer):
     return json.dumps(answer, indent=2, sort_keys=True) + "\n"
 
 
-def outcome(az, run, args, secrets, reads, check_mode):
+def outcome(az, patience, params, check_mode):
     """What the task returns."""
+    ask = functools.partial(patience, az)
+    run, args, secrets, reads = (params[each] for each in ("run", "args", "secrets", "reads"))
     command = typed(run, args, secrets)
     if is_reading(run):
-        return {"changed": False, "value": az(run, args, secrets), "command": command, "rc": 0}
-    before = lines(az(reads["run"], reads["args"], {})) if reads else ""
+        return {"changed": False, "value": ask(run, args, secrets), "command": command, "rc": 0}
+    before = lines(ask(reads["run"], reads["args"], {})) if reads else ""
     if check_mode:
         diff = {"before": before, "after": f"would run: {command}\n"}
         return {"changed": True, "value": None, "command": command, "diff": diff}
-    value, remarks = az(run, args, secrets), az.remarks
+    value, remarks = ask(run, args, secrets, params["done"]), az.remarks
     if not reads:
         return {"changed": True, "value": value, "remarks": remarks, "command": command, "rc": 0}
-    after = lines(az(reads["run"], reads["args"], {}))
+    after = lines(ask(reads["run"], reads["args"], {}))
     diff = {"before": before, "after": after}
     answer = {"value": value, "remarks": remarks, "command": command, "rc": 0}
     return {"changed": before != after, **answer, "diff": diff}
@@ -298,6 +451,8 @@ ARGUMENTS = {
     **COMMAND,
     "secrets": {"type": "dict", "default": {}, "no_log": True},
     "reads": {"type": "dict", "options": COMMAND},
+    "done": {"type": "dict", "options": COMMAND},
+    "patience": {"type": "float", "default": 300.0},
     "chdir": {"type": "path"},
 }
 
@@ -309,18 +464,20 @@ def import_commands(group):
         cli.commands_loader_cls(cli).load_command_table([group])
 
 
-def answered(params, check_mode):
-    """What a task with these arguments returns, its failure too."""
-    run, args, secrets, reads = (params[each] for each in ("run", "args", "secrets", "reads"))
+def answered(params, check_mode, say=lambda line: None):
+    """What a task with these arguments returns, its failure too. ``say`` takes a line for whoever watches."""
+    secrets = params["secrets"]
     invocation = {"module_args": {**params, "secrets": sorted(secrets)}}
+    patience = Patience(params["patience"], say)
     try:
         with contextlib.chdir(params["chdir"] or "."), Az(secrets) as az:
-            return outcome(az, run, args, secrets, reads, check_mode) | {"invocation": invocation}
+            found = outcome(az, patience, params, check_mode)
+            return found | {"waited": dict(patience.waited), "invocation": invocation}
     except ImportError as missing:
         msg = f"{missing}: install azure-cli beside Ansible, pip install -r requirements/rollout.txt"
         return {"failed": True, "msg": msg, "invocation": invocation}
     except AzError as error:
-        said = {"msg": f"{error} ({error.command})", "command": error.command, "rc": error.rc}
+        said = {"msg": f"{error} ({error.command})", "command": error.command, "rc": error.rc, "status": error.status}
         return {"failed": True, **said, "invocation": invocation}
 
 

@@ -15,7 +15,7 @@ gateways       what Envoy makes of an Application Gateway           gateways.py
 groups         resource groups and what is in them                  groups.py
 registry       images, builds, tags                                 registry.py, images.py, build.py, tags.py
 logs           console and system log streams                       logs.py
-faults         what can be made to go wrong                         faults.py
+faults         what can be made to go wrong                         faults.py, unsteady.py
 """
 
 from stage.arm.registry import Registry

@@ -1,5 +1,6 @@
 """Container apps: what is asked of them, and the operation that follows until the new revision stands or fell."""
 
+import asyncio
 from collections.abc import Awaitable, Collection
 from typing import Any
 
@@ -15,6 +16,8 @@ from stage.platform import App, Rejected
 
 APP = f"{ANY_GROUP}/providers/{APPS}/{{app}}"
 _FIELDS = ("location", "tags", "identity")
+# At least, for a write: on Azure it is seconds, in which the app takes no other.
+_WRITE_S = 0.2
 
 
 async def listed(subscription: Subscription, request: web.Request, group: str | None = None) -> web.Response:
@@ -35,15 +38,16 @@ async def put(subscription: Subscription, request: web.Request, group: str, app:
 async def patch(subscription: Subscription, request: web.Request, group: str, app: str) -> web.Response:
     body = await read(request)
     target = subscription.app(group, app)
-    if subscription.faults.pending:
-        operation = subscription.operations.start(subscription.faults.strike())
-    else:
-        before = set(target.revisions)
-        fields = merge.merge_patch(subscription.resource(target.name).fields, body)
-        properties = merge.patched(body.get("properties") or {}, target.properties)
-        roles.check_pull(subscription, fields, properties)
-        await _having(subscription, target.name, group, fields, target.update(properties))
-        operation = subscription.operations.start(_provisioned(target, before))
+    with subscription.operations.alone(target.name) as goes_on:
+        if subscription.faults.pending:
+            operation = goes_on(subscription.operations.start(subscription.faults.strike()))
+        else:
+            before = set(target.revisions)
+            fields = merge.merge_patch(subscription.resource(target.name).fields, body)
+            properties = merge.patched(body.get("properties") or {}, target.properties)
+            roles.check_pull(subscription, fields, properties)
+            await _having(subscription, target.name, group, fields, target.update(properties))
+            operation = goes_on(subscription.operations.start(_provisioned(target, before)))
     return web.Response(status=202, headers=subscription.operations.headers(operation))
 
 
@@ -51,7 +55,8 @@ async def delete(subscription: Subscription, request: web.Request, group: str, a
     target = subscription.find(group, app)
     if target is None:
         return web.Response(status=204)
-    operation = subscription.operations.start(_deleted(subscription, target.name))
+    with subscription.operations.alone(target.name) as goes_on:
+        operation = goes_on(subscription.operations.start(_deleted(subscription, target.name)))
     return web.Response(status=202, headers=subscription.operations.location(operation))
 
 
@@ -70,15 +75,16 @@ async def write(subscription: Subscription, group: str, name: str, body: dict[st
     group = subscription.group(group)
     asked = body.get("properties") or {}
     _check_environment(subscription, asked)
-    if subscription.faults.pending:
-        return subscription.operations.start(subscription.faults.strike())
     current = subscription.find(group, name)
-    before = set(current.revisions) if current is not None else ()
     name = current.name if current is not None else name
-    properties = merge.created(asked, current.properties if current else {})
-    roles.check_pull(subscription, body, properties)
-    await _having(subscription, name, group, body, subscription.environment.put(name, properties))
-    return subscription.operations.start(_provisioned(subscription.environment.apps[name], before))
+    with subscription.operations.alone(name) as goes_on:
+        if subscription.faults.pending:
+            return goes_on(subscription.operations.start(subscription.faults.strike()))
+        before = set(current.revisions) if current is not None else ()
+        properties = merge.created(asked, current.properties if current else {})
+        roles.check_pull(subscription, body, properties)
+        await _having(subscription, name, group, body, subscription.environment.put(name, properties))
+        return goes_on(subscription.operations.start(_provisioned(subscription.environment.apps[name], before)))
 
 
 async def _having(
@@ -113,6 +119,7 @@ def _check_environment(subscription: Subscription, asked: dict[str, Any]) -> Non
 
 async def _provisioned(app: App, before: Collection[str]) -> None:
     """Ends when the revision that a change made, if any, is provisioned; not when an old one is gone."""
+    await asyncio.sleep(_WRITE_S)
     made = [revision for name, revision in app.revisions.items() if name not in before]
     for revision in made:
         await revision.settled()

@@ -22,7 +22,7 @@ def app(subscription: Subscription, app: App) -> dict[str, Any]:
         **_fields(resource.fields),
         **regions.shown(resource.fields, displayed=True),
         "properties": {
-            "provisioningState": app.provisioning_state,
+            "provisioningState": "InProgress" if subscription.operations.busy(app.name) else app.provisioning_state,
             "runningStatus": "Running",
             "managedEnvironmentId": environment,
             "environmentId": environment,

@@ -1,13 +1,14 @@
 """What can be made to go wrong with the control plane while it runs: by a call in a test, by POST from outside."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from aiohttp import web
 
 from stage.arm.body import read
 from stage.arm.ids import APPS
+from stage.arm.unsteady import Unsteady
 from stage.platform import Rejected
 
 REFUSALS = {
@@ -20,13 +21,17 @@ REFUSALS = {
 class Faults:
     """Switches for writes. The data plane stays healthy, whatever they say."""
 
-    def __init__(self) -> None:
+    def __init__(self, give_up: Callable[[], None] = lambda: None) -> None:
+        self.give_up = give_up
+        """The platform gives up at once on every revision that is being provisioned."""
         self.unregistered: set[str] = set()
         """Namespaces of resource providers, in small letters, that the subscription is not registered for."""
         self.not_offered: set[str] = set()
         """Categories of logs that the region does not offer."""
         self.refused: set[str] = set()
         """Of REFUSALS."""
+        self.unsteady: Unsteady | None = None
+        """Which requests fail on the way, if any do."""
         self._failures: list[tuple[str, str]] = []
         self._cleared = asyncio.Event()
         self._cleared.set()
@@ -55,7 +60,12 @@ class Faults:
         """
         self._cleared.clear()
 
+    def stumble(self, seed: int, *, writes: float, reads: float = 0.0, most: int = 2) -> None:
+        """These shares of requests fail up to ``most`` times, by ``seed``, until `clear`: see `Unsteady`."""
+        self.unsteady = Unsteady(seed, writes, reads, most)
+
     def clear(self) -> None:
+        self.unsteady = None
         self._failures.clear()
         self.unregistered.clear()
         self.not_offered.clear()
@@ -95,7 +105,8 @@ class Faults:
     async def answer(self, request: web.Request) -> web.Response:
         """POST of {"fault": "fail", "message": ..., "type": ...}, "unregister" with "namespace", "hang" or "none".
 
-        Or "unoffer" with the "category" of a log, or "refuse" with "what".
+        Or "give up", "unoffer" with the "category" of a log, "refuse" with "what", or "stumble" with "seed", "writes",
+        "reads" and "most".
         """
         asked = await read(request)
         match asked.get("fault"):
@@ -108,11 +119,16 @@ class Faults:
                 self.not_offered.add(str(asked.get("category")))
             case "refuse":
                 self.refuse(str(asked.get("what")))
+            case "stumble":
+                writes, reads = float(asked.get("writes", 1)), float(asked.get("reads", 0))
+                self.stumble(int(asked.get("seed", 0)), writes=writes, reads=reads, most=int(asked.get("most", 2)))
             case "hang":
                 self.hang()
+            case "give up":
+                self.give_up()
             case "none":
                 self.clear()
             case other:
-                known = "fail, unregister, unoffer, refuse, hang or none"
+                known = "fail, unregister, unoffer, refuse, stumble, hang, give up or none"
                 raise Rejected("UnknownFault", f"fault is {other!r}; it must be {known}")
         return web.json_response({"fault": asked["fault"]})

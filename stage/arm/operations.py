@@ -2,7 +2,8 @@
 
 import asyncio
 import uuid
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -51,6 +52,8 @@ class Operations:
         self.url = ""
         """Of the ARM endpoint, once it listens."""
         self._known: dict[str, Operation] = {}
+        self._writing: dict[str, Operation | None] = {}
+        """Of each app that is being written, the operation that it waits for, as soon as there is one."""
         self._tasks: set[asyncio.Task[None]] = set()
 
     def start(self, work: Coroutine[Any, Any, None], result: dict[str, Any] | None = None) -> Operation:
@@ -60,6 +63,33 @@ class Operations:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return operation
+
+    def busy(self, app: str) -> bool:
+        """Whether a write of that app goes on."""
+        return app in self._writing and ((operation := self._writing[app]) is None or not operation.ended.is_set())
+
+    @contextmanager
+    def alone(self, app: str) -> Iterator[Callable[[Operation], Operation]]:
+        """One write of an app, which goes on until the operation that the block hands over has ended.
+
+        Raises Rejected where another goes on: the service takes one at a time.
+        """
+        if self.busy(app):
+            what = (
+                f"Cannot modify a container app '{app}' because there is an active provisioning operation in progress."
+            )
+            raise Rejected("ContainerAppOperationInProgress", what, 409)
+        self._writing[app] = None
+
+        def goes_on(operation: Operation) -> Operation:
+            self._writing[app] = operation
+            return operation
+
+        try:
+            yield goes_on
+        finally:
+            if self._writing.get(app) is None:
+                self._writing.pop(app, None)
 
     def find(self, name: str) -> Operation:
         if name not in self._known:

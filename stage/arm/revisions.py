@@ -27,13 +27,15 @@ async def act(
 ) -> web.Response:
     found = subscription.app(group, app)
     name = subscription.revision(group, app, revision).name
-    match verb.lower():
-        case "activate":
-            await found.activate(name)
-        case "deactivate":
-            await found.deactivate(name)
-        case _:
-            await found.restart(name)
+    with subscription.operations.alone(found.name) as goes_on:
+        match verb.lower():
+            case "activate":
+                await found.activate(name)
+                goes_on(subscription.operations.start(found.revisions[name].settled()))
+            case "deactivate":
+                await found.deactivate(name)
+            case _:
+                await found.restart(name)
     return web.json_response("Success")  # az reads a body whatever it says
 
 

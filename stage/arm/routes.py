@@ -1,7 +1,7 @@
 """Which request means what: a table of verbs and paths, as ARM reads them, without regard to case or a last slash.
 
 Answers to what nobody handles name the verb and the path, so that a missing piece of the stage is not taken for a
-missing resource. No answer is a 5xx: az retries those for seconds and then hides what they said.
+missing resource. No answer is a 5xx that nobody asked for: az retries those for seconds and then hides what they said.
 """
 
 import logging
@@ -37,6 +37,29 @@ class Table:
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         """The answer to any request at all."""
+        unsteady = self._subscription.faults.unsteady
+        if unsteady is None or not request.path.lower().startswith("/subscriptions"):
+            return await self._answer(request)
+        match unsteady.strike(request.method, request.path):
+            case None:
+                return await self._answer(request)
+            case "throttled":
+                refusal = error(429, "TooManyRequests", "The request is being throttled.")
+                refusal.headers["Retry-After"] = "1"
+                return refusal
+            case "unavailable":
+                return web.Response(status=503, text="The service is unavailable.")
+            case "locked":
+                app = re.split("/containerapps/", request.path, flags=re.IGNORECASE)[-1].partition("/")[0]
+                what = f"Cannot modify container App '{app}' because another modification is in progress."
+                return error(409, "ContainerAppLockConflict", f"{what} Please retry the operation.")
+            case "lost":
+                return _broken(request)
+            case "answer lost":
+                await self._answer(request)
+                return _broken(request)
+
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
         try:
             return await self._dispatch(request)
         except Rejected as refusal:
@@ -60,6 +83,13 @@ class Table:
                     raise Rejected("SubscriptionNotFound", f"the stage has one subscription: {SUBSCRIPTION}", 404)
                 return await handler(self._subscription, request, **names)
         raise Rejected("NotOnTheStage", f"the stage has no {request.method} {request.path}", 404)
+
+
+def _broken(request: web.Request) -> web.Response:
+    """Breaks the connection; what is answered on it reaches nobody."""
+    if request.transport is not None:
+        request.transport.abort()
+    return web.Response()
 
 
 def error(status: int, code: str, message: str) -> web.Response:

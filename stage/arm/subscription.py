@@ -34,7 +34,7 @@ class Subscription:
     deployments_file: Path | None = None
     """Where that model reads the names of their deployments."""
     operations: Operations = field(default_factory=Operations)
-    faults: Faults = field(default_factory=Faults)
+    faults: Faults = field(init=False)
     groups: dict[str, dict[str, Any]] = field(default_factory=dict)
     """By name: location and tags."""
     store: Store = field(default_factory=Store)
@@ -48,6 +48,14 @@ class Subscription:
     stream_token: str = field(default_factory=lambda: secrets.token_urlsafe(24), repr=False)
     """What a caller must show to read them."""
     _resources: dict[str, Resource] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.faults = Faults(self._give_up)
+
+    def _give_up(self) -> None:
+        for app in self.environment.apps.values():
+            for revision in app.revisions.values():
+                revision.give_up()
 
     def furnish(self) -> None:
         """Makes the group that a rehearsal finds, with the environment and the registry in it."""

@@ -110,6 +110,13 @@ class Revision:
         """Returns when it is ready, has failed or has been deactivated."""
         await self._settled.wait()
 
+    def give_up(self) -> None:
+        """Where it is still being provisioned, its time is over at once."""
+        if self.provisioning_state == "Provisioning":
+            deadline_s = self._host.unverified.provisioning_deadline_s
+            late = [each for each in self._replicas.staying if not each.ready]
+            self._fail(f"Timeout: {len(late)} of {self.count} replicas not ready after {deadline_s:g} s", *late[:1])
+
     def end(self, grace_s: float) -> None:
         """The stage stops: every replica at once, with a grace period of its own."""
         self._replicas.close()
@@ -169,11 +176,8 @@ class Revision:
                 self._fail(f"ContainerCrashing: {each.name} ended {each.crashes} times in a row", each)
 
     async def _give_up_late(self) -> None:
-        deadline_s = self._host.unverified.provisioning_deadline_s
-        await asyncio.sleep(deadline_s)
-        if self.provisioning_state == "Provisioning":
-            late = [each for each in self._replicas.staying if not each.ready]
-            self._fail(f"Timeout: {len(late)} of {self.count} replicas not ready after {deadline_s:g} s", *late[:1])
+        await asyncio.sleep(self._host.unverified.provisioning_deadline_s)
+        self.give_up()
 
     def _fail(self, reason: str, *witness: Replica) -> None:
         words = [line for each in witness if (line := each.last_words())]

@@ -61,7 +61,7 @@ class TestFaults:
         assert list(rig.environment.apps["rtproxy"].revisions) == ["rtproxy--blue"]
         await az(APP.format("update") + "--revision-suffix green --min-replicas 2")
 
-    async def test_operations_hang_until_they_are_let_go_and_then_expire(self, rig: Rig, az: Az) -> None:
+    async def test_an_app_takes_no_write_while_another_hangs_until_it_expires(self, rig: Rig, az: Az) -> None:
         async with aiohttp.ClientSession() as client:
 
             async def inject(fault: str) -> int:
@@ -70,14 +70,21 @@ class TestFaults:
                     return answer.status
 
             assert await inject("hang") == 200
-            await az(APP.format("update") + "--revision-suffix green --min-replicas 2 --no-wait")
             waiting = await rig.process(APP.format("update") + "--revision-suffix green --min-replicas 2 --debug")
             assert waiting.stderr is not None
             async with asyncio.timeout(DEADLINE_S):
-                while b"Response status: 202" not in await waiting.stderr.readline():
-                    pass
+                while b"Response status: 202" not in (line := await waiting.stderr.readline()):
+                    assert line
             with pytest.raises(TimeoutError):
                 await asyncio.wait_for(waiting.wait(), 1)
+            assert await az(APP.format("show") + "--query properties.provisioningState") == "InProgress"
+            for write in (
+                APP.format("update") + "--revision-suffix green --min-replicas 2",
+                APP.format("ingress traffic set") + "--revision-weight latest=100",
+                APP.format("revision deactivate") + "--revision rtproxy--blue",
+                APP.format("revision activate") + "--revision rtproxy--blue",
+            ):
+                assert "(ContainerAppOperationInProgress) Cannot modify a container app" in await az.refused(write)
             assert await inject("none") == 200
             _, err = await waiting.communicate()
             assert (waiting.returncode, b"Operation expired" in err) == (1, True)
