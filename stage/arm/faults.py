@@ -60,9 +60,9 @@ class Faults:
         """
         self._cleared.clear()
 
-    def stumble(self, seed: int, *, writes: float, reads: float = 0.0, most: int = 2) -> None:
-        """These shares of requests fail up to ``most`` times, by ``seed``, until `clear`: see `Unsteady`."""
-        self.unsteady = Unsteady(seed, writes, reads, most)
+    def stumble(self, **how: Any) -> None:
+        """Requests fail on the way from now on, by a seed: ``how`` are the fields of `Unsteady`."""
+        self.unsteady = Unsteady(**how)
 
     def clear(self) -> None:
         self.unsteady = None
@@ -105,8 +105,8 @@ class Faults:
     async def answer(self, request: web.Request) -> web.Response:
         """POST of {"fault": "fail", "message": ..., "type": ...}, "unregister" with "namespace", "hang" or "none".
 
-        Or "give up", "unoffer" with the "category" of a log, "refuse" with "what", or "stumble" with "seed", "writes",
-        "reads" and "most".
+        Or "give up", "unoffer" with the "category" of a log, "refuse" with "what", or "stumble" with the fields of
+        `Unsteady`.
         """
         asked = await read(request)
         match asked.get("fault"):
@@ -120,8 +120,7 @@ class Faults:
             case "refuse":
                 self.refuse(str(asked.get("what")))
             case "stumble":
-                writes, reads = float(asked.get("writes", 1)), float(asked.get("reads", 0))
-                self.stumble(int(asked.get("seed", 0)), writes=writes, reads=reads, most=int(asked.get("most", 2)))
+                self.stumble(**{name: value for name, value in asked.items() if name != "fault"})
             case "hang":
                 self.hang()
             case "give up":

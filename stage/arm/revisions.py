@@ -43,6 +43,8 @@ async def replicas(
     subscription: Subscription, request: web.Request, group: str, app: str, revision: str
 ) -> web.Response:
     found = subscription.revision(group, app, revision)
+    if not found.lists_replicas:
+        raise Rejected("ReplicasNotFound", f"No replica of revision '{revision}' was found.", 404)
     owner = subscription.app(group, app)
     value = [documents.replica(subscription, owner, found, replica) for replica in found.replicas]
     return web.json_response({"value": value})

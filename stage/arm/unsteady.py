@@ -2,7 +2,7 @@
 
 import random
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -22,10 +22,12 @@ class Unsteady:
     What fails depends on the seed and on how often the same was asked before, not on what is asked meanwhile.
     """
 
-    seed: int
-    writes: float
-    reads: float
-    most: int
+    seed: int = 0
+    writes: float = 1.0
+    reads: float = 0.0
+    most: int = 2
+    kinds: Collection[str] = (*WRITE, "locked")
+    """How they fail; a read is served where none of these is for it."""
     _ahead: dict[tuple[str, str], deque[Fault | None]] = field(default_factory=dict)
     _asked: dict[tuple[str, str], int] = field(default_factory=dict)
 
@@ -44,7 +46,8 @@ class Unsteady:
         share, kinds = (self.writes, WRITE) if writes(verb, path) else (self.reads, READ)
         if "/containerapps/" in path and kinds is WRITE:
             kinds = (*kinds, "locked")
-        if chance.random() >= share:
+        kinds = [each for each in kinds if each in self.kinds]
+        if not kinds or chance.random() >= share:
             return [None]
         return [*chance.choices(kinds, k=chance.randint(1, self.most)), None]
 

@@ -55,6 +55,12 @@ class Revision:
         return list(self._replicas.running)
 
     @property
+    def lists_replicas(self) -> bool:
+        """Whether its list of replicas is found."""
+        gone = not self.active and not self.replicas
+        return not (gone and self._host.unverified.replicas_of_the_stopped_are_not_found)
+
+    @property
     def count(self) -> int:
         """How many it should have."""
         return self._replicas.count

@@ -31,6 +31,8 @@ class Unverified:
     """Whether Multiple mode refuses sticky sessions. az does not check; a mode switch should not fail, so ignored."""
     ingress_idle_timeout_s: float = 240.0
     """The documented request timeout, taken as the longest silence of a WebSocket, as commonly reported."""
+    replicas_of_the_stopped_are_not_found: bool = True
+    """Whether the list of replicas of a deactivated revision is 404 once the last has left, and not empty."""
     provisioning_deadline_s: float = 300.0
     """How long a new revision may take until its replicas are ready, before it is Failed with a timeout."""
     crashes_that_fail: int = 3

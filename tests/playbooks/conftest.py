@@ -6,10 +6,13 @@ No test relies on what another left.
 import importlib.util
 import json
 import os
+import re
 import shlex
 import signal
+import ssl
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -100,6 +103,18 @@ class Stage:
 
     def active(self) -> set[str]:
         return set(self.az("containerapp", "revision", "list", "--query", "[].name"))
+
+
+def inject(stage: Stage, fault: str, **more: object) -> None:
+    """Makes something go wrong with the stage's control plane, or ("none") nothing any more."""
+    clouds = (Path(stage.environ["AZURE_CONFIG_DIR"]) / "clouds.config").read_text()
+    found = re.search(r"endpoint_resource_manager = (\S+)", clouds)
+    assert found is not None
+    body = json.dumps({"fault": fault, **more}).encode()
+    request = urllib.request.Request(f"{found[1]}/_stage/faults", body, {"Content-Type": "application/json"})
+    trusted = ssl.create_default_context(cafile=stage.environ["REQUESTS_CA_BUNDLE"])
+    with urllib.request.urlopen(request, context=trusted) as answer:
+        assert answer.status == 200
 
 
 def environment(home: Path, **more: str) -> dict[str, str]:

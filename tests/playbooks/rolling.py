@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from tests.playbooks.conftest import DEADLINE_S, ROOT, Stage, command
 
@@ -50,6 +50,16 @@ def until(happened: Callable[[], bool]) -> None:
     while not happened():
         assert time.monotonic() < deadline, "it never happened"
         time.sleep(0.05)
+
+
+def until_said(output: IO[str], words: str) -> str:
+    """What a play says, up to a line that begins with ``words``."""
+    said = ""
+    for line in output:
+        said += line
+        if line.startswith(words):
+            return said
+    raise AssertionError(f"it never said {words}: {said}")
 
 
 def observed(record: Path, name: str) -> list[dict[str, Any]]:

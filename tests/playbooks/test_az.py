@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.playbooks.conftest import BIN, DEADLINE_S, PLAYBOOKS, Stage, environment
+from tests.playbooks.conftest import BIN, DEADLINE_S, PLAYBOOKS, Stage, environment, inject
 
 APP = {"name": "rtproxy", "resource_group": "rehearsal"}
 AFFINITY = {
@@ -204,3 +204,89 @@ def test_a_password_in_a_url_is_hidden_and_the_rest_of_a_message_stays_readable(
         module.without(secrets, said)
         == "secret client-keys: https://aka.ms/x and *** of 251 by *** at relay.example.org"
     )
+
+
+AFFINE = {"run": "containerapp ingress sticky-sessions set", "args": {**APP, "affinity": "none"}, "reads": AFFINITY}
+
+
+@BOTH_WAYS
+@pytest.mark.parametrize("kind", ["lost", "answer lost", "throttled", "unavailable", "locked"])
+def test_a_busy_service_is_asked_until_it_takes_a_write(stage: Stage, kind: str, way: dict[str, str]) -> None:
+    inject(stage, "stumble", kinds=[kind], most=1)
+    try:
+        result, printed = az(stage.environ, {**AFFINE, "patience": DEADLINE_S}, way=way)
+    finally:
+        inject(stage, "none")
+    assert result["changed"] is False, printed
+    assert sum(result["waited"].values()) >= 1
+    said = {"throttled": "429 TooManyRequests", "unavailable": "503 ", "locked": "409 ContainerAppLockConflict"}
+    assert any(why.startswith(said.get(kind, "the connection broke")) for why in result["waited"])
+
+
+def test_a_service_that_stays_busy_is_named_with_what_it_was_busy_with(stage: Stage) -> None:
+    inject(stage, "stumble", kinds=["locked"], most=10**6)
+    try:
+        result, printed = az(stage.environ, {**AFFINE, "patience": 3})
+        refused, _ = az(stage.environ, {**AFFINE, "patience": 0})
+    finally:
+        inject(stage, "none")
+    assert (
+        "because another modification is in progress. Please retry the operation. The service was busy for"
+        in result["msg"]
+    )
+    assert "in which it was asked 2 times: 409 ContainerAppLockConflict (az containerapp ingress" in result["msg"]
+    assert result["status"] == 409
+    assert "409 ContainerAppLockConflict. It is asked again, for 3 s at most." in printed
+    assert "was asked" not in refused["msg"]
+
+
+def test_an_app_whose_connection_broke_is_not_said_to_be_missing(stage: Stage) -> None:
+    inject(stage, "stumble", kinds=["lost"], writes=0, reads=1, most=10**6)
+    try:
+        result, _ = az(stage.environ, {**AFFINE, "reads": None, "patience": 2})
+    finally:
+        inject(stage, "none")
+    assert "The service was busy for" in result["msg"]
+    assert result["status"] is None
+
+
+class Told:
+    """An az that answers as it is told, one answer a command, or refuses."""
+
+    def __init__(self, *answers: Any) -> None:
+        self.answers = list(answers)
+        self.asked: list[str] = []
+
+    def __call__(self, run: str, args: dict[str, Any], secrets: dict[str, Any]) -> Any:
+        self.asked.append(run)
+        answer = self.answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+def test_a_write_whose_answer_was_lost_is_not_repeated_where_it_was_taken(
+    module: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "FIRST_PAUSE_S", 0)
+    lost = module.AzError("Connection aborted.", "az", 1, None, "the connection broke")
+    missing = module.AzError("Not Found", "az", 1, 404)
+    done = {"run": "revision show", "args": {}}
+    taken = Told(lost, "app--green")
+    assert module.Patience(9)(taken, "update", {}, {}, done) == "app--green"
+    assert taken.asked == ["update", "revision show"]
+    anew = Told(lost, missing, "app--green")
+    assert module.Patience(9)(anew, "update", {}, {}, done) == "app--green"
+    assert anew.asked == ["update", "revision show", "update"]
+
+
+def test_what_is_gone_when_its_deletion_is_said_again_was_deleted(
+    module: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "FIRST_PAUSE_S", 0)
+    lost = module.AzError("Connection aborted.", "az", 1, None, "the connection broke")
+    missing = module.AzError("Not Found", "az", 3, 404)
+    assert module.Patience(9)(Told(lost, missing), "group delete", {}, {}) is None
+    for run, answers in (("group delete", [missing]), ("group show", [lost, missing])):
+        with pytest.raises(module.AzError):
+            module.Patience(9)(Told(*answers), run, {}, {})

@@ -1,6 +1,8 @@
 """Rollouts, as an operator runs them: real ansible-playbook, real az, on the stage."""
 
 import os
+import re
+import shlex
 import signal
 import subprocess
 from collections.abc import Callable
@@ -10,8 +12,8 @@ from typing import Any
 import pytest
 
 from stage.envoy import free_port
-from tests.playbooks.conftest import TALKING, Play, Stage, command
-from tests.playbooks.rolling import IMAGE, calls, observed, until
+from tests.playbooks.conftest import DEADLINE_S, TALKING, Play, Stage, command, inject
+from tests.playbooks.rolling import IMAGE, calls, observed, rollout, until, until_said
 
 pytestmark = pytest.mark.timeout(1500)
 BASE = f"mirror.example/python@sha256:{'0' * 64}"
@@ -134,14 +136,20 @@ def test_an_interrupted_rollout_goes_on_where_it_was(stage: Stage, play: Play, t
     assert [act["revision"] for act in stage.acts() if act["act"] == "revision.created"] == created
 
 
-def test_a_green_that_never_becomes_ready_gets_no_call_and_goes(stage: Stage, play: Play) -> None:
+def test_a_green_that_never_becomes_ready_gets_no_call_and_goes(stage: Stage, play: Play, tmp_path: Path) -> None:
     before = stage.weights()
     # Without its key the relay looks for an identity, which this app has not: alive, never ready.
     broken = {"AZURE_OPENAI_API_KEY": ""}
-    done = play("bluegreen.yml", release="broken", image=IMAGE, green_env=broken, ready_timeout=20)
-    assert done.code != 0
+    variables = {"release": "broken", "image": IMAGE, "green_env": broken, "ready_timeout": 20}
+    with rollout(stage, run_dir=str(tmp_path / "run"), **variables) as ansible:
+        # Azure goes on with what az was ended for, and takes no other write meanwhile.
+        assert ansible.stdout is not None
+        said = until_said(ansible.stdout, "TASK [Wait until the app takes a write]")
+        inject(stage, "give up")
+        said += ansible.communicate(timeout=DEADLINE_S)[0]
+    assert ansible.returncode != 0
     (blue,) = before
-    assert f"Rolled back, {blue} carries every call: rtproxy--broken did not become healthy" in done.output
+    assert f"Rolled back, {blue} carries every call: rtproxy--broken did not become healthy in 20 s" in said, said
     assert stage.weights() == before
     assert "rtproxy--broken" not in stage.active()
     carried = [act["weights"] for act in stage.acts() if act["act"] == "traffic.set"]
@@ -150,6 +158,51 @@ def test_a_green_that_never_becomes_ready_gets_no_call_and_goes(stage: Stage, pl
     other = play("bluegreen.yml", release="broken", image=IMAGE)
     assert other.code != 0
     assert "other values of AZURE_OPENAI_API_KEY: a revision never changes, choose another release" in other.output
+
+
+def test_a_green_that_fails_to_start_is_not_waited_for_and_says_why(stage: Stage, play: Play) -> None:
+    before = stage.weights()
+    crashing = {"RTPROXY_MAX_SESSIONS": "none"}
+    done = play("bluegreen.yml", release="crashing", image=IMAGE, green_env=crashing, ready_timeout=DEADLINE_S)
+    assert done.code != 0
+    (blue,) = before
+    assert f"Rolled back, {blue} carries every call: (ContainerAppOperationError) Failed to provision" in done.output
+    assert "ContainerCrashing" in done.output
+    assert stage.weights() == before
+    assert "rtproxy--crashing" not in stage.active()
+
+
+def test_a_way_back_that_azure_does_not_take_ends_with_the_weights_and_the_commands_that_set_them(
+    stage: Stage, tmp_path: Path
+) -> None:
+    (blue,) = stage.weights()
+    # Those of a step find nobody, and from then on nothing can be written.
+    refused = """
+    case "$*" in *step-50.jsonl*) ;; *) exec "$@" ;; esac
+    echo > "$0"
+    while [ -s "$0" ]; do sleep 0.1; done
+    exit 9
+    """
+    begun = tmp_path / "begun"
+    variables = {"release": "stranded", "image": IMAGE, "run_dir": str(tmp_path / "run"), "busy_timeout": 2}
+    try:
+        with rollout(stage, **variables, caller=["sh", "-c", refused, str(begun)], task_timeout=20) as ansible:
+            until(begun.exists)
+            inject(stage, "stumble", writes=1, most=10**6, kinds=["locked"])
+            begun.write_text("")
+            said, _ = ansible.communicate(timeout=DEADLINE_S)
+    finally:
+        inject(stage, "none")
+    assert ansible.returncode != 0
+    assert "The service was busy for" in said, said
+    assert f"Weights in force: {blue}=50, rtproxy--stranded=50." in said, said
+    assert stage.weights() == {blue: 50, "rtproxy--stranded": 50}
+    left = re.findall(r"az (containerapp [^;(]*)", said.partition("once Azure takes it: ")[2].partition('"')[0])
+    assert len(left) == 2
+    for each in left:
+        stage.anywhere(*shlex.split(each))
+    assert stage.weights() == {blue: 100}
+    assert stage.active() == {blue}
 
 
 def test_a_release_that_cannot_name_a_revision_is_refused(stage: Stage, play: Play) -> None:

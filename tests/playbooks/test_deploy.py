@@ -1,12 +1,9 @@
 """Deployments as an operator runs them: real ansible-playbook, real az, the template itself, on an empty stage."""
 
-import json
 import os
 import re
 import signal
-import ssl
 import subprocess
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.playbooks.conftest import DEADLINE_S, Play, Run, Stage, command, player
+from tests.playbooks.conftest import DEADLINE_S, Play, Run, Stage, command, inject, player
 from tests.playbooks.rolling import until
 
 pytestmark = pytest.mark.timeout(1500)
@@ -79,17 +76,6 @@ def hanging(stage: Stage) -> Iterator[None]:
         yield
     finally:
         inject(stage, "none")
-
-
-def inject(stage: Stage, fault: str, **more: str) -> None:
-    clouds = (Path(stage.environ["AZURE_CONFIG_DIR"]) / "clouds.config").read_text()
-    found = re.search(r"endpoint_resource_manager = (\S+)", clouds)
-    assert found is not None
-    body = json.dumps({"fault": fault, **more}).encode()
-    request = urllib.request.Request(f"{found[1]}/_stage/faults", body, {"Content-Type": "application/json"})
-    trusted = ssl.create_default_context(cafile=stage.environ["REQUESTS_CA_BUNDLE"])
-    with urllib.request.urlopen(request, context=trusted) as answer:
-        assert answer.status == 200
 
 
 def test_the_first_run_goes_from_an_empty_subscription_to_a_call_through_the_gateway(empty: Stage, first: Run) -> None:

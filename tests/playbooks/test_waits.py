@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -27,7 +28,7 @@ told = Path("TOLD")
 failures, answers = json.loads(told.read_text())
 told.write_text(json.dumps([failures - 1, answers]))
 if failures > 0:
-    module.fail_json("Too many requests", rc=1)
+    module.fail_json("Too many requests", rc=1, status=STATUS)
 module.exit_json(value=answers[module.params["run"]], rc=0)
 """
 PLAY = """
@@ -38,7 +39,7 @@ PLAY = """
   vars:
     ansible_python_interpreter: "{{ ansible_playbook_python }}"
   tasks:
-    - ansible.builtin.set_fact: {deadline: "{{ now().timestamp() + 1 }}"}
+    - ansible.builtin.set_fact: {deadline: "{{ now().timestamp() + LATE }}"}
     - ansible.builtin.include_tasks: "{{ item }}"
       loop: TASKS
 """
@@ -46,14 +47,26 @@ NAMES = {"app_name": "relay", "resource_group": "voice", "revision": "relay--one
 HEALTHY = {"health": "Healthy", "provisioning": "Provisioned", "running": "Running", "error": None}
 
 
-def play(tmp_path: Path, tasks: str | list[str], failures: int, answers: dict[str, Any], **variables: object) -> Run:
+def play(
+    tmp_path: Path,
+    tasks: str | list[str],
+    failures: int,
+    answers: dict[str, Any],
+    *,
+    status: int = 429,
+    late: float = 1,
+    **variables: object,
+) -> Run:
+    """Tasks whose deadline is in ``late`` seconds, with an az whose ``failures`` have that status."""
     several = [tasks] if isinstance(tasks, str) else tasks
     told = tmp_path / "told.json"
     told.write_text(json.dumps([failures, answers]))
     (tmp_path / "library").mkdir()
-    (tmp_path / "library" / "az.py").write_text(AZ.replace("TOLD", str(told)))
+    (tmp_path / "library" / "az.py").write_text(AZ.replace("TOLD", str(told)).replace("STATUS", str(status)))
     (tmp_path / "play.yml").write_text(
-        PLAY.replace("TASKS", json.dumps([str(PLAYBOOKS / "tasks" / each) for each in several]))
+        PLAY.replace("TASKS", json.dumps([str(PLAYBOOKS / "tasks" / each) for each in several])).replace(
+            "LATE", str(late)
+        )
     )
     words = [BIN / "ansible-playbook", "-i", "localhost,", tmp_path / "play.yml", "-e", json.dumps(NAMES | variables)]
     done = subprocess.run(
@@ -86,6 +99,45 @@ def test_only_a_revision_that_may_have_no_replica_is_ready_without_one(
     done = play(tmp_path, "ready.yml", 0, answers, ready_timeout=1)
     assert (done.code == 0) is ready, done.output
     assert ("relay--one has no replica after 1 s" in done.output) is not ready
+
+
+@pytest.mark.parametrize(
+    ("seen", "ready"),
+    [
+        ({"running": "RunningAtMaxScale", "least": 2}, True),
+        ({"running": "ScaledToZero", "least": 0}, True),
+        ({"running": "ScaledToZero", "least": None, "health": "None"}, True),
+        ({"running": "ScaledToZero", "least": 1}, False),
+        ({"running": "Degraded", "least": 1}, False),
+    ],
+)
+def test_what_azure_says_of_a_revision_that_is_up_or_may_sleep_is_understood(
+    tmp_path: Path, seen: dict[str, Any], ready: bool
+) -> None:
+    replicas = [{"name": f"relay--one-{at}", "ready": True} for at in range(seen["least"] or 0)]
+    answers = {"containerapp revision show": HEALTHY | seen, "containerapp replica list": replicas}
+    done = play(tmp_path, "ready.yml", 0, answers, ready_timeout=1)
+    assert (done.code == 0) is ready, done.output
+    assert ("did not become healthy in 1 s" in done.output) is not ready
+
+
+@pytest.mark.parametrize(
+    "state", [{"provisioning": "Failed"}, {"running": "Failed"}, {"running": "ActivationFailed"}], ids=str
+)
+def test_a_revision_that_failed_to_start_is_not_waited_for(tmp_path: Path, state: dict[str, str]) -> None:
+    failed = HEALTHY | {"health": "Unhealthy", "least": 1, "error": "ContainerCrashing: it ended"} | state
+    began = time.monotonic()
+    done = play(
+        tmp_path, "ready.yml", 0, {"containerapp revision show": failed}, late=DEADLINE_S, ready_timeout=DEADLINE_S
+    )
+    assert time.monotonic() - began < DEADLINE_S
+    assert "relay--one did not become healthy at all" in done.output
+    assert "ContainerCrashing: it ended" in done.output
+
+
+def test_replicas_that_are_not_found_are_gone(tmp_path: Path) -> None:
+    done = play(tmp_path, "gone.yml", 10**6, {}, status=404, stop_timeout=1)
+    assert done.code == 0, done.output
 
 
 JUDGED = {"record": "step-50", "url": "ws://a", "dial": "", "connections": 1, "seconds": "4", "kinds": "vad"}
