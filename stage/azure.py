@@ -14,7 +14,7 @@ from stage.arm import Arm, Registry
 from stage.arm.faults import Faults
 from stage.identity import Assigned, beside, make_apps_endpoint
 from stage.model import Model
-from stage.platform import Environment, Gateway
+from stage.platform import Environment, Gateway, Unverified
 from stage.platform.container import Program, relay
 from stage.seed import Seed
 from stage.timeline import Timeline
@@ -46,12 +46,14 @@ class Stage:
         model_options: tuple[str, ...] = (),
         program: Program = relay,
         audience: str = AUDIENCE,
+        unverified: Unverified = Unverified(),  # noqa: B008
     ) -> None:
         self.out = out
         self._seed = app_seed
         self._gateway = gateway or (Gateway() if app_seed else None)
         self._model_options = model_options
         self._program = program
+        self._unverified = unverified
         self._models = 0
         self._model_key = secrets.token_urlsafe(24)
         self._identities = Assigned(model_token=secrets.token_urlsafe(24), audience=audience)
@@ -84,6 +86,7 @@ class Stage:
                     pull=registry.has,
                     injected=await _identity(stack, self._identities),
                     program=self._program,
+                    unverified=self._unverified,
                     leads=lambda url: self._leads(url),  # an ARM's, which is begun below
                 )
             )

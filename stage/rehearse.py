@@ -31,7 +31,13 @@ async def rehearse(name: str, out: Path, connections: int, keep: bool) -> int:
     steps.say(f"{name}: {scenario.about}")
     async with AsyncExitStack() as stack:
         with steps.step("the stage stands: model, Envoy, replicas, ARM"):
-            stage = Stage(out, scenario.seed, gateway=scenario.gateway, model_options=scenario.model_options)
+            stage = Stage(
+                out,
+                scenario.seed,
+                gateway=scenario.gateway,
+                model_options=scenario.model_options,
+                unverified=scenario.unverified,
+            )
             await stack.enter_async_context(stage)
         code = await _play(Rehearsal(stage, steps, connections), scenario)
         if keep:

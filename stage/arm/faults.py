@@ -30,6 +30,8 @@ class Faults:
         """Categories of logs that the region does not offer."""
         self.refused: set[str] = set()
         """Of REFUSALS."""
+        self.watch: Callable[[str, str], None] | None = None
+        """Told the verb and the path of each request that changes anything, before it does."""
         self.unsteady: Unsteady | None = None
         """Which requests fail on the way, if any do."""
         self._failures: list[tuple[str, str]] = []

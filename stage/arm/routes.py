@@ -13,6 +13,7 @@ from aiohttp import web
 
 from stage.arm.ids import SUBSCRIPTION
 from stage.arm.subscription import Subscription
+from stage.arm.unsteady import writes
 from stage.platform import Rejected
 
 Handler: TypeAlias = Callable[..., Awaitable[web.StreamResponse]]
@@ -37,10 +38,14 @@ class Table:
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         """The answer to any request at all."""
-        unsteady = self._subscription.faults.unsteady
-        if unsteady is None or not request.path.lower().startswith("/subscriptions"):
+        faults = self._subscription.faults
+        if not request.path.lower().startswith("/subscriptions"):
             return await self._answer(request)
-        match unsteady.strike(request.method, request.path):
+        if faults.watch is not None and writes(request.method, request.path):
+            faults.watch(request.method, request.path)
+        if faults.unsteady is None:
+            return await self._answer(request)
+        match faults.unsteady.strike(request.method, request.path):
             case None:
                 return await self._answer(request)
             case "throttled":

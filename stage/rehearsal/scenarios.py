@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from stage.platform import Gateway
+from stage.platform import Gateway, Unverified
 from stage.rehearsal.rehearsal import Rehearsal, Unexpected
 from stage.seed import APP, SUFFIX, Seed
 
@@ -39,6 +39,7 @@ class Scenario:
     seed: Seed = field(default_factory=Seed)
     gateway: Gateway = field(default_factory=Gateway)
     model_options: tuple[str, ...] = ()
+    unverified: Unverified = field(default_factory=Unverified)
 
 
 async def rollout(rehearsal: Rehearsal) -> None:
@@ -139,6 +140,8 @@ SCENARIOS: Mapping[str, Scenario] = {
         script=broken_green,
         required=(*HELD, "rollback"),
         expected=SURVIVED | {"rollback.outcome": "fail"},
+        # Until then the app takes no other write; on Azure that is 20 minutes.
+        unverified=Unverified(provisioning_deadline_s=45),
     ),
     "bad-green": Scenario(
         about="Green is ready and passes its smoke test, but cuts calls: blue must get all traffic back.",

@@ -140,7 +140,15 @@ def test_replicas_that_are_not_found_are_gone(tmp_path: Path) -> None:
     assert done.code == 0, done.output
 
 
-JUDGED = {"record": "step-50", "url": "ws://a", "dial": "", "connections": 1, "seconds": "4", "kinds": "vad"}
+JUDGED = {
+    "record": "step-50",
+    "url": "ws://a",
+    "dial": "",
+    "connections": 1,
+    "seconds": "4",
+    "kinds": "vad",
+    "model": "",
+}
 JUDGED |= {"shares": {}, "baseline": "", "checks": ["survival.cut"], "manner": [], "held_with": []}
 JUDGED |= {
     "python": sys.executable,
