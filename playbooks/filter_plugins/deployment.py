@@ -3,6 +3,8 @@
 import json
 import re
 
+CHANGES = ("Create", "Modify", "Deploy", "Delete")
+"""What a what-if can say of a resource that is no riddle; beside these it says why it did not look into something."""
 UNKNOWN = re.compile(r"\[.*reference\(")
 """An expression of the template in the place of a value. Azure's what-if does not work out what another resource has,
 and calls every such property changed, every time: it is no difference."""
@@ -32,10 +34,9 @@ def changes(what_if):
     """A line for each resource that would change: sign, type, name, and the paths that differ. Never a value."""
     found = []
     for each in what_if:
-        if each["kind"] == "Unsupported":
-            found.append(
-                " ".join(["? unknown", *(address(each["id"]) if each["id"] else ["what Azure does not name"])])
-            )
+        if each["kind"] not in CHANGES:
+            sign = "? unknown" if each["kind"] == "Unsupported" else f"? {each['kind']}"
+            found.append(" ".join([sign, *(address(each["id"]) if each["id"] else ["what Azure does not name"])]))
             continue
         paths = sorted({path for path, _ in leaves(each["delta"])})
         # Azure calls a resource modified whose only differences it knows to have no effect.

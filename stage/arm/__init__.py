@@ -5,7 +5,8 @@ routes         verb and path to handler; refusals                   routes.py, b
 subscription   what the control plane knows beside the platform     subscription.py, store.py
 apps           container apps, revisions, replicas, secrets         apps.py, revisions.py, documents.py, merge.py
 operations     changes that take time, and how they are followed    operations.py, polling.py
-deployments    templates: validate, what-if, create                 deployments.py, visitors.py, whatif.py, jsonc.py
+deployments    templates: validate, what-if, create                 deployments.py, visitors.py, preflight.py,
+                                                                    whatif.py, jsonc.py
 templates      parameters, expressions, order, modules, outputs     template.py, order.py, scope.py, parameters.py,
                                                                     resources.py, syntax.py, expressions.py,
                                                                     functions.py, hashing.py

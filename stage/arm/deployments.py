@@ -86,7 +86,7 @@ async def _tell(
     prediction: Prediction, properties: dict[str, Any], group: str, name: str, result: dict[str, Any]
 ) -> None:
     await template.deploy(properties, group, name, prediction)
-    result["properties"] = {"changes": prediction.told()}
+    result["properties"] = {"changes": prediction.told(), "diagnostics": prediction.diagnostics}
 
 
 ROUTES: tuple[Route, ...] = (

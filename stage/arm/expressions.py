@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from stage.arm import functions
-from stage.arm.syntax import Access, Call, Literal, Node, invalid, parse
+from stage.arm.syntax import Access, Call, Literal, Node, Unresolved, invalid, is_resolved, parse, tree
 
 
 class Scope(Protocol):
@@ -24,7 +24,7 @@ def is_expression(value: Any) -> bool:
 
 
 def resolve(value: Any, scope: Scope) -> Any:
-    """``value`` with every expression in it evaluated. Raises Rejected, naming the expression."""
+    """``value`` with its expressions evaluated, as far as the scope can. Raises Rejected, naming the expression."""
     if isinstance(value, dict):
         return {resolve(name, scope): resolve(inner, scope) for name, inner in value.items()}
     if isinstance(value, list):
@@ -51,7 +51,10 @@ def evaluate(node: Node, scope: Scope) -> Any:
     if isinstance(node, Literal):
         return node.value
     if isinstance(node, Access):
-        return _get(evaluate(node.target, scope), evaluate(node.key, scope))
+        target, key = evaluate(node.target, scope), evaluate(node.key, scope)
+        if isinstance(target, Unresolved) or isinstance(key, Unresolved):
+            return Unresolved(Access(tree(target), tree(key)))
+        return _get(target, key)
     name = node.name.lower()
     if name in _LAZY:
         return _LAZY[name](node.arguments, scope)
@@ -59,12 +62,23 @@ def evaluate(node: Node, scope: Scope) -> Any:
     if function is None:
         raise functions.Unfit(f"the stage has no function '{node.name}'")
     arguments = [evaluate(each, scope) for each in node.arguments]
+    if not _is_enough(name, arguments):
+        return Unresolved(Call(node.name, tuple(map(tree, arguments))))
     try:
         return function(*arguments)
     except (TypeError, ValueError, KeyError, IndexError, AttributeError) as fault:
         # The texts of arguments may be secrets: their number and kinds are what can be told.
         kinds = ", ".join(type(each).__name__ for each in arguments)
         raise functions.Unfit(f"{node.name}({kinds}) does not fit the function: {type(fault).__name__}") from None
+
+
+def _is_enough(name: str, arguments: list[Any]) -> bool:
+    """Whether the function has a value. Those that only move values need not know all that is inside of them."""
+    if name in _MAKING:
+        return True
+    if name in _MOVING:
+        return not any(isinstance(each, Unresolved) for each in arguments)
+    return is_resolved(arguments)
 
 
 def _get(target: Any, key: Any) -> Any:
@@ -80,6 +94,10 @@ def _get(target: Any, key: Any) -> Any:
     raise functions.Unfit(f"there is no {json.dumps(key)} in a value of type {type(target).__name__}")
 
 
+_MAKING = {"createarray", "createobject"}
+_MOVING = {"array", "concat", "empty", "first", "flatten", "last", "length", "skip", "take", "tryget", "union"}
+
+
 def _references(node: Node) -> list[str]:
     if isinstance(node, Literal):
         return []
@@ -92,16 +110,47 @@ def _references(node: Node) -> list[str]:
 
 def _if(arguments: tuple[Node, ...], scope: Scope) -> Any:
     condition, then, otherwise = arguments
-    return evaluate(then if functions.boolean(evaluate(condition, scope)) else otherwise, scope)
+    known = evaluate(condition, scope)
+    if isinstance(known, Unresolved):
+        return Unresolved(Call("if", (known.node, _left_of(then, scope), _left_of(otherwise, scope))))
+    return evaluate(then if functions.boolean(known) else otherwise, scope)
+
+
+def _left_of(node: Node, scope: Scope) -> Node:
+    """A branch of which nobody knows whether it is taken: what cannot be evaluated stays as it is written."""
+    try:
+        return tree(evaluate(node, scope))
+    except functions.Unfit:
+        return node
+
+
+def _every(arguments: tuple[Node, ...], scope: Scope, *, decided: bool) -> Any:
+    """`or` and `and`: an argument that is ``decided`` decides, and those behind it are not looked at."""
+    left: list[Node] = []
+    for each in arguments:
+        value = evaluate(each, scope)
+        if isinstance(value, Unresolved):
+            left.append(value.node)
+        elif functions.boolean(value) is decided:
+            return decided
+    return Unresolved(Call("or" if decided else "and", tuple(left))) if left else not decided
 
 
 def _coalesce(arguments: tuple[Node, ...], scope: Scope) -> Any:
-    return next((value for each in arguments if (value := evaluate(each, scope)) is not None), None)
+    for at, each in enumerate(arguments):
+        value = evaluate(each, scope)
+        if isinstance(value, Unresolved):
+            return Unresolved(
+                Call("coalesce", (value.node, *(_left_of(later, scope) for later in arguments[at + 1 :])))
+            )
+        if value is not None:
+            return value
+    return None
 
 
 _LAZY: Mapping[str, Callable[[tuple[Node, ...], Scope], Any]] = {
     "if": _if,
-    "and": lambda arguments, scope: all(functions.boolean(evaluate(each, scope)) for each in arguments),
-    "or": lambda arguments, scope: any(functions.boolean(evaluate(each, scope)) for each in arguments),
+    "and": lambda arguments, scope: _every(arguments, scope, decided=False),
+    "or": lambda arguments, scope: _every(arguments, scope, decided=True),
     "coalesce": _coalesce,
 }

@@ -12,7 +12,7 @@ from stage.arm import resources
 from stage.arm.expressions import references, resolve
 from stage.arm.functions import Unfit
 from stage.arm.scope import Document, Scope
-from stage.arm.syntax import invalid
+from stage.arm.syntax import invalid, is_resolved
 
 
 @dataclass(frozen=True)
@@ -20,13 +20,20 @@ class Entry:
     """One resource; `key` is what the template's other expressions call it, in the scope's `deployed`."""
 
     key: str
+    id: str
     resource: Document
     after: tuple[str, ...]
     """The keys of those that it waits for."""
+    wanted: bool
+    """Whether its condition holds."""
+
+
+class NotKnownYet(Exception):
+    """A name or a condition of a template that only a deployment can tell, because a parameter is such a value."""
 
 
 def ordered(template: Mapping[str, Any], scope: Scope) -> list[Entry]:
-    """Every resource to be deployed after those it depends on; else as written. Raises Rejected.
+    """Every resource to be deployed after those it depends on; else as written. Raises Rejected and NotKnownYet.
 
     What the template only names (`existing`) is in the scope from now on.
     """
@@ -36,14 +43,21 @@ def ordered(template: Mapping[str, Any], scope: Scope) -> list[Entry]:
     entries = _by_symbol(declared, scope) if isinstance(declared, dict) else _by_id(declared, scope)
     sorter = graphlib.TopologicalSorter({entry.key: entry.after for entry in entries.values()})
     try:
-        return [entries[key] for key in sorter.static_order() if not entries[key].resource.get("existing")]
+        known = [entries[key] for key in sorter.static_order()]
     except graphlib.CycleError as fault:
         raise invalid(f"a circular dependency: {' -> '.join(fault.args[1])}") from None
+    return [entry for entry in known if entry.wanted and not entry.resource.get("existing")]
 
 
 def at_start(value: Any, scope: Scope) -> Any:
-    """`value`, which has to be known before anything is deployed. Raises Rejected where it asks what a resource is."""
-    return resolve(value, _Start(scope))
+    """`value`, which has to be known before anything is deployed.
+
+    Raises Rejected where it asks what a resource is, NotKnownYet where a parameter does.
+    """
+    found = resolve(value, _Start(scope))
+    if not is_resolved(found):
+        raise NotKnownYet
+    return found
 
 
 @dataclass(frozen=True)
@@ -66,9 +80,10 @@ def _by_symbol(declared: Mapping[str, Document], scope: Scope) -> dict[str, Entr
         asked = resource.get("dependsOn") or ()
         if unknown := sorted(set(asked) - set(declared)):
             raise invalid(f"the resource '{name}' depends on '{unknown[0]}', which the template does not have")
-        found[name] = Entry(name, resource, (*asked, *sorted(references(_own(resource)) & set(declared))))
+        after = (*asked, *sorted(references(_own(resource)) & set(declared)))
+        found[name] = Entry(name, _id(resource, scope), resource, after, _wanted(resource, scope))
         if resource.get("existing"):
-            scope.existing[name] = _id(resource, scope)
+            scope.existing[name] = found[name].id
     return found
 
 
@@ -82,8 +97,12 @@ def _by_id(declared: list[Document], scope: Scope) -> dict[str, Entry]:
         after = [str(each).lower() for each in at_start(resource.get("dependsOn") or [], scope)]
         if unknown := sorted(set(after) - {each.lower() for each in ids}):
             raise invalid(f"the resource '{unknown[0]}' is not defined in the template; '{own}' depends on it")
-        found[own.lower()] = Entry(own.lower(), resource, tuple(after))
+        found[own.lower()] = Entry(own.lower(), own, resource, tuple(after), _wanted(resource, scope))
     return found
+
+
+def _wanted(resource: Document, scope: Scope) -> bool:
+    return bool(at_start(resource.get("condition", True), scope))
 
 
 def _own(resource: Document) -> Document:

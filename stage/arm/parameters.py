@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from stage.arm.syntax import invalid
+from stage.arm.syntax import Unresolved, invalid
 
 _TYPES: Mapping[str, type | tuple[type, ...]] = {
     "string": str,
@@ -74,7 +74,7 @@ def _whole(about: Mapping[str, Any], definitions: Mapping[str, Any], within: tup
 
 def _fault(about: Mapping[str, Any], value: Any, what: str) -> str | None:
     """Why ``value``, which the sentence calls ``what``, is not of the schema; None if it is."""
-    if value is None and about.get("nullable"):
+    if isinstance(value, Unresolved) or (value is None and about.get("nullable")):
         return None
     kind = str(about.get("type", "")).lower()
     if kind not in _TYPES:

@@ -9,6 +9,7 @@ from stage.arm.expressions import resolve
 from stage.arm.functions import Unfit
 from stage.arm.ids import REGISTRY_SUFFIX, SUBSCRIPTION, TENANT, group_id
 from stage.arm.resources import id_in
+from stage.arm.syntax import Call, Literal, Unresolved
 
 Document = dict[str, Any]
 
@@ -23,6 +24,8 @@ class Place:
     deployment: str
     find: Callable[[str], Document | None]
     """A resource by its id; what a what-if has only thought of is there for it."""
+    deploys: bool = True
+    """Whether what is deployed can be asked for by `reference()`. A what-if and a validation leave it as it is."""
 
 
 @dataclass
@@ -72,11 +75,23 @@ class Scope:
     def reference(self, name: str, version: str = "", full: str = "") -> Any:
         """The properties of a resource of the template or of an id, or all of it. Raises Unfit when there is none."""
         found = self.deployed.get(name) or self.deployed.get(name.lower())
+        if not self.place.deploys and (found is None or "id" in found):
+            return self._later(name, found, version, full)
         if found is None:
             found = self.place.find(self.existing.get(name, name))
         if found is None:
             raise Unfit(f"the resource '{name}' is not there")
         return found if full.lower() == "full" else found.get("properties", {})
+
+    def _later(self, name: str, found: Document | None, version: str, full: str) -> Unresolved:
+        """The reference by the resource's id: what it is will be known when it is there."""
+        resource = self.existing.get(name, name) if found is None else str(found["id"])
+        if not resource.startswith("/"):
+            raise Unfit(f"the resource '{name}' is not there")
+        declared = self.template.get("resources")
+        of_symbol = declared.get(name, {}).get("apiVersion", "") if isinstance(declared, dict) else ""
+        words = (resource, version or of_symbol, *([full] if full else []))
+        return Unresolved(Call("reference", tuple(map(Literal, words))))
 
     def secrets(self) -> set[str]:
         """Every text in the values of secure parameters."""

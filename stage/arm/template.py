@@ -11,10 +11,10 @@ from typing import Any, Protocol
 from stage.arm import parameters, resources
 from stage.arm.expressions import resolve
 from stage.arm.ids import DEPLOYMENTS
-from stage.arm.order import at_start, ordered
+from stage.arm.order import Entry, NotKnownYet, at_start, ordered
 from stage.arm.resources import Asked
 from stage.arm.scope import Document, Place, Scope
-from stage.arm.syntax import invalid
+from stage.arm.syntax import Unresolved, invalid, is_resolved, shown, tree
 
 _KNOWN = {"$schema", "contentVersion", "languageVersion", "metadata", "definitions", "parameters", "variables"}
 _KNOWN |= {"resources", "outputs"}
@@ -22,6 +22,9 @@ _KNOWN |= {"resources", "outputs"}
 
 class Visitor(Protocol):
     """What is done about the resources of a template."""
+
+    def check(self, written: Document) -> None:
+        """A resource as the template has it, with nothing evaluated. Raises Rejected."""
 
     async def resource(self, asked: Asked) -> Document:
         """What the resource is, once it is as ``asked``. Raises Rejected."""
@@ -31,6 +34,9 @@ class Visitor(Protocol):
 
     def begun(self, scope: Scope) -> None:
         """A template's parameters are good, and its resources are next."""
+
+    def skipped(self, deployment: str) -> None:
+        """A module is left out, because only its deployment can tell what its resources are called."""
 
     def ended(self, scope: Scope, outputs: Document) -> None:
         """All of a template is there."""
@@ -53,18 +59,23 @@ async def deploy(properties: Mapping[str, Any], group: str, deployment: str, vis
         scope.parameter(name)
     visitor.begun(scope)
     for entry in ordered(template, scope):
-        if at_start(entry.resource.get("condition", True), scope):
-            scope.deployed[entry.key] = await _resource(entry.resource, scope, visitor)
+        scope.deployed[entry.key] = await _resource(entry, scope, visitor)
     outputs = _outputs(parameters.declared(template, "outputs"), scope)
     visitor.ended(scope, outputs)
     return outputs
 
 
-async def _resource(resource: Document, scope: Scope, visitor: Visitor) -> Document:
+async def _resource(entry: Entry, scope: Scope, visitor: Visitor) -> Document:
+    resource = entry.resource
     if str(resource.get("type")).lower() == DEPLOYMENTS.lower():
-        return await _nested(resource, scope, visitor)
+        try:
+            return await _nested(resource, scope, visitor)
+        except NotKnownYet:
+            visitor.skipped(entry.id)
+            return {"id": entry.id}
+    visitor.check(resource)
     wanted = {name: value for name, value in resource.items() if name not in ("condition", "dependsOn")}
-    return await visitor.resource(resources.read(resolve(wanted, scope), scope.place.group))
+    return await visitor.resource(resources.read(shown(resolve(wanted, scope)), scope.place.group))
 
 
 async def _nested(resource: Document, scope: Scope, visitor: Visitor) -> Document:
@@ -85,5 +96,9 @@ def _outputs(declared: Mapping[str, Any], scope: Scope) -> Document:
         if parameters.secure(about):
             raise invalid(f"the output '{name}' is of type {about['type']}; nothing secret comes out of a deployment")
         if resolve(about.get("condition", True), scope):
-            outputs[name] = {"type": about.get("type"), "value": resolve(about.get("value"), scope)}
+            value = resolve(about.get("value"), scope)
+            outputs[name] = {
+                "type": about.get("type"),
+                "value": value if is_resolved(value) else Unresolved(tree(value)),
+            }
     return outputs

@@ -4,7 +4,7 @@ import uuid
 from datetime import UTC, datetime
 from typing import Any
 
-from stage.arm import catalog, documents, inventory, merge, parameters, whatif
+from stage.arm import catalog, documents, inventory, merge, parameters, preflight, whatif
 from stage.arm.ids import APPS, DEPLOYMENTS, resource_id
 from stage.arm.resources import Asked
 from stage.arm.scope import Document, Place, Scope, masked, texts
@@ -16,11 +16,15 @@ class Prediction:
 
     def __init__(self, subscription: Subscription, group: str) -> None:
         self.changes: list[dict[str, Any]] = []
+        self.diagnostics: list[dict[str, Any]] = []
         self.scopes: list[Scope] = []
         """Of all templates, the outermost first."""
         self._subscription = subscription
         self._group = subscription.group(group)
         self._thought: dict[str, Document] = {}
+
+    def check(self, written: Document) -> None:
+        preflight.check(written)
 
     async def resource(self, asked: Asked) -> Document:
         inventory.check(self._subscription, asked, self._find)
@@ -32,7 +36,10 @@ class Prediction:
 
     def place(self, group: str, deployment: str) -> Place:
         name = self._subscription.group(group)
-        return Place(name, self._subscription.groups[name], deployment, self._find)
+        return Place(name, self._subscription.groups[name], deployment, self._find, deploys=False)
+
+    def skipped(self, deployment: str) -> None:
+        self.diagnostics.append(whatif.short_circuited(deployment))
 
     def begun(self, scope: Scope) -> None:
         self.scopes.append(scope)
@@ -78,6 +85,9 @@ class Creation:
         self._open: list[tuple[Scope, int]] = []
         """The templates under way, and how much was made when each began."""
 
+    def check(self, written: Document) -> None:
+        """It was checked before anything was made."""
+
     async def resource(self, asked: Asked) -> Document:
         document = await inventory.make(self._subscription, asked)
         self._made.append(asked.id)
@@ -87,6 +97,9 @@ class Creation:
         name = self._subscription.group(group)
         facts = self._subscription.groups[name]
         return Place(name, facts, deployment, lambda resource: inventory.find(self._subscription, resource))
+
+    def skipped(self, deployment: str) -> None:
+        """Never: all is known while it is deployed."""
 
     def begun(self, scope: Scope) -> None:
         self._open.append((scope, len(self._made)))

@@ -17,6 +17,14 @@ def ignored(resource_id: str, document: dict[str, Any]) -> dict[str, Any]:
     return {"resourceId": resource_id, "changeType": "Ignore", "before": document, "after": document, "delta": None}
 
 
+def short_circuited(deployment: str) -> dict[str, Any]:
+    """The diagnostic of a module that is left out."""
+    why = "A nested deployment got short-circuited and all its resources got skipped from validation. This is due to a "
+    why += "nested template having a parameter that was not fully evaluated (e.g. contains a reference() function). "
+    why += "Please see https://aka.ms/WhatIfEvalStopped for more guidance."
+    return {"level": "Warning", "code": "NestedDeploymentShortCircuited", "message": why, "target": deployment}
+
+
 def _delta(before: dict[str, Any], after: dict[str, Any]) -> list[dict[str, Any]]:
     found = []
     for name in sorted({*before, *after}):

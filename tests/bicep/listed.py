@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from stage.arm.ids import DEPLOYMENTS
-from stage.arm.syntax import Access, Call, Literal, Node, parse
+from stage.arm.syntax import Literal, parse, written
 from stage.bicep import compile
 
 _ROOT = Path(__file__).parents[2]
@@ -95,26 +95,12 @@ def _names(resource: Mapping[str, Any]) -> list[str]:
         return [_text(name)]
     pattern, *parts = parse(name).arguments  # type: ignore[union-attr]  # a name of many parts is format() always
     assert pattern == Literal("/".join(f"{{{at}}}" for at in range(depth))), name
-    return [_written(part) for part in parts]
+    return [written(part) for part in parts]
 
 
 def _text(value: str) -> str:
     """A value of the template within an expression."""
     return value[1:-1] if value.startswith("[") else f"'{value}'"
-
-
-def _written(node: Node) -> str:
-    match node:
-        case Literal(str(text)):
-            return "'" + text.replace("'", "''") + "'"
-        case Literal(number):
-            return str(number)
-        case Call(name, arguments):
-            return f"{name}({', '.join(map(_written, arguments))})"
-        case Access(target, Literal(str(key))):
-            return f"{_written(target)}.{key}"
-        case Access(target, key):
-            return f"{_written(target)}[{_written(key)}]"
 
 
 def main(arguments: list[str]) -> None:

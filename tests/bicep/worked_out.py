@@ -36,6 +36,8 @@ class _Notes:
         self.asked: list[Asked] = []
         self._known: dict[str, Document] = {}
 
+    def check(self, written: Document) -> None: ...
+
     async def resource(self, asked: Asked) -> Document:
         self.asked.append(asked)
         self._known[asked.id.lower()] = {"properties": _shown(asked.body.get("properties", {}), asked.name)}
@@ -45,6 +47,8 @@ class _Notes:
         return Place(group, {"location": "anywhere"}, deployment, lambda resource: self._known.get(resource.lower()))
 
     def begun(self, scope: Scope) -> None: ...
+
+    def skipped(self, deployment: str) -> None: ...
 
     def ended(self, scope: Scope, outputs: Document) -> None: ...
 

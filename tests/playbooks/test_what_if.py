@@ -127,6 +127,13 @@ def test_what_azure_could_not_look_into_is_shown_and_is_no_difference(
     assert not deployment.differs(unsupported, "relay")
 
 
+def test_a_module_that_azure_did_not_look_into_is_named_and_is_no_difference(deployment: ModuleType) -> None:
+    left_out = [{"id": f"{GROUP}/Microsoft.Resources/deployments/relay-dns", "kind": "Short", "delta": None}]
+    assert deployment.changes(left_out) == ["? Short Microsoft.Resources/deployments relay-dns"]
+    assert not deployment.differs(left_out, "relay")
+    assert not deployment.renews(left_out, "relay")
+
+
 def test_there_is_something_to_deploy_where_one_resource_differs_that_is_not_left_alone(deployment: ModuleType) -> None:
     logs = f"{GROUP}/Microsoft.OperationalInsights/workspaces/relay-logs"
     assert deployment.differs(modified(differs("properties.retentionInDays"), of=logs), "relay") is True
