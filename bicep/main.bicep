@@ -272,6 +272,8 @@ module environment 'modules/environment.bicep' = if (complete) {
 module dns 'modules/dns.bicep' = if (complete && internal) {
   name: '${prefix}-dns'
   params: {
+    // A zone is called as the environment's domain, which the platform makes up: what-if leaves this module out.
+    #disable-next-line what-if-short-circuiting
     domain: environment!.outputs.defaultDomain
     address: environment!.outputs.staticIp
     networkId: networkId

@@ -49,6 +49,8 @@ resource environment 'Microsoft.App/managedEnvironments@2026-01-01' = {
   }
 }
 
+// The newest version that the service has for them.
+#disable-next-line use-recent-api-versions
 resource diagnostics 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
   scope: environment
   name: 'workspace'
@@ -72,6 +74,8 @@ resource diagnostics 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' 
 // diagnostic settings only. It keeps the query string: a key must never be in the URL. A setting of its own, because a
 // region that does not know the category refuses the whole setting. After the other, which had it in earlier templates:
 // no category goes to one workspace twice.
+// The newest version that the service has for them.
+#disable-next-line use-recent-api-versions
 resource ingressLog 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = if (httpLogs) {
   scope: environment
   name: 'ingress'

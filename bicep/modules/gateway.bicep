@@ -482,6 +482,8 @@ resource policy 'Microsoft.Network/ApplicationGatewayWebApplicationFirewallPolic
   }
 }
 
+// The newest version that the service has for them.
+#disable-next-line use-recent-api-versions
 resource diagnostics 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
   scope: gateway
   name: 'workspace'

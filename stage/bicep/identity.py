@@ -43,7 +43,13 @@ def own_name(resource: Resource) -> Node:
 
 
 def module_name(module: Module) -> Node:
-    return module.body.get("name") or Literal(module.name)
+    """Its own, or the one that the compiler makes up: it differs by the deployment around it."""
+    own = module.body.get("name")
+    if own is not None:
+        return own
+    deployment = Member(Call("deployment", (), module.at), Literal("name"), safe=False)
+    unique = Call("uniqueString", (Literal(module.name), deployment), module.at)
+    return Text((f"{module.name}-", unique))
 
 
 def parent(resource: Resource, names: Names) -> Resource | None:

@@ -395,7 +395,8 @@ output address string = empty(key) ? '' : part!.outputs.address
         },
     }
     after = template["resources"]["after"]
-    assert (after["name"], after["dependsOn"]) == ("after", ["part"])
+    made_up = "[format('after-{0}', uniqueString('after', deployment().name))]"
+    assert (after["name"], after["dependsOn"]) == (made_up, ["part"])
     address = "reference('part').outputs.address.value"
     assert after["properties"]["parameters"] == {"location": {"value": f"[{address}]"}}
     assert template["outputs"]["address"]["value"] == f"[if(empty(parameters('key')), '', {address})]"
