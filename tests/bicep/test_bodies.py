@@ -35,7 +35,8 @@ def versions(template: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 def faults(folder: Path, parameters: dict[str, Any]) -> list[str]:
     compiled, schemas = compile(folder / "main.bicep"), load()
-    found, written = [], dict(versions(compiled))
+    found: list[str] = []
+    written = dict(versions(compiled))
     for each in asked(compiled, **parameters):
         schema = schemas[each.kind][written[each.kind]]
         found += body_faults(each.body, schema, f"{each.kind} {each.name}")

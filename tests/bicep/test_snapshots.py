@@ -26,7 +26,8 @@ _parameter = Scope.parameter
 class Plan:
     """A visitor of a group in which there is nothing, and nothing is made."""
 
-    def __init__(self) -> None:
+    def __init__(self, location: str) -> None:
+        self.location = location
         self.asked: dict[str, Asked] = {}
         self.left_out: list[str] = []
         self.outputs: Document = {}
@@ -38,7 +39,7 @@ class Plan:
         return {"id": asked.id}
 
     def place(self, group: str, deployment: str) -> Place:
-        return Place(group, {"location": "swedencentral"}, deployment, lambda _: None, deploys=False)
+        return Place(group, {"location": self.location}, deployment, lambda _: None, deploys=False)
 
     def begun(self, scope: Scope) -> None: ...
 
@@ -62,10 +63,10 @@ def planning(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Scope, "parameter", hidden)
 
 
-def planned(compiled: str, given: dict[str, Any]) -> Plan:
-    plan = Plan()
+def planned(compiled: Document, given: dict[str, Any], group: str = "rg1", location: str = "swedencentral") -> Plan:
+    plan = Plan(location)
     values = {name: {"value": value} for name, value in given.items()}
-    asyncio.run(template.deploy({"template": read(compiled), "parameters": values}, "rg1", "main", plan))
+    asyncio.run(template.deploy({"template": compiled, "parameters": values}, group, "any", plan))
     return plan
 
 
@@ -73,7 +74,7 @@ def planned(compiled: str, given: dict[str, Any]) -> Plan:
 @pytest.mark.parametrize("compiled", ["main.json", "main.symbolic.json"])
 @pytest.mark.parametrize("name", SETS)
 def test_the_stage_plans_what_the_engine_plans(compiled: str, name: str) -> None:
-    plan = planned(compiled, read(f"snapshots/{name}.parameters.json"))
+    plan = planned(read(compiled), read(f"snapshots/{name}.parameters.json"))
     text = (COMPILER / f"snapshots/{name}.snapshot.json").read_text()
     snapshot = json.loads(text.replace("parameters('openAiApiKey')", "parameters('modelKey')"))
     known = {each["id"]: each for each in snapshot["predictedResources"] if not each["id"].startswith("[")}
