@@ -27,7 +27,7 @@ def test_the_template_goes_from_nothing_to_a_second_run_and_back_to_nothing(vaca
     play = player(vacant, tmp_path)
     first = play("deploy.yml", release="first", **SMALL)
     assert first.code == 0, first.output
-    assert first.changed == 4
+    assert first.changed == 5
     check = play("deploy.yml", "--check", "--diff", release="first", **SMALL)
     assert check.code == 0, check.output
     assert check.changed == 0
