@@ -6,7 +6,7 @@ from typing import Any
 
 from aiohttp import web
 
-from stage.arm import documents, merge, roles
+from stage.arm import documents, merge, outside, roles
 from stage.arm.body import read
 from stage.arm.ids import APPS
 from stage.arm.operations import Operation
@@ -46,6 +46,7 @@ async def patch(subscription: Subscription, request: web.Request, group: str, ap
             fields = merge.merge_patch(subscription.resource(target.name).fields, body)
             properties = merge.patched(body.get("properties") or {}, target.properties)
             roles.check_pull(subscription, fields, properties)
+            outside.check_secrets(subscription, fields, properties)
             await _having(subscription, target.name, group, fields, target.update(properties))
             operation = goes_on(subscription.operations.start(_provisioned(target, before)))
     return web.Response(status=202, headers=subscription.operations.headers(operation))
@@ -83,6 +84,7 @@ async def write(subscription: Subscription, group: str, name: str, body: dict[st
         before = set(current.revisions) if current is not None else ()
         properties = merge.created(asked, current.properties if current else {})
         roles.check_pull(subscription, body, properties)
+        outside.check_secrets(subscription, body, properties)
         await _having(subscription, name, group, body, subscription.environment.put(name, properties))
         return goes_on(subscription.operations.start(_provisioned(subscription.environment.apps[name], before)))
 

@@ -12,7 +12,18 @@ from urllib.parse import urlsplit
 
 from stage.arm import names, regions
 from stage.arm.hashing import guid
-from stage.arm.ids import ACCOUNTS, APPS, ENVIRONMENTS, IDENTITIES, REGISTRIES, ROLE_ASSIGNMENTS, TENANT
+from stage.arm.ids import (
+    ACCOUNTS,
+    APPS,
+    ENVIRONMENTS,
+    IDENTITIES,
+    REGISTRIES,
+    ROLE_ASSIGNMENTS,
+    STORAGE_ACCOUNTS,
+    STORAGES,
+    TENANT,
+    VAULTS,
+)
 from stage.arm.resources import Asked
 from stage.arm.subscription import Subscription
 from stage.arm.syntax import invalid
@@ -34,6 +45,7 @@ def document(subscription: Subscription, asked: Asked) -> dict[str, Any]:
     kind = canonical(asked.kind)
     properties = asked.body.get("properties") or {}
     added = {"provisioningState": "Succeeded", **TYPES[kind](subscription, asked)}
+    properties = without_secrets(kind, properties)
     return {
         "id": asked.id,
         "name": asked.name.rpartition("/")[2],
@@ -50,6 +62,16 @@ def _merged(properties: Properties, added: Properties) -> Properties:
         inner = both.get(name)
         both[name] = _merged(inner, value) if isinstance(inner, dict) and isinstance(value, dict) else value
     return both
+
+
+def without_secrets(kind: str, properties: Properties) -> Properties:
+    """Without what Azure takes and never shows."""
+    if kind == f"{VAULTS}/secrets":
+        return {name: each for name, each in properties.items() if name != "value"}
+    if kind == STORAGES and "azureFile" in properties:
+        shown = {name: each for name, each in properties["azureFile"].items() if name != "accountKey"}
+        return {**properties, "azureFile": shown}
+    return properties
 
 
 def _nothing(subscription: Subscription, asked: Asked) -> Properties:
@@ -122,8 +144,12 @@ TYPES: Mapping[str, Adds] = {
     "Microsoft.Insights/diagnosticSettings": _nothing,
     "Microsoft.Insights/scheduledQueryRules": _nothing,
     "Microsoft.Insights/workbooks": _nothing,
-    "Microsoft.KeyVault/vaults": _vault,
-    "Microsoft.KeyVault/vaults/secrets": _nothing,
+    VAULTS: _vault,
+    f"{VAULTS}/secrets": _nothing,
+    STORAGES: _nothing,
+    STORAGE_ACCOUNTS: _nothing,
+    f"{STORAGE_ACCOUNTS}/fileServices": _nothing,
+    f"{STORAGE_ACCOUNTS}/fileServices/shares": _nothing,
     IDENTITIES: _identity,
     "Microsoft.Network/applicationGateways": _nothing,
     "Microsoft.Network/ApplicationGatewayWebApplicationFirewallPolicies": _nothing,

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-from stage.arm import accounts, apps, catalog, documents, gateways, immutable, monitor, providers, roles
+from stage.arm import accounts, apps, catalog, documents, gateways, immutable, monitor, outside, providers, roles
 from stage.arm.ids import (
     ACCOUNTS,
     APPS,
@@ -102,6 +102,8 @@ async def make(subscription: Subscription, asked: Asked) -> Document:
         accounts.restored(subscription, asked)
     elif kind == accounts.DEPLOYMENTS_OF_MODELS:
         accounts.deployed(subscription)
+    elif kind == outside.SHARES:
+        outside.make_share(asked, subscription.timeline.parent)
     elif kind in _OF_THE_WAY_IN:
         for gateway in subscription.store.of(GATEWAYS):
             domain = subscription.environment.domain

@@ -1,4 +1,4 @@
-"""Who may do what: the two roles that the relay lives by, read off the role assignments as Azure reads them."""
+"""Who may do what: the roles that the relay lives by, read off the role assignments as Azure reads them."""
 
 from typing import Any
 
@@ -10,6 +10,7 @@ from stage.arm.subscription import Subscription
 from stage.platform import Rejected
 
 ACR_PULL = "7f951dda-4ed3-4680-a7ca-43fe172d538d"
+SECRETS_USER = "4633458b-17de-408a-b874-0445c86b69e6"
 OPENAI_USER = "5e0bd9bd-7b93-4f28-af87-19fc36ad61bd"
 
 
@@ -25,6 +26,22 @@ def may_call_model(subscription: Subscription, client_id: str) -> bool:
     """Whether the identity is a user of the model's account."""
     identity = identity_of(subscription, client_id)
     return identity is not None and _may(subscription, identity, OPENAI_USER, ACCOUNTS)
+
+
+def may_read(subscription: Subscription, identity: str, secret: str) -> bool:
+    """Whether the identity is a user of that secret of a vault."""
+    return granted(subscription, identity, SECRETS_USER, [secret]) is not None
+
+
+def granted(subscription: Subscription, identity: str, role: str, targets: list[str]) -> Asked | None:
+    """The assignment that gives the identity a role at one of these resources, or above it."""
+    principal = guid("principal", identity.lower())
+    for each in subscription.store.of(ROLE_ASSIGNMENTS):
+        who, what, scope = _meaning(each)
+        below = any(f"{target}/".lower().startswith(f"{scope}/") for target in targets)
+        if (who, what) == (principal, role) and below:
+            return each
+    return None
 
 
 def check_pull(subscription: Subscription, fields: dict[str, Any], properties: dict[str, Any]) -> None:
@@ -62,14 +79,7 @@ def identity_of(subscription: Subscription, client_id: str) -> str | None:
 
 
 def _may(subscription: Subscription, identity: str, role: str, kind: str) -> bool:
-    principal = guid("principal", identity.lower())
-    granted = {
-        scope
-        for who, what, scope in map(_meaning, subscription.store.of(ROLE_ASSIGNMENTS))
-        if who == principal and what == role
-    }
-    targets = [each.id.lower() for each in subscription.store.of(kind)]
-    return any(target == scope or target.startswith(f"{scope}/") for target in targets for scope in granted)
+    return granted(subscription, identity, role, [each.id for each in subscription.store.of(kind)]) is not None
 
 
 def _meaning(assignment: Asked) -> tuple[str, str, str]:

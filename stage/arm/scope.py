@@ -8,6 +8,7 @@ from stage.arm import parameters
 from stage.arm.expressions import resolve
 from stage.arm.functions import Unfit
 from stage.arm.ids import REGISTRY_SUFFIX, SUBSCRIPTION, TENANT, group_id
+from stage.arm.outside import account_keys
 from stage.arm.resources import id_in
 from stage.arm.syntax import Call, Literal, Unresolved
 
@@ -47,6 +48,7 @@ class Scope:
             "parameters": self.parameter,
             "variables": self.variable,
             "reference": self.reference,
+            "listkeys": self._list_keys,
             "resourceid": self._resource_id,
             "subscriptionresourceid": self._subscription_resource_id,
             "extensionresourceid": _extension_resource_id,
@@ -103,6 +105,11 @@ class Scope:
         if name not in declared:
             raise Unfit(f"the template has no {what[:-1]} '{name}'")
         return declared[name]
+
+    def _list_keys(self, account: str, version: str) -> Any:
+        if self.place.find(account) is None:
+            raise Unfit(f"the resource '{account}' is not there")
+        return account_keys(account)
 
     def _resource_id(self, *words: str) -> str:
         kind = next(at for at, word in enumerate(words) if "/" in word)

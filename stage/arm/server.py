@@ -17,6 +17,7 @@ from stage.arm import (
     images,
     logs,
     names,
+    outside,
     polling,
     profile,
     providers,
@@ -80,6 +81,7 @@ class Arm:
         self.environ: dict[str, str] = {}
         self._root = root.resolve()  # az and the plays run in directories of their own
         self._subscription = Subscription(environment, registry, self._root / "timeline.jsonl", model_url, deployments)
+        outside.attach(environment.outside, self._subscription, self._root)
         if not empty:
             self._subscription.furnish()
         self._directory = identity.Directory(header=secrets.token_urlsafe(16), token=secrets.token_urlsafe(16))

@@ -4,8 +4,8 @@ import uuid
 from datetime import UTC, datetime
 from typing import Any
 
-from stage.arm import catalog, documents, inventory, merge, parameters, preflight, whatif
-from stage.arm.ids import APPS, DEPLOYMENTS, resource_id
+from stage.arm import catalog, documents, inventory, merge, outside, parameters, preflight, whatif
+from stage.arm.ids import APPS, DEPLOYMENTS, GATEWAYS, ROLE_ASSIGNMENTS, STORAGE_ACCOUNTS, resource_id
 from stage.arm.resources import Asked
 from stage.arm.scope import Document, Place, Scope, masked, texts
 from stage.arm.subscription import Subscription
@@ -71,9 +71,15 @@ class Prediction:
     def _known_secrets(self) -> set[str]:
         """The values of secrets that apps have now, which are what a what-if compares with."""
         apps = self._subscription.environment.apps.values()
-        return texts(
-            [each["value"] for app in apps for each in app.properties.get("configuration", {}).get("secrets", ())]
-        )
+        of_apps = [each for app in apps for each in app.properties.get("configuration", {}).get("secrets", ())]
+        return texts([each["value"] for each in of_apps if "value" in each]) | self._of_stores()
+
+    def _of_stores(self) -> set[str]:
+        """Those of vaults, and the keys of storage accounts."""
+        store = self._subscription.store
+        values = [each.body["properties"].get("value") for each in store.of(outside.SECRETS)]
+        keys = [outside.account_keys(each.id) for each in store.of(STORAGE_ACCOUNTS)]
+        return texts([*values, *(key["value"] for each in keys for key in each["keys"])])
 
 
 class Creation:
@@ -82,6 +88,8 @@ class Creation:
     def __init__(self, subscription: Subscription) -> None:
         self._subscription = subscription
         self._made: list[str] = []
+        self._granted: set[str] = set()
+        """Roles that nobody had before: what is made in this deployment comes too early to have them."""
         self._open: list[tuple[Scope, int]] = []
         """The templates under way, and how much was made when each began."""
 
@@ -89,8 +97,13 @@ class Creation:
         """It was checked before anything was made."""
 
     async def resource(self, asked: Asked) -> Document:
+        if asked.kind.lower() == GATEWAYS.lower():
+            outside.check_certificate(self._subscription, asked, self._granted)
+        new = self._subscription.store.find(asked.id) is None
         document = await inventory.make(self._subscription, asked)
         self._made.append(asked.id)
+        if new and asked.kind.lower() == ROLE_ASSIGNMENTS.lower():
+            self._granted.add(asked.id.lower())
         return document
 
     def place(self, group: str, deployment: str) -> Place:

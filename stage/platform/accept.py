@@ -7,6 +7,7 @@ from typing import Any
 
 from stage.platform import traffic
 from stage.platform.desired import Desired, read, same
+from stage.platform.outside import Outside
 from stage.platform.rejected import Rejected
 from stage.platform.revision import Revision
 from stage.platform.template import check_references, check_suffix
@@ -33,6 +34,7 @@ def accept(
     *,
     unverified: Unverified,
     pull: Callable[[str], bool],
+    outside: Outside,
 ) -> Change:
     """Judges new properties of an app that has these revisions; raises Rejected."""
     desired = read(properties, unverified)
@@ -46,6 +48,12 @@ def accept(
         )
     for each in (desired.template, *(each.parsed for each in revisions.values() if each.active)):
         check_references(each, desired.secrets)
+    for secret in desired.secrets.values():
+        if secret.url:
+            outside.secret(secret.url, secret.identity)
+    for mount in desired.template.mounts:
+        if mount.storage is not None:
+            outside.share(mount.storage)
     entries = desired.entries
     if before is not None and desired.single and not before.desired.single and list(entries) == before.traffic:
         # Left over from Multiple mode: whoever switches back wants what Single mode does.

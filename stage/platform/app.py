@@ -1,6 +1,7 @@
 """An app: the properties it should have, its revisions, and which of them new requests go to."""
 
 import asyncio
+import contextlib
 import copy
 from collections.abc import Callable
 from typing import Any
@@ -29,6 +30,8 @@ class App:
         self._change: Change | None = None
         self._told: traffic.Routes | None = None
         self._changing = asyncio.Lock()
+        self._of_vaults: dict[str, str] = {}
+        """What Key Vaults had when they were last asked, by the secret's name."""
 
     @property
     def traffic(self) -> list[dict[str, Any]]:
@@ -64,6 +67,7 @@ class App:
                 self._change,
                 unverified=self._host.unverified,
                 pull=self._pull,
+                outside=self._host.outside,
             )
             self._change, self.properties = change, properties
             if change.desired.ingress:
@@ -193,4 +197,9 @@ class App:
         return self._change.desired
 
     def _secrets(self) -> Secrets:
-        return self._desired.secrets
+        """As they are now. One of a vault that does not give it any more is as it was."""
+        for name, each in self._desired.secrets.items():
+            if each.url:
+                with contextlib.suppress(Rejected):
+                    self._of_vaults[name] = self._host.outside.secret(each.url, each.identity)
+        return {name: each.value or self._of_vaults[name] for name, each in self._desired.secrets.items()}

@@ -4,14 +4,22 @@ import ipaddress
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from stage.platform import template, traffic
 from stage.platform.rejected import Rejected
-from stage.platform.template import Secrets, Template
+from stage.platform.template import Template
 from stage.platform.unverified import Unverified
 
 _APP = re.compile(r"(?=.{1,32}$)[a-z]((?!.*--)[-a-z0-9]*[a-z0-9])?")
+
+
+class Secret(NamedTuple):
+    """A value, or the URL of one in a Key Vault and the identity that reads it."""
+
+    value: str
+    url: str = ""
+    identity: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +29,7 @@ class Desired:
     mode: str
     ingress: bool
     affinity: str
-    secrets: Secrets = field(repr=False)
+    secrets: Mapping[str, Secret] = field(repr=False)
     entries: Sequence[Mapping[str, Any]]
     suffix: str | None
     template: Template
@@ -103,14 +111,16 @@ def _essence(value: Any) -> Any:
     return value
 
 
-def _secrets(listed: Collection[Mapping[str, Any]]) -> dict[str, str]:
-    found: dict[str, str] = {}
+def _secrets(listed: Collection[Mapping[str, Any]]) -> dict[str, Secret]:
+    found: dict[str, Secret] = {}
     for each in listed:
-        name, value = each.get("name"), each.get("value")
+        name, value, url, identity = (
+            str(each.get(part) or "") for part in ("name", "value", "keyVaultUrl", "identity")
+        )
         if not name:
             raise Rejected("ContainerAppSecretInvalid", "every secret needs a name")
-        if value is None:
-            # Values come from the request alone: the stage has no Key Vault.
-            raise Rejected("ContainerAppSecretInvalid", f"secret '{name}' has no value; give it one")
-        found[name] = str(value)
+        if not value and not (url and identity):
+            problem = f"Invalid secret '{name}': value or keyVaultUrl and identity should be provided."
+            raise Rejected("ContainerAppSecretInvalid", problem)
+        found[name] = Secret(value, url, identity)
     return found

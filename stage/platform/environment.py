@@ -13,6 +13,7 @@ from stage.platform import desired
 from stage.platform.app import App
 from stage.platform.container import Program, relay
 from stage.platform.host import Host
+from stage.platform.outside import Outside
 from stage.platform.rejected import Rejected
 from stage.platform.unverified import Timing, Unverified
 from stage.timeline import Timeline
@@ -46,6 +47,7 @@ class Environment:
         self.name = NAME
         self.domain = DOMAIN
         self.apps: dict[str, App] = {}
+        self.outside = Outside()
         self._root = root.resolve()
         self.timeline = timeline
         self._gateway = gateway
@@ -97,6 +99,7 @@ class Environment:
                 injected=self._injected,
                 program=self._program,
                 leads=self._leads,
+                outside=self.outside,
             )
             stack.push_async_callback(self._end)
             self._stack = stack.pop_all()

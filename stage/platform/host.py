@@ -10,6 +10,7 @@ import aiohttp
 
 from stage.ingress import Ingress
 from stage.platform.container import Program, relay
+from stage.platform.outside import Outside
 from stage.platform.unverified import Timing, Unverified
 from stage.timeline import Timeline
 
@@ -31,6 +32,7 @@ class Host:
     """What every container runs."""
     leads: Callable[[str], str] = str
     """Where the value of a variable leads, if it is a URL: the name resolution of a network."""
+    outside: Outside = field(default_factory=Outside)
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
     """What goes on in the background, all of it; cancelled when the environment ends."""
 

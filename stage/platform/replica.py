@@ -9,7 +9,8 @@ from stage.envoy import free_port
 from stage.platform.container import Container
 from stage.platform.host import Host
 from stage.platform.probes import Kind, probe
-from stage.platform.template import Template
+from stage.platform.template import Secrets, Template
+from stage.platform.volumes import Volumes
 
 _HIDDEN_FROM = 4
 """Values as short as `true` or a port are no secrets, and hiding them would garble the line."""
@@ -28,6 +29,7 @@ class Replica:
         name: str,
         template: Template,
         environ: Callable[[], Mapping[str, str]],
+        secrets: Callable[[], Secrets],
         changed: Callable[[], None],
     ) -> None:
         self.name = name
@@ -38,8 +40,10 @@ class Replica:
         self.running_state = "NotRunning"
         self.log = host.root / "replicas" / f"{name}.jsonl"
         self.errors = host.root / "replicas" / f"{name}.err"
+        folder = host.root / "replicas" / f"{name}.volumes"
         self._host = host
         self._template = template
+        self._volumes = Volumes(template.mounts, secrets() if template.mounts else {}, host.outside, folder)
         self._environ = environ
         self._changed = changed
         self._say = partial(host.timeline, revision=revision, replica=name)
@@ -83,6 +87,7 @@ class Replica:
             self.crashes = 1 if clock() - started > long_s else self.crashes + 1
             self._changed()
             if self.leaving or await self._backed_off():
+                self._volumes.remove()
                 return
             self.restarts += 1
 
@@ -109,7 +114,7 @@ class Replica:
     async def _start(self) -> Container:
         self.port = free_port()
         environ = {
-            **self._environ(),
+            **self._volumes.seen(self._environ()),
             "PORT": str(self.port),
             "RTPROXY_HOST": "127.0.0.1",
             "CONTAINER_APP_PORT": str(self.port),

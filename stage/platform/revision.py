@@ -134,7 +134,7 @@ class Revision:
         await self._replicas.ended()
 
     def _start_replica(self, name: str, changed: Callable[[], None]) -> Replica:
-        return Replica(self._host, self.name, name, self.parsed, self._environ, changed)
+        return Replica(self._host, self.name, name, self.parsed, self._environ, self._known_secrets, changed)
 
     def _environ(self) -> dict[str, str]:
         return {

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,12 +34,23 @@ class Scale:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Mount:
+    """A volume at a path of the container: ``files`` are pairs of a name and a secret, ``storage`` names a share."""
+
+    path: str
+    volume: str
+    files: tuple[tuple[str, str], ...] = ()
+    storage: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Template:
     """What a revision runs. ``env`` has pairs of a name and a value, ``references`` pairs of a name and a secret."""
 
     image: str
     env: tuple[tuple[str, str], ...]
     references: tuple[tuple[str, str], ...]
+    mounts: tuple[Mount, ...] = ()
     probes: tuple[Probe, ...]
     grace_s: float
     scale: Scale
@@ -66,19 +77,22 @@ def read(template: Mapping[str, Any], *, ingress: bool) -> Template:
         image=image,
         env=tuple((each["name"], str(each.get("value") or "")) for each in variables if not each.get("secretRef")),
         references=tuple((each["name"], each["secretRef"]) for each in variables if each.get("secretRef")),
+        mounts=_mounts(container.get("volumeMounts") or (), template.get("volumes") or ()),
         probes=probes(container.get("probes") or (), ingress=ingress),
         grace_s=number(template, "terminationGracePeriodSeconds", 30, 0, 3600),
         scale=_scale(template.get("scale") or {}, ingress=ingress),
     )
 
 
-def check_references(template: Template, secrets: Secrets) -> None:
-    """Raises Rejected when a variable refers to a secret that is not there."""
-    for name, secret in template.references:
+def check_references(template: Template, secrets: Collection[str]) -> None:
+    """Raises Rejected when a variable or a volume refers to a secret that is not there."""
+    named = [(f"variable '{name}'", secret) for name, secret in template.references]
+    named += [(f"volume '{mount.volume}'", secret) for mount in template.mounts for _, secret in mount.files]
+    for where, secret in named:
         if secret not in secrets:
             raise Rejected(
                 "ContainerAppSecretRefNotFound",
-                f"SecretRef '{secret}' of variable '{name}' was not found; set the secret first.",
+                f"SecretRef '{secret}' of {where} was not found; set the secret first.",
             )
 
 
@@ -103,6 +117,33 @@ def number(source: Mapping[str, Any], name: str, default: float, low: float, hig
         limit = "" if math.isinf(high) else f" to {high:g}"
         raise _invalid(name, f"{value!r} is not accepted; accepted: {low:g}{limit or ' or more'}")
     return value
+
+
+def _mounts(mounts: Iterable[Mapping[str, Any]], volumes: Iterable[Mapping[str, Any]]) -> tuple[Mount, ...]:
+    known = {each.get("name"): each for each in volumes}
+    found = []
+    for each in mounts:
+        name, path = str(each.get("volumeName")), str(each.get("mountPath"))
+        volume = known.get(name)
+        if volume is None:
+            raise _invalid("template.containers.volumeMounts", f"there is no volume '{name}'")
+        if not path.startswith("/") or path == "/":
+            raise _invalid("template.containers.volumeMounts.mountPath", f"'{path}' is no path of a folder")
+        kind = volume.get("storageType") or "EmptyDir"
+        if kind not in ("Secret", "AzureFile", "EmptyDir"):
+            raise _invalid("template.volumes.storageType", f"'{kind}'; the stage knows Secret, AzureFile and EmptyDir")
+        if kind == "AzureFile" and not volume.get("storageName"):
+            raise _invalid("template.volumes.storageName", f"volume '{name}' names no storage")
+        files = tuple((str(file["path"]), str(file["secretRef"])) for file in volume.get("secrets") or ())
+        found.append(
+            Mount(
+                path=path.rstrip("/"),
+                volume=name,
+                files=files if kind == "Secret" else (),
+                storage=str(volume["storageName"]) if kind == "AzureFile" else None,
+            )
+        )
+    return tuple(found)
 
 
 def _scale(scale: Mapping[str, Any], *, ingress: bool) -> Scale:

@@ -33,7 +33,7 @@ REFUSED = {
     "missing secret": (properties("green", secret="absent"), "SecretRef 'absent'"),
     "secret without value": (
         {**properties("green"), "configuration": {"secrets": [{"name": "model-key"}]}},
-        "secret 'model-key' has no value",
+        "Invalid secret 'model-key': value or keyVaultUrl and identity",
     ),
     "weights of 90": (properties(traffic=share(blue=90)), "the weights total 90; accepted: 100"),
     "unknown revision": (properties(traffic=share(red=100)), f"'{NAME}--red' does not exist"),
