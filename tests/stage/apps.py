@@ -13,7 +13,7 @@ import pytest
 from stage.platform import App, Environment, Timing, Unverified
 from stage.timeline import Timeline
 
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 """What a replica may take to start or to leave on a busy machine."""
 BRISK = Timing(back_off_s=0.2, http_window_s=1.0, stabilisation_s=2.0, sample_s=0.1, leaving_grace_s=3.0)
 NAME = "rtproxy"

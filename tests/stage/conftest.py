@@ -20,7 +20,7 @@ from tests.stage.rig import az as az
 from tests.stage.rig import rig as rig
 
 KEY = "model-key"
-DEADLINE_S = 10.0
+DEADLINE_S = 60.0
 GA, PREVIEW = "/openai/v1/realtime?model=gpt-realtime", "/openai/realtime?api-version=2025-04-01-preview&deployment="
 
 

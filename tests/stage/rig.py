@@ -18,7 +18,7 @@ from stage.arm import Arm, Registry
 from stage.platform import Environment, Timing, Unverified
 from stage.timeline import Timeline
 
-DEADLINE_S = 30.0
+DEADLINE_S = 120.0
 SECRET = "the-value-of-a-secret"
 APP = "containerapp {} -n rtproxy -g rehearsal "
 
