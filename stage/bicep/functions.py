@@ -7,8 +7,8 @@ from stage.bicep.syntax import Call, Literal, Refused
 
 _NAMES = (
     "array bool cidrSubnet concat contains deployment empty endsWith environment extensionResourceId first format guid "
-    "int join json last length listKeys loadTextContent max min replace resourceGroup resourceId skip split startsWith string "
-    "subscription subscriptionResourceId take tenant toLower toUpper trim union uniqueString"
+    "int join json last length listKeys loadTextContent max min replace resourceGroup resourceId skip split startsWith "
+    "string subscription subscriptionResourceId take tenant toLower toUpper trim union uniqueString"
 )
 _KNOWN = frozenset(_NAMES.split())
 
