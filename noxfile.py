@@ -179,6 +179,13 @@ def sabotage(session: nox.Session) -> None:
 
 
 @nox.session
+def interrupted(session: nox.Session) -> None:
+    """Kills each play at each of its writes and runs it again; -- --seeds 20: every write fails at first. -- --help"""
+    install(session, "rehearsal")
+    become(session, "python", "-m", "stage.interrupted", *session.posargs)
+
+
+@nox.session
 def deploy(session: nox.Session) -> None:
     """Azure, from an empty group to a call through the gateway; a second run changes nothing. -- --check --diff"""
     play(session, "deploy.yml")
