@@ -24,6 +24,8 @@ class FilterModule:
             "kept": kept,
             "worded": worded,
             "accounts": accounts,
+            "models": models,
+            "addressed": addressed,
             "added": added,
             "plain": plain,
             "touches_gateway": touches_gateway,
@@ -166,6 +168,20 @@ def plain(parameters):
 def added(wanted, actual):
     """What ``wanted`` has otherwise than ``actual``, as `green_env` says it; null: not at all."""
     return {name: wanted.get(name) for name in sorted({*wanted, *actual}) if wanted.get(name) != actual.get(name)}
+
+
+def addressed(resource):
+    """A resource of a list in one line."""
+    return f"{resource['type']} {resource['name']}"
+
+
+def models(resources, group):
+    """Of the resources of a group, the model accounts, as `accounts` has them."""
+    return [
+        {"name": each["name"], "group": group, "location": each["location"]}
+        for each in resources
+        if each["type"] == "Microsoft.CognitiveServices/accounts"
+    ]
 
 
 def accounts(deleted, group, prefix):

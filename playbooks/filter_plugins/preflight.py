@@ -1,6 +1,7 @@
 """What stands in the way of a deployment, before anything is touched: each problem is a sentence with its cure."""
 
 import ipaddress
+import json
 import re
 import shlex
 
@@ -9,8 +10,10 @@ class FilterModule:
     def filters(self):
         return {
             "problems": problems,
+            "unchecked": unchecked,
             "lacking": lacking,
             "elsewhere": elsewhere,
+            "purge_command": purge_command,
             "misnamed": misnamed,
             "defaults": defaults,
             "miscounted": miscounted,
@@ -24,11 +27,13 @@ REVISION_CHARACTERS = 54
 """Of APP--RELEASE; the service refuses a longer one although a DNS label has room for 63."""
 PAIR = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}:[!-+\--~]{16,}")
 SECRET_ID = re.compile(r"https://[^/\s]+/secrets/[^/\s]+(/[0-9a-f]+)?")
-DEFAULT = re.compile(r"^param (\w+) \w+ = (?:'([^'$]*)'|(true|false)$)", re.MULTILINE)
+DEFAULT = re.compile(r"^param (\w+) \w+ = (?:'([^'$]*)'|(true|false|\d+)$)", re.MULTILINE)
 PROVIDERS = (
     "Microsoft.App",
     "Microsoft.CognitiveServices",
     "Microsoft.ContainerRegistry",
+    # An environment in a network of its own is made by it, although no resource of the template is.
+    "Microsoft.ContainerService",
     "Microsoft.Insights",
     "Microsoft.ManagedIdentity",
     "Microsoft.Network",
@@ -39,8 +44,8 @@ NOT_FOUND = 3
 
 
 def defaults(bicep):
-    """{parameter: default} of those that are plain texts or true or false, as the template has them."""
-    return {name: truth == "true" if truth else text for name, text, truth in DEFAULT.findall(bicep)}
+    """{parameter: default} of those that are plain texts, numbers, or true or false, as the template has them."""
+    return {name: json.loads(other) if other else text for name, text, other in DEFAULT.findall(bicep)}
 
 
 def addresses(text):
@@ -186,10 +191,33 @@ def target(seen):
 
 def reached(seen):
     """The first thing that az could not read, in its own words."""
-    for each in (seen["group"], seen["unregistered"], seen["models"], seen["deleted"]):
-        if each.get("rc") and not (each is seen["group"] and each["rc"] == NOT_FOUND):
+    there = seen["group"]
+    if denied(there):
+        yield (
+            f"az may not see the group {seen['environment']['RESOURCE_GROUP']}: {there['msg']}. Who has rights on a "
+            "group only cannot make it: have it made, and the roles given on it that docs/azure.md names."
+        )
+        return
+    for each in (there, *(seen[name] for name in OF_SUBSCRIPTION)):
+        if each.get("rc") and not denied(each) and not (each is there and each["rc"] == NOT_FOUND):
             yield f"az cannot read the subscription: {each['msg']}."
             return
+
+
+def denied(result):
+    """Whether az was not allowed what it tried."""
+    return "AuthorizationFailed" in result.get("msg", "")
+
+
+def unchecked(seen):
+    """What was not looked into, because it is the subscription's and the caller has rights on the group only."""
+    missing = [what for name, what in OF_SUBSCRIPTION.items() if denied(seen[name])]
+    if not missing:
+        return ""
+    return (
+        f"Not checked, because az may not read the whole subscription: {', '.join(missing)}. What is wrong there shows "
+        "when it is deployed; Reader on the subscription lets az look first."
+    )
 
 
 def registered(seen):
@@ -225,6 +253,27 @@ def model(seen):
             + (", or openAiModelName, openAiModelVersion and openAiDeploymentSku," if others else "")
             + " in -e parameters."
         )
+
+
+def quota(seen):
+    """Whether the deployment of the model fits. What stands of it already is taken from the quota and stays."""
+    wanted, offers = seen["model"], seen["models"].get("value") or []
+    names = {
+        usage
+        for each in offers
+        for sku, usage in each.get("usages") or []
+        if (each["name"], sku) == (wanted["name"], wanted["sku"])
+    }
+    standing = [each for each in seen["standing"] if (each["model"], each["sku"]) == (wanted["name"], wanted["sku"])]
+    more = wanted["units"] - sum(each["units"] or 0 for each in standing)
+    for each in seen["usages"].get("value") or []:
+        left = max(0, int(each["limit"] - each["used"]))
+        if each["name"] in names and more > left:
+            yield (
+                f"{seen['location']['model']} has {left} of {int(each['limit'])} units of quota left for "
+                f"{wanted['name']} as {wanted['sku']}, and this takes {more}: say fewer with openAiCapacity in -e "
+                "parameters, free what other deployments and deleted accounts hold, or ask for more quota."
+            )
 
 
 def fixed(seen):
@@ -279,9 +328,23 @@ def subnet(space):
 def soft_deleted(seen):
     """An account that went with an earlier group of this name keeps its name for 48 hours."""
     for each in seen["deleted"].get("value") or []:
-        purge = ["az", "cognitiveservices", "account", "purge", "--location", each["location"]]
-        purge += ["--resource-group", each["group"], "--name", each["name"]]
-        yield f"The deleted model account {each['name']} still holds its name: {shlex.join(purge)}."
+        yield f"The deleted model account {each['name']} still holds its name: {purge_command(each)}."
 
 
-CHECKS = (inputs, rollouts, settings, target, reached, registered, group, model, address_space, fixed, soft_deleted)
+def purge_command(account):
+    """What purges a deleted model account: ``name``, ``group`` and ``location``."""
+    purge = ["az", "cognitiveservices", "account", "purge", "--location", account["location"]]
+    return shlex.join([*purge, "--resource-group", account["group"], "--name", account["name"]])
+
+
+# What az asks the subscription, by the name of its answer.
+OF_SUBSCRIPTION = {
+    "unregistered": "whether its resource providers are registered",
+    "models": "whether the region offers the model",
+    "usages": "whether there is quota for it",
+    "deleted": "whether a deleted model account holds the name",
+}
+CHECKS = (
+    *(inputs, rollouts, settings, target, reached, registered, group, model, quota),
+    *(address_space, fixed, soft_deleted),
+)

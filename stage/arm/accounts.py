@@ -4,9 +4,10 @@ from typing import Any
 
 from aiohttp import web
 
-from stage.arm import catalog, regions
+from stage.arm import catalog, quota, regions
 from stage.arm.ids import ACCOUNTS, SUBSCRIPTION, group_of
 from stage.arm.resources import Asked
+from stage.arm.rights import over_subscription
 from stage.arm.routes import ANY_SUBSCRIPTION, Route
 from stage.arm.subscription import Subscription
 from stage.platform import Rejected
@@ -14,6 +15,7 @@ from stage.platform import Rejected
 DEPLOYMENTS_OF_MODELS = f"{ACCOUNTS}/deployments"
 _NAMESPACE = ACCOUNTS.partition("/")[0]
 _LOCATIONS = f"{ANY_SUBSCRIPTION}/providers/{_NAMESPACE}/locations/{{location}}"
+_RIGHT = f"{_NAMESPACE}/locations/resourceGroups/deletedAccounts"
 _DELETED = f"{_LOCATIONS}/resourceGroups/{{group}}/deletedAccounts/{{account}}"
 # Of the realtime models, as on Azure in the autumn of 2026: one scale, and regions.OFFERING_REALTIME alike.
 _OFFERED = (
@@ -60,12 +62,18 @@ def deployed(subscription: Subscription) -> None:
 
 def restored(subscription: Subscription, asked: Asked) -> None:
     """An account was made: no deleted one of its name is left."""
+    quota.release(subscription, asked)
     subscription.deleted = [each for each in subscription.deleted if each.id.lower() != asked.id.lower()]
 
 
 async def models(subscription: Subscription, request: web.Request, location: str) -> web.Response:
     offered = _OFFERED if regions.plain(location) in regions.OFFERING_REALTIME else ()
     return web.json_response({"value": [_model(name, version) for name, version in offered]})
+
+
+async def usages(subscription: Subscription, request: web.Request, location: str) -> web.Response:
+    names = [quota.usage_name(_SKU, name) for name, _ in (_OFFERED if regions.plain(location) in regions.OFFERING_REALTIME else ())]
+    return web.json_response({"value": [quota.document(subscription, location, name) for name in names]})
 
 
 async def listed(subscription: Subscription, request: web.Request) -> web.Response:
@@ -81,7 +89,9 @@ async def show(
 async def purge(
     subscription: Subscription, request: web.Request, location: str, group: str, account: str
 ) -> web.Response:
-    subscription.deleted.remove(_find(subscription, location, group, account))
+    gone = _find(subscription, location, group, account)
+    subscription.deleted.remove(gone)
+    quota.release(subscription, gone)
     return web.Response(status=200)
 
 
@@ -109,7 +119,9 @@ def _model(name: str, version: str) -> dict[str, Any]:
         "format": "OpenAI",
         "name": name,
         "version": version,
-        "skus": [{"name": _SKU, "usageName": f"OpenAI.{_SKU}.{name}", "capacity": {"maximum": 1000, "default": 10}}],
+        "skus": [
+            {"name": _SKU, "usageName": quota.usage_name(_SKU, name), "capacity": {"maximum": 1000, "default": 10}}
+        ],
         "capabilities": {"realtime": "true"},
         "lifecycleStatus": "GenerallyAvailable",
     }
@@ -117,8 +129,13 @@ def _model(name: str, version: str) -> dict[str, Any]:
 
 
 ROUTES: tuple[Route, ...] = (
-    ("GET", f"{_LOCATIONS}/models", models),
-    ("GET", f"{ANY_SUBSCRIPTION}/providers/{_NAMESPACE}/deletedAccounts", listed),
-    ("GET", _DELETED, show),
-    ("DELETE", _DELETED, purge),
+    ("GET", f"{_LOCATIONS}/models", over_subscription(f"{_NAMESPACE}/locations/models/read", models)),
+    ("GET", f"{_LOCATIONS}/usages", over_subscription(f"{_NAMESPACE}/locations/usages/read", usages)),
+    (
+        "GET",
+        f"{ANY_SUBSCRIPTION}/providers/{_NAMESPACE}/deletedAccounts",
+        over_subscription(f"{_NAMESPACE}/deletedAccounts/read", listed),
+    ),
+    ("GET", _DELETED, over_subscription(f"{_RIGHT}/read", show)),
+    ("DELETE", _DELETED, over_subscription(f"{_RIGHT}/delete", purge)),
 )

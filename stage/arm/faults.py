@@ -11,6 +11,8 @@ from stage.arm.ids import APPS
 from stage.arm.unsteady import Unsteady
 from stage.platform import Rejected
 
+UNITS = 10
+"""As a subscription that asked for no more often has."""
 REFUSALS = {
     "tasks": "the registry builds nothing, as where a subscription is on trial",
     "docker-hub": "Docker Hub lets nobody pull without a login, because somebody else at the address pulled too much",
@@ -34,6 +36,8 @@ class Faults:
         """Told the verb and the path of each request that changes anything, before it does."""
         self.unsteady: Unsteady | None = None
         """Which requests fail on the way, if any do."""
+        self.quota = UNITS
+        """Units of capacity that a region has for each model."""
         self._failures: list[tuple[str, str]] = []
         self._cleared = asyncio.Event()
         self._cleared.set()
@@ -72,6 +76,7 @@ class Faults:
         self.unregistered.clear()
         self.not_offered.clear()
         self.refused.clear()
+        self.quota = UNITS
         self._cleared.set()
 
     @property
@@ -107,8 +112,8 @@ class Faults:
     async def answer(self, request: web.Request) -> web.Response:
         """POST of {"fault": "fail", "message": ..., "type": ...}, "unregister" with "namespace", "hang" or "none".
 
-        Or "give up", "unoffer" with the "category" of a log, "refuse" with "what", or "stumble" with the fields of
-        `Unsteady`.
+        Or "give up", "unoffer" with the "category" of a log, "refuse" with "what", "quota" with the "units" that there are,
+        or "stumble" with the fields of `Unsteady`.
         """
         asked = await read(request)
         match asked.get("fault"):
@@ -119,6 +124,8 @@ class Faults:
                 self.unregister(str(asked.get("namespace")))
             case "unoffer":
                 self.not_offered.add(str(asked.get("category")))
+            case "quota":
+                self.quota = int(asked.get("units", UNITS))
             case "refuse":
                 self.refuse(str(asked.get("what")))
             case "stumble":
@@ -130,6 +137,6 @@ class Faults:
             case "none":
                 self.clear()
             case other:
-                known = "fail, unregister, unoffer, refuse, stumble, hang, give up or none"
+                known = "fail, unregister, unoffer, refuse, quota, stumble, hang, give up or none"
                 raise Rejected("UnknownFault", f"fault is {other!r}; it must be {known}")
         return web.json_response({"fault": asked["fault"]})

@@ -9,6 +9,7 @@ from stage.arm import inventory, regions
 from stage.arm.body import read
 from stage.arm.catalog import TYPES
 from stage.arm.ids import LOCATION, group_id, group_of
+from stage.arm.rights import denied
 from stage.arm.routes import ANY_GROUP, ANY_SUBSCRIPTION, Route
 from stage.arm.subscription import Subscription
 from stage.platform import Rejected
@@ -29,12 +30,21 @@ async def listed(subscription: Subscription, request: web.Request) -> web.Respon
 
 
 async def show(subscription: Subscription, request: web.Request, group: str) -> web.Response:
+    _check_rights(subscription, group)
     return web.json_response(document(subscription, subscription.group(group)))
 
 
 async def exists(subscription: Subscription, request: web.Request, group: str) -> web.Response:
+    _check_rights(subscription, group)
     subscription.group(group)
     return web.Response(status=204)
+
+
+def _check_rights(subscription: Subscription, group: str) -> None:
+    """Who has rights on groups only has none on one that does not exist: they went with it."""
+    known = any(name.lower() == group.lower() for name in subscription.groups)
+    if not known and subscription.faults.refuses("subscription"):
+        raise denied("Microsoft.Resources/subscriptions/resourceGroups/read", group_id(group))
 
 
 async def put(subscription: Subscription, request: web.Request, group: str) -> web.Response:
@@ -43,6 +53,8 @@ async def put(subscription: Subscription, request: web.Request, group: str) -> w
     location = regions.plain(body.get("location", LOCATION))
     regions.check(location)
     known = subscription.groups.get(name)
+    if known is None and subscription.faults.refuses("subscription"):
+        raise denied("Microsoft.Resources/subscriptions/resourceGroups/write", group_id(group))
     if known is not None and known["location"] != location:
         what = f"Invalid resource group location '{location}'. The Resource group already exists in location"
         raise Rejected("InvalidResourceGroupLocation", f"{what} '{known['location']}'.", 409)

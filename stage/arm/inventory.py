@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-from stage.arm import accounts, apps, catalog, documents, gateways, immutable, monitor, outside, providers, roles
+from stage.arm import accounts, apps, catalog, documents, gateways, immutable, monitor, outside, providers, quota, roles
 from stage.arm.ids import (
     ACCOUNTS,
     APPS,
@@ -65,7 +65,9 @@ def check(subscription: Subscription, asked: Asked, known: Callable[[str], Docum
     if kind == ACCOUNTS:
         accounts.check_account(subscription, asked)
     elif kind == accounts.DEPLOYMENTS_OF_MODELS:
-        accounts.check_deployment(asked, known(next(iter(ancestors(asked)))) or {})
+        account = known(next(iter(ancestors(asked)))) or {}
+        accounts.check_deployment(asked, account)
+        quota.check(subscription, asked, str(account.get("location")))
     elif kind == ROLE_ASSIGNMENTS:
         roles.check(subscription, asked)
     elif kind == monitor.ALERT_RULES:
@@ -116,7 +118,9 @@ async def unmake(subscription: Subscription, group: str) -> None:
     for app in subscription.apps(group):
         await subscription.environment.delete(app.name)
         subscription.forget(app.name)
-    for asked in subscription.store.remove_group(group):
+    gone = subscription.store.remove_group(group)
+    quota.hold(subscription, gone)
+    for asked in gone:
         if asked.kind == ACCOUNTS:
             subscription.deleted.append(asked)
         elif asked.kind == accounts.DEPLOYMENTS_OF_MODELS:

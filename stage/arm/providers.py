@@ -5,11 +5,16 @@ from typing import Any
 from aiohttp import web
 
 from stage.arm.catalog import NAMESPACES, TYPES
-from stage.arm.ids import LOCATION, SUBSCRIPTION
+from stage.arm.ids import ENVIRONMENTS, LOCATION, SUBSCRIPTION
+from stage.arm.rights import over_subscription
 from stage.arm.routes import ANY_SUBSCRIPTION, Route
 from stage.arm.subscription import Subscription
 from stage.platform import Rejected
 
+# An environment in a network of its own is made by it, although no resource of the template is.
+_CLUSTERS = "Microsoft.ContainerService"
+_NAMESPACES = tuple(sorted((*NAMESPACES, _CLUSTERS)))
+_RIGHT = "Microsoft.Resources/subscriptions/providers"
 _PROVIDER = f"{ANY_SUBSCRIPTION}/providers/{{provider}}"
 
 
@@ -21,10 +26,13 @@ def check(subscription: Subscription, kind: str) -> None:
         raise Rejected(
             "MissingSubscriptionRegistration", f"{what}https://aka.ms/rps-not-found for how to register.", 409
         )
+    if kind == ENVIRONMENTS and _CLUSTERS.lower() in subscription.faults.unregistered:
+        what = f"Subscription is not registered with the required resource providers, please register with {namespace}"
+        raise Rejected("SubscriptionIsNotRegistered", f"{what} and {_CLUSTERS}.")
 
 
 async def listed(subscription: Subscription, request: web.Request) -> web.Response:
-    return web.json_response({"value": [_document(subscription, each) for each in NAMESPACES]})
+    return web.json_response({"value": [_document(subscription, each) for each in _NAMESPACES]})
 
 
 async def show(subscription: Subscription, request: web.Request, provider: str) -> web.Response:
@@ -38,7 +46,7 @@ async def register(subscription: Subscription, request: web.Request, provider: s
 
 
 def _find(namespace: str) -> str:
-    for known in NAMESPACES:
+    for known in _NAMESPACES:
         if known.lower() == namespace.lower():
             return known
     raise Rejected("InvalidResourceNamespace", f"The resource namespace '{namespace}' is invalid.", 404)
@@ -57,7 +65,7 @@ def _document(subscription: Subscription, namespace: str) -> dict[str, Any]:
 
 
 ROUTES: tuple[Route, ...] = (
-    ("GET", f"{ANY_SUBSCRIPTION}/providers", listed),
-    ("GET", _PROVIDER, show),
-    ("POST", f"{_PROVIDER}/register", register),
+    ("GET", f"{ANY_SUBSCRIPTION}/providers", over_subscription(f"{_RIGHT}/read", listed)),
+    ("GET", _PROVIDER, over_subscription(f"{_RIGHT}/read", show)),
+    ("POST", f"{_PROVIDER}/register", over_subscription("provider/register/action", register)),
 )

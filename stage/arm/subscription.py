@@ -41,6 +41,8 @@ class Subscription:
     """What is in them, but for the apps."""
     deleted: list[Asked] = field(default_factory=list)
     """Model accounts that went with their group and can still be restored, or must be purged."""
+    held: list[Asked] = field(default_factory=list)
+    """Deployments of models that went with such an account: they hold their quota as long as it holds its name."""
     deployments: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
     """Documents, by group and name."""
     streams: str = ""

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from rtproxy.settings import SettingsError, load
-from tests.playbooks.conftest import DEPLOYING, Play, Stage, filters, player
+from tests.playbooks.conftest import DEPLOYING, ROOT, Play, Stage, filters, player
 from tests.playbooks.test_deploy import inject
 from tests.playbooks.test_guard import play as play_nowhere
 
@@ -16,6 +16,12 @@ pytestmark = pytest.mark.timeout(200)
 LONG = "0123456789abcdef"
 """As short as a key may be."""
 KEYS = {"RTPROXY_CLIENT_KEYS": f"ada:{LONG}"}
+MODEL = "gpt-realtime-2.1"
+USAGE = f"OpenAI.GlobalStandard.{MODEL}"
+DENIED = {
+    "rc": 1,
+    "msg": "(AuthorizationFailed) The client 'me' does not have authorization to perform action 'x/read'",
+}
 RELAY = {"AZURE_OPENAI_ENDPOINT": "https://name.openai.azure.com", "AZURE_OPENAI_DEPLOYMENT": "gpt-realtime"}
 
 
@@ -31,7 +37,7 @@ def play(empty: Stage, tmp_path: Path) -> Play:
 
 def seen(**other: Any) -> dict[str, Any]:
     """What the play sees when nothing is wrong."""
-    model = {"name": "gpt-realtime-2.1", "version": "2026-07-07"}
+    model = {"name": MODEL, "version": "2026-07-07"}
     return {
         "needs": ["RESOURCE_GROUP", "LOCATION", "PREFIX", "RTPROXY_CLIENT_KEYS"],
         "environment": DEPLOYING | KEYS,
@@ -42,9 +48,11 @@ def seen(**other: Any) -> dict[str, Any]:
         "bicep": {"value": None, "rc": 0},
         "group": {"rc": 3, "msg": "not found"},
         "unregistered": {"value": ["Microsoft.Quantum"], "rc": 0},
-        "models": {"value": [{**model, "skus": ["GlobalStandard"]}], "rc": 0},
+        "models": {"value": [{**model, "skus": ["GlobalStandard"], "usages": [["GlobalStandard", USAGE]]}], "rc": 0},
+        "usages": {"value": [{"name": USAGE, "used": 0, "limit": 10}], "rc": 0},
+        "standing": [],
         "deleted": {"value": [], "rc": 0},
-        "model": {**model, "sku": "GlobalStandard"},
+        "model": {**model, "sku": "GlobalStandard", "units": 10},
         "location": {"app": "eastus2", "model": "eastus2"},
         **other,
     }
@@ -180,6 +188,89 @@ def test_what_az_cannot_read_is_said_once(preflight: ModuleType) -> None:
     skipped: dict[str, Any] = {"skipped": True}
     (problem,) = preflight.problems(seen(group=expired, unregistered=skipped, models=skipped, deleted=skipped))
     assert problem == f"az cannot read the subscription: {expired['msg']}."
+
+
+def test_what_az_may_not_read_of_the_subscription_is_no_problem_and_is_said(preflight: ModuleType) -> None:
+    denied = dict.fromkeys(("unregistered", "models", "usages", "deleted"), DENIED)
+    assert preflight.problems(seen(**denied)) == []
+    assert preflight.unchecked(seen()) == ""
+    assert preflight.unchecked(seen(usages=DENIED)).startswith(
+        "Not checked, because az may not read the whole subscription: whether there is quota for it. What is wrong "
+    )
+    said = preflight.unchecked(seen(**denied))
+    assert (
+        "whether its resource providers are registered, whether the region offers the model, whether there is" in said
+    )
+
+
+def test_a_group_that_az_may_not_see_is_a_problem(preflight: ModuleType) -> None:
+    (problem,) = preflight.problems(seen(group=DENIED, **dict.fromkeys(("models", "usages", "deleted"), DENIED)))
+    assert problem.startswith("az may not see the group voice: (AuthorizationFailed)")
+    assert "have it made, and the roles given on it" in problem
+
+
+def test_every_provider_that_the_template_needs_is_asked_about(preflight: ModuleType) -> None:
+    named = {
+        found
+        for path in (ROOT / "bicep").rglob("*.bicep")
+        for found in re.findall(r"'(Microsoft\.\w+)/", path.read_text())
+    }
+    # Every subscription has the first; a vault exists already where a certificate is named.
+    assert named - {"Microsoft.Authorization", "Microsoft.KeyVault"} < set(preflight.PROVIDERS)
+    assert "Microsoft.ContainerService" in preflight.PROVIDERS
+
+
+@pytest.mark.parametrize(
+    ("used", "standing", "wanted", "left"),
+    [
+        (0, 0, 10, None),
+        (1, 0, 10, 9),
+        (10, 0, 1, 0),
+        (10, 10, 10, None),
+        (10, 10, 11, 0),
+        (10, 4, 10, 0),
+        (12, 0, 1, 0),
+    ],
+)
+def test_quota_is_left_for_what_a_deployment_takes_beside_what_stands(
+    preflight: ModuleType, used: int, standing: int, wanted: int, left: int | None
+) -> None:
+    there = [{"model": MODEL, "sku": "GlobalStandard", "units": standing}, {"model": "other", "sku": "x", "units": 99}]
+    counts = {"value": [{"name": USAGE, "used": used, "limit": 10}, {"name": "other", "used": 1, "limit": 1}], "rc": 0}
+    model = seen()["model"] | {"units": wanted}
+    found = preflight.problems(seen(usages=counts, standing=there if standing else [], model=model))
+    assert [each.partition(" units")[0] for each in found] == ([] if left is None else [f"eastus2 has {left} of 10"])
+
+
+def test_a_quota_that_is_too_small_is_said_before_a_group_exists(empty: Stage, play: Play) -> None:
+    inject(empty, "quota", units="4")
+    try:
+        refused = play("deploy.yml", release="one")
+    finally:
+        inject(empty, "none")
+    assert refused.code != 0
+    said = "eastus2 has 4 of 4 units of quota left for "
+    assert said in refused.output
+    assert "and this takes 10: say fewer with openAiCapacity in -e parameters" in refused.output
+    assert empty.anywhere("group", "list", "--query", "[].name") == []
+
+
+def test_who_has_rights_on_the_group_only_is_told_what_is_not_checked(empty: Stage, play: Play) -> None:
+    inject(empty, "refuse", what="subscription")
+    try:
+        refused = play("deploy.yml", "--check", release="one")
+        inject(empty, "none")
+        empty.anywhere("group", "create", "--name", "voice", "--location", "eastus2")
+        inject(empty, "refuse", what="subscription")
+        done = play("deploy.yml", "--check", release="one")
+    finally:
+        inject(empty, "none")
+    assert refused.code != 0
+    assert "az may not see the group voice: (AuthorizationFailed)" in refused.output
+    assert done.code == 0, done.output
+    assert "Not checked, because az may not read the whole subscription: whether its resource providers" in done.output
+    assert "~ change" not in done.output
+    empty.anywhere("group", "delete", "--name", "voice", "--yes")
 
 
 def test_the_models_that_a_region_does_offer_are_named(preflight: ModuleType) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.playbooks.conftest import ROOT, Play, Stage, player
+from tests.playbooks.test_deploy import inject
 
 pytestmark = pytest.mark.timeout(400)
 
@@ -80,6 +81,25 @@ def test_a_deleted_model_account_stands_in_the_way_until_it_is_purged(
     assert done.code == 0, done.output
     assert f"the model account {account} went." in done.output
     assert empty.anywhere(*DELETED) == []
+
+
+def test_who_has_rights_on_the_group_only_deletes_it_and_is_told_who_purges_the_account(
+    empty: Stage, play: Play, deployed: Callable[[], str]
+) -> None:
+    account = deployed()
+    inject(empty, "refuse", what="subscription")
+    try:
+        done = play("teardown.yml", confirm="voice")
+    finally:
+        inject(empty, "none")
+    assert done.code == 0, done.output
+    purge = f"az cognitiveservices account purge --location eastus2 --resource-group voice --name {account}"
+    assert f"Not purged: {account}. It holds its name and its quota for 48 hours" in done.output
+    assert f"Cognitive Services Contributor on the subscription: {purge}." in done.output
+    assert "The group voice went." in done.output
+    assert groups(empty) == []
+    assert empty.anywhere(*DELETED) == [account]
+    empty.anywhere(*purge.split()[1:])
 
 
 def test_somebody_elses_group_stays_unless_it_is_forced(empty: Stage, play: Play) -> None:

@@ -52,6 +52,7 @@ WAYS_TO_STATUS = (
 )
 SHARE = {"name": "RTPROXY_MAX_CLIENT_SESSIONS", "value": "9"}
 ROLLOUTS = f"rolloutAddresses={json.dumps(['127.0.0.1'])}"
+SKU = {"name": "GlobalStandard"}
 WORKSPACE = resource("Microsoft.OperationalInsights/workspaces", "logs", {"retentionInDays": 30})
 
 
@@ -487,6 +488,38 @@ class TestRefusals:
         assert "not registered to use namespace" in await vacant.refused(template(logs=WORKSPACE))
         await vacant.az("provider register -n Microsoft.OperationalInsights --wait")
         await vacant.deploy(template(logs=WORKSPACE))
+
+    async def test_an_environment_where_the_provider_of_its_cluster_is_not_registered(self, vacant: Vacant) -> None:
+        await vacant.fault(fault="unregister", namespace="Microsoft.ContainerService")
+        error = await vacant.refused(template(env=resource("Microsoft.App/managedEnvironments", "env", {})))
+        assert "please register with Microsoft.App and Microsoft.ContainerService" in error
+        await vacant.fault(fault="none")
+
+    async def test_more_of_a_model_than_the_region_has_quota_for(self, vacant: Vacant) -> None:
+        model = {"model": {"format": "OpenAI", "name": "gpt-realtime-1.5", "version": "2026-02-23"}}
+        kind, name = "Microsoft.CognitiveServices/accounts/deployments", "OpenAI.GlobalStandard.gpt-realtime-1.5"
+        few, all_, many = (
+            resource(
+                kind,
+                "model/gpt-realtime",
+                model,
+                sku={"name": "GlobalStandard", "capacity": units},
+                dependsOn=["model"],
+            )
+            for units in (4, 10, 11)
+        )
+        used = f"cognitiveservices usage list -l eastus2 --query \"[?name.value=='{name}'].[currentValue, limit]\""
+        await vacant.deploy(template(model=account(), deployment=few))
+        assert await vacant.az(used) == [[4.0, 10.0]]
+        error = await vacant.refused(template(model=account(), deployment=many))
+        assert "(InsufficientQuota) This operation require 11 new capacity in quota" in error
+        await vacant.deploy(template(model=account(), deployment=all_))
+        # Deleted with its group, and not purged: it keeps what it had.
+        await vacant.az("group delete -n voice --yes")
+        assert await vacant.az(used) == [[10.0, 10.0]]
+        (gone,) = await vacant.az("cognitiveservices account list-deleted")
+        await vacant.az(f"cognitiveservices account purge -l {gone['location']} -g voice -n {gone['name']}")
+        assert await vacant.az(used) == [[0.0, 10.0]]
 
     async def test_a_model_that_is_not_offered_there(self, vacant: Vacant) -> None:
         model = {"model": {"format": "OpenAI", "name": "gpt-realtime-2.1", "version": "2026-07-07"}}
