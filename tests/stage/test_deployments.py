@@ -512,7 +512,7 @@ class TestRefusals:
         await vacant.deploy(template(model=account(), deployment=few))
         assert await vacant.az(used) == [[4.0, 10.0]]
         error = await vacant.refused(template(model=account(), deployment=many))
-        assert "(InsufficientQuota) This operation require 11 new capacity in quota" in error
+        assert '"InsufficientQuota", "message": "This operation require 11 new capacity in quota' in error
         await vacant.deploy(template(model=account(), deployment=all_))
         # Deleted with its group, and not purged: it keeps what it had.
         await vacant.az("group delete -n voice --yes")
