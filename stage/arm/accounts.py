@@ -72,7 +72,10 @@ async def models(subscription: Subscription, request: web.Request, location: str
 
 
 async def usages(subscription: Subscription, request: web.Request, location: str) -> web.Response:
-    names = [quota.usage_name(_SKU, name) for name, _ in (_OFFERED if regions.plain(location) in regions.OFFERING_REALTIME else ())]
+    names = [
+        quota.usage_name(_SKU, name)
+        for name, _ in (_OFFERED if regions.plain(location) in regions.OFFERING_REALTIME else ())
+    ]
     return web.json_response({"value": [quota.document(subscription, location, name) for name in names]})
 
 
