@@ -12,7 +12,7 @@ from tests.playbooks.conftest import DEPLOYING, ROOT, Play, Stage, filters, play
 from tests.playbooks.test_deploy import inject
 from tests.playbooks.test_guard import play as play_nowhere
 
-pytestmark = pytest.mark.timeout(200)
+pytestmark = pytest.mark.timeout(600)
 LONG = "0123456789abcdef"
 """As short as a key may be."""
 KEYS = {"RTPROXY_CLIENT_KEYS": f"ada:{LONG}"}
