@@ -112,7 +112,7 @@ class Faults:
     async def answer(self, request: web.Request) -> web.Response:
         """POST of {"fault": "fail", "message": ..., "type": ...}, "unregister" with "namespace", "hang" or "none".
 
-        Or "give up", "unoffer" with the "category" of a log, "refuse" with "what", "quota" with the "units" that there are,
+        Or "give up", "unoffer" with the "category" of a log, "refuse" with "what", "quota" with the "units" there are,
         or "stumble" with the fields of `Unsteady`.
         """
         asked = await read(request)
