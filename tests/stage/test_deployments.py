@@ -346,13 +346,13 @@ class TestWhatIf:
 
     async def test_a_reference_is_left_as_it_is(self, vacant: Vacant) -> None:
         inner = template(outputs={"id": "[reference('logs').customerId]", "name": "logs"}, logs=WORKSPACE)
-        ids = {"id": "[reference('part').outputs.id.value]", "name": "[toUpper(reference('part').outputs.name.value)]"}
-        asked = template(part=module(inner), more=resource(WORKSPACE["type"], "more") | {"tags": ids})
+        said = {"one": "[reference('part').outputs.id.value]", "two": "[toUpper(reference('part').outputs.name.value)]"}
+        asked = template(part=module(inner), more=resource(WORKSPACE["type"], "more") | {"tags": said})
         changes = await vacant.what_if(asked)
         workspace = f"{GROUP}/providers/Microsoft.OperationalInsights/workspaces/logs"
         assert changes["more"]["after"]["tags"] == {
-            "id": f"[reference('{workspace}', '{WORKSPACE['apiVersion']}').customerId]",
-            "name": "LOGS",
+            "one": f"[reference('{workspace}', '{WORKSPACE['apiVersion']}').customerId]",
+            "two": "LOGS",
         }
 
     async def test_a_module_that_names_its_resources_by_another_resource_is_left_out(self, vacant: Vacant) -> None:
