@@ -4,8 +4,10 @@ No test relies on what another left.
 """
 
 import importlib.util
+import itertools
 import json
 import os
+import random
 import re
 import shlex
 import signal
@@ -158,6 +160,7 @@ def standing(out: Path, exported: dict[str, str], *flags: str) -> Iterator[Stage
 
 ASKED = {"app.updated", "revision.created", "revision.activated", "revision.deactivated", "traffic.set"}
 Play = Callable[..., Run]
+SEEDS = itertools.count(int(os.environ.get("STUMBLE_SEED") or random.randrange(10**6)))
 
 
 def command(playbook: str, *flags: str, **variables: object) -> list[str]:
@@ -168,8 +171,22 @@ def command(playbook: str, *flags: str, **variables: object) -> list[str]:
 
 @pytest.fixture
 def play(stage: Stage, tmp_path: Path) -> Play:
-    """Runs a play on the stage to its end: ``play("bluegreen.yml", "--check", release="one")``."""
-    return player(stage, tmp_path)
+    """Runs a play on the stage to its end: ``play("bluegreen.yml", "--check", release="one")``.
+
+    The control plane has a bad day: connections break, and writes are refused for a while, by a seed that is printed.
+    """
+    steadily = player(stage, tmp_path)
+
+    def run(playbook: str, *flags: str, **variables: object) -> Run:
+        seed = next(SEEDS)
+        sys.stdout.write(f"{playbook}: what goes wrong on the way is that of STUMBLE_SEED={seed}\n")
+        inject(stage, "stumble", seed=seed, writes=0.3, reads=0.01)
+        try:
+            return steadily(playbook, *flags, **variables)
+        finally:
+            inject(stage, "stumble", writes=0)
+
+    return run
 
 
 def player(stage: Stage, tmp_path: Path) -> Play:
