@@ -150,13 +150,13 @@ REPEATED = re.compile(r"^(Code|Message|Target|Inner ?Errors?|Exception Details):
 class AzError(Exception):
     """``status``: of the last answer, if there was one. ``busy``: what the service is busy with, if that is the reason.
 
-    ``retry_after``: seconds that it asks for.
+    ``retry_after``: seconds that it asks for. ``repeated``: az sent a request again by itself, as parts of it do.
     """
 
-    def __init__(self, message, command, rc, status=None, busy="", retry_after=0.0):
+    def __init__(self, message, command, rc, status=None, busy="", retry_after=0.0, *, repeated=False):
         super().__init__(message)
         self.command, self.rc, self.status = command, rc, status
-        self.busy, self.retry_after = busy, retry_after
+        self.busy, self.retry_after, self.repeated = busy, retry_after, repeated
 
 
 class Said(logging.Handler):
@@ -188,9 +188,15 @@ class Answers:
 
         self._session, self._send = requests.Session, requests.Session.send
         self._broken = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
+        self.begin()
+
+    def begin(self):
+        """A command is about to run."""
+        self.busy, self.stumbled = "", False
         self.forget()
 
     def forget(self):
+        self.stumbled = self.stumbled or bool(self.busy)
         self.status, self.busy, self.retry_after = None, "", 0.0
 
     def __enter__(self):
@@ -243,7 +249,8 @@ class Patience:
             try:
                 return az(run, args, secrets)
             except AzError as error:
-                if tries > 1 and error.status == NOT_FOUND and shlex.split(run)[-1] in DELETING:
+                again = tries > 1 or error.repeated
+                if again and error.status == NOT_FOUND and shlex.split(run)[-1] in DELETING:
                     return None
                 if not error.busy:
                     raise
@@ -398,7 +405,7 @@ class Az:
         """The parsed answer; AzError when az says no."""
         self._said.messages.clear()
         self._said.remarks.clear()
-        self._answers.forget()
+        self._answers.begin()
         words = shlex.split(run) + options(args) + options(secrets)
         answer, printed = io.StringIO(), io.StringIO()
         with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(io.StringIO()):
@@ -411,7 +418,9 @@ class Az:
             found = BUSY.search(said)
             busy = self._answers.busy or (found[0] if found else "")
             why = without(self._secrets, said)
-            raise AzError(why, typed(run, args, secrets), rc, self._answers.status, busy, self._answers.retry_after)
+            last = self._answers
+            how = {"status": last.status, "busy": busy, "retry_after": last.retry_after, "repeated": last.stumbled}
+            raise AzError(why, typed(run, args, secrets), rc, **how)
         found = json.loads(answer.getvalue() or "null")
         return without(self._secrets, found if found is not None else printed.getvalue() or None)
 

@@ -286,7 +286,9 @@ def test_what_is_gone_when_its_deletion_is_said_again_was_deleted(
     monkeypatch.setattr(module, "FIRST_PAUSE_S", 0)
     lost = module.AzError("Connection aborted.", "az", 1, None, "the connection broke")
     missing = module.AzError("Not Found", "az", 3, 404)
+    by_itself = module.AzError("Not Found", "az", 3, 404, repeated=True)
     assert module.Patience(9)(Told(lost, missing), "group delete", {}, {}) is None
+    assert module.Patience(9)(Told(by_itself), "group delete", {}, {}) is None
     for run, answers in (("group delete", [missing]), ("group show", [lost, missing])):
         with pytest.raises(module.AzError):
             module.Patience(9)(Told(*answers), run, {}, {})
