@@ -33,7 +33,7 @@ def app(subscription: Subscription, app: App) -> dict[str, Any]:
             "latestRevisionFqdn": app.latest.fqdn,
             "customDomainVerificationId": "",
             "configuration": _configuration(app.properties, app.fqdn, app.traffic),
-            "template": _template(app.properties["template"]),
+            "template": merge.shown(app.properties["template"]),
             "eventStreamEndpoint": f"{subscription.streams}{stream_path(resource.group, app.name)}/eventstream",
             "delegatedIdentities": [],
         },
@@ -73,7 +73,7 @@ def revision(subscription: Subscription, app: App, revision: Revision) -> dict[s
     properties: dict[str, Any] = {
         "createdTime": revision.created.isoformat(),
         "fqdn": revision.fqdn,
-        "template": _template(revision.template),
+        "template": merge.shown(revision.template),
         "active": revision.active,
         "replicas": len(revision.replicas),
         "trafficWeight": revision.weight,
@@ -120,14 +120,6 @@ def replica(subscription: Subscription, app: App, revision: Revision, replica: R
             ],
         },
     }
-
-
-def _template(template: dict[str, Any]) -> dict[str, Any]:
-    """With what Azure adds: az sends it back in an update, and then it is part of what a revision is made of."""
-    shown = copy.deepcopy(template)
-    for container in shown.get("containers") or ():
-        container.setdefault("imageType", "ContainerImage")
-    return shown
 
 
 def without_secrets(properties: dict[str, Any]) -> dict[str, Any]:

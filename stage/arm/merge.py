@@ -26,8 +26,22 @@ def merge_patch(target: Any, patch: Any) -> Any:
 
 
 def created(asked: Mapping[str, Any], stored: Mapping[str, Any]) -> dict[str, Any]:
-    """The properties after a PUT of ``asked``; ``stored`` is empty for a new app."""
-    return _accepted(merge_patch({}, _writable(asked)), stored)
+    """The properties after a PUT of ``asked``; ``stored`` is empty for a new app.
+
+    A template that is sent back as it was shown, which az does to change the configuration, is the one that there was.
+    """
+    accepted = _accepted(merge_patch({}, _writable(asked)), stored)
+    if stored and accepted.get("template") == shown(stored["template"]):
+        accepted["template"] = copy.deepcopy(stored["template"])
+    return accepted
+
+
+def shown(template: Mapping[str, Any]) -> dict[str, Any]:
+    """With what Azure adds: az sends it back in an update, and then it is part of what a revision is made of."""
+    found: dict[str, Any] = copy.deepcopy(dict(template))
+    for container in found.get("containers") or ():
+        container.setdefault("imageType", "ContainerImage")
+    return found
 
 
 def patched(asked: Mapping[str, Any], stored: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import uuid
 from datetime import UTC, datetime
 from typing import Any
 
-from stage.arm import catalog, documents, inventory, merge, outside, parameters, preflight, whatif
+from stage.arm import catalog, documents, inventory, merge, outside, parameters, preflight, regions, whatif
 from stage.arm.ids import APPS, DEPLOYMENTS, GATEWAYS, ROLE_ASSIGNMENTS, STORAGE_ACCOUNTS, resource_id
 from stage.arm.resources import Asked
 from stage.arm.scope import Document, Place, Scope, masked, texts
@@ -60,7 +60,9 @@ class Prediction:
 
     def _change(self, asked: Asked) -> dict[str, Any]:
         before = inventory.asked_before(self._subscription, asked)
-        then, now = None if before is None else before.body, asked.body
+        # A region has two spellings, and az sends back the one that it was shown.
+        then = None if before is None else {**before.body, **regions.shown(before.body)}
+        now = {**asked.body, **regions.shown(asked.body)}
         if asked.kind.lower() == APPS.lower():
             stored = (then or {}).get("properties") or {}
             properties = merge.created(now.get("properties") or {}, stored)
