@@ -201,11 +201,11 @@ class TestDeployments:
         assert "d" in [each["name"] for each in await az("deployment group list -g rehearsal")]
 
     async def test_another_type_of_resource_is_refused_by_name(self, rig: Rig, az: Az, tmp_path: Path) -> None:
-        file = template(tmp_path / "main.json", type="Microsoft.Storage/storageAccounts")
+        file = template(tmp_path / "main.json", type="Microsoft.Web/sites")
         error = await az.refused(
             f"deployment group validate -g rehearsal --template-file {file} --parameters suffix=green"
         )
-        assert "Microsoft.Storage/storageAccounts" in error
+        assert "Microsoft.Web/sites" in error
 
     async def test_an_expression_the_stage_cannot_evaluate_is_refused_by_name(
         self, rig: Rig, az: Az, tmp_path: Path
