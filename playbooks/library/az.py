@@ -413,15 +413,16 @@ class Az:
                 rc = self._cli.invoke([*words, "--output", "json"], out_file=answer)
             except SystemExit as refused:
                 rc = refused.code
-        if rc:
+        found = json.loads(answer.getvalue() or "null")
+        # Parts of az take a broken connection for no answer.
+        if rc or (found is None and self._answers.busy):
             said = sentence(self._said.messages)
-            found = BUSY.search(said)
-            busy = self._answers.busy or (found[0] if found else "")
+            named = BUSY.search(said)
+            busy = self._answers.busy or (named[0] if named else "")
             why = without(self._secrets, said)
             last = self._answers
             how = {"status": last.status, "busy": busy, "retry_after": last.retry_after, "repeated": last.stumbled}
             raise AzError(why, typed(run, args, secrets), rc, **how)
-        found = json.loads(answer.getvalue() or "null")
         return without(self._secrets, found if found is not None else printed.getvalue() or None)
 
 
