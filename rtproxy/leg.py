@@ -18,7 +18,8 @@ _PING_PAYLOAD = b"rtproxy"
 
 
 class Leg(Wire):
-    """One leg, named ``client`` or ``upstream``. ``closed_with`` is the first Close code on it in either direction.
+    """One leg, named ``client`` or ``upstream``. ``closed_with`` is the first Close code on it in either direction,
+    where the Close arrived, or the kernel took it whole.
 
     ``pending`` are control frames of ours that wait for the other leg's frame to end.
     """
@@ -41,7 +42,7 @@ class Leg(Wire):
 
         Without one where no boundary will come: the other leg is gone in the middle of a frame.
         """
-        if self.sent or self.lost:
+        if self.sent or self.closing:
             return
         if self.peer.gone and self.peer.skip:
             self.break_off()
@@ -136,7 +137,7 @@ class Leg(Wire):
 
     def closed(self) -> None:
         self.lost = True
-        if self.pending:  # the boundary that our Close waited for never came
+        if self.pending or self.cut_short:  # the boundary that a Close waited for never came, or the reader took none
             self.closed_with = self.code if self.halt == "close" else VANISHED
         self.peer.release()
         self.splice.vanished(self)
