@@ -422,6 +422,8 @@ class Az:
             why = without(self._secrets, said)
             last = self._answers
             how = {"status": last.status, "busy": busy, "retry_after": last.retry_after, "repeated": last.stumbled}
+            # One whose command failed would apply that command's --query to the answer of the next one, too.
+            self._cli = azure_cli()
             raise AzError(why, typed(run, args, secrets), rc, **how)
         return without(self._secrets, found if found is not None else printed.getvalue() or None)
 

@@ -226,6 +226,19 @@ def test_a_busy_service_is_asked_until_it_takes_a_write(stage: Stage, kind: str,
     assert any(why.startswith(said.get(kind, "the connection broke")) for why in result["waited"])
 
 
+def test_what_is_read_again_after_a_failure_is_read_as_it_was_asked_for(stage: Stage) -> None:
+    query = "[].{name: name, image: properties.template.containers[0].image}"
+    reading = {"run": "containerapp revision list", "args": {**APP, "query": query}}
+    before, _ = az(stage.environ, reading)
+    inject(stage, "stumble", kinds=["lost"], writes=0, reads=1, most=1)
+    try:
+        result, printed = az(stage.environ, {**reading, "patience": DEADLINE_S})
+    finally:
+        inject(stage, "none")
+    assert result["waited"], printed
+    assert result["value"] == before["value"]
+
+
 def test_a_service_that_stays_busy_is_named_with_what_it_was_busy_with(stage: Stage) -> None:
     inject(stage, "stumble", kinds=["locked"], most=10**6)
     try:

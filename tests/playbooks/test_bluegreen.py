@@ -166,7 +166,7 @@ def test_a_green_that_fails_to_start_is_not_waited_for_and_says_why(stage: Stage
     done = play("bluegreen.yml", release="crashing", image=IMAGE, green_env=crashing, ready_timeout=DEADLINE_S)
     assert done.code != 0
     (blue,) = before
-    assert f"Rolled back, {blue} carries every call: (ContainerAppOperationError) Failed to provision" in done.output
+    assert f"Rolled back, {blue} carries every call: Failed to provision" in done.output
     assert "ContainerCrashing" in done.output
     assert stage.weights() == before
     assert "rtproxy--crashing" not in stage.active()
