@@ -18,8 +18,7 @@ _PING_PAYLOAD = b"rtproxy"
 
 
 class Leg(Wire):
-    """One leg, named ``client`` or ``upstream``. ``closed_with`` is the first Close code on it in either direction,
-    where the Close arrived, or the kernel took it whole.
+    """One leg, named ``client`` or ``upstream``. ``closed_with`` is the first Close code on it in either direction.
 
     ``pending`` are control frames of ours that wait for the other leg's frame to end.
     """
@@ -137,7 +136,7 @@ class Leg(Wire):
 
     def closed(self) -> None:
         self.lost = True
-        if self.pending or self.cut_short:  # the boundary that a Close waited for never came, or the reader took none
+        if self.pending:  # the boundary that our Close waited for never came
             self.closed_with = self.code if self.halt == "close" else VANISHED
         self.peer.release()
         self.splice.vanished(self)

@@ -42,16 +42,14 @@ class Wire(Walker):
     ``received`` counts bytes, ``frames`` frames that arrived. ``out`` takes what goes on to the peer and says how much
     of it the kernel took. ``full``: bytes for this socket wait here; ``held_back``: it is not read for now; ``got``:
     its side has said its last frame; ``sent``: a Close is on its way to it; ``gone``: nothing arrives any more;
-    ``closing``: it closes as soon as what was written is out; ``lost``: closed; ``cut_short``: the kernel did not take
-    all that was written; ``behind``: its frames cost more than their bytes (`credit`), and others go first; ``slowed``:
-    it is not read until it may cost something again. Only frames of more than ``shortest`` and less than ``longest``
-    bytes may pass without `feed`.
+    ``closing``: it closes as soon as what was written is out; ``lost``: closed; ``behind``: its frames cost more than
+    their bytes (`credit`), and others go first; ``slowed``: it is not read until it may cost something again. Only
+    frames of more than ``shortest`` and less than ``longest`` bytes may pass without `feed`.
     """
 
     __slots__ = (
         "_credit",
         "_fileno",
-        "_goodbye",
         "_poller",
         "_put_off",
         "_receive",
@@ -61,7 +59,6 @@ class Wire(Walker):
         "_unsent",
         "behind",
         "closing",
-        "cut_short",
         "full",
         "gone",
         "got",
@@ -89,8 +86,7 @@ class Wire(Walker):
         self.received = 0
         self.shortest, self.longest = SHORTEST, READ_BYTES
         self._unsent = b""
-        self._goodbye = 0
-        self.full = self.held_back = self.cut_short = False
+        self.full = self.held_back = False
         self._credit: Credit | None = None
         self.behind = self.slowed = self._put_off = False
         self.got = self.sent = self.gone = self.closing = self._shut = self.lost = False
@@ -275,7 +271,6 @@ class Wire(Walker):
         if isinstance(problem, (BlockingIOError, InterruptedError)):
             self.left(data, 0)
         else:
-            self.cut_short = True
             # What this side said before that has arrived, and is read first.
             self._poller.soon(self.abort)
 
@@ -319,9 +314,7 @@ class Wire(Walker):
         self.closing = self.held_back = True
         self.calm = False
         if self._tls is not None:
-            goodbye = self._tls.goodbye()
-            self._unsent += goodbye
-            self._goodbye = len(goodbye)
+            self._unsent += self._tls.goodbye()
         if self._unsent:
             self.full = True
             self.peer.out = drop
@@ -338,8 +331,6 @@ class Wire(Walker):
         self.calm = False
         self._poller.discard(self._fileno)
         self._sock.close()
-        # The end of TLS says nothing of the call.
-        self.cut_short = self.cut_short or len(self._unsent) > self._goodbye
         self._unsent = self.rest = b""
         self.peer.out = drop
         # The legs of a call hold each other until the collector comes, which knows nothing of OpenSSL's buffers.

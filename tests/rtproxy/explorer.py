@@ -369,7 +369,7 @@ class Call:
                 yield f"two Closes to the {side}"
             if told.more_behind:
                 yield f"bytes behind the Close to the {side}"
-            if self.ended:
+            if self.ended and not sock.stalled:  # what waited for a reader counts as said to it
                 on_the_wire = {*told.closes, *([CODES[side]] if sock.close_was_read else [])}
                 if self.codes[side] not in (on_the_wire or {VANISHED}):
                     yield f"the summary has {self.codes[side]} for the {side}, on the wire was {on_the_wire or 'none'}"

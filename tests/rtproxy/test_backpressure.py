@@ -96,21 +96,6 @@ async def test_a_reader_that_stands_still_is_given_up(
     assert (closed["ended_by"], closed["client_code"], closed["upstream_code"]) == ("limit", *codes)
 
 
-async def test_the_summary_has_no_close_that_a_reader_who_stands_still_never_got(
-    call: CallFactory, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name, seconds in {"wheel.STALL_S": 0.5, "splice.ANSWER_S": 0.4, "splice.LINGER_S": 0.1}.items():
-        monkeypatch.setattr(f"rtproxy.{name}", seconds)
-    client, model, relay = await call(receive_buffer=64 * KIB)
-    client.reader._transport.pause_reading()
-    flooding = asyncio.create_task(flood(model, asyncio.Event()))
-    async with asyncio.timeout(DEADLINE_S):
-        assert (await model.read_until(CLOSE)).code == 1001
-        flooding.cancel()
-        closed = await relay.event("connection.closed")
-    assert (closed["ended_by"], closed["client_code"], closed["upstream_code"]) == ("limit", 1006, 1001)
-
-
 async def test_a_slow_reader_that_moves_is_not_given_up(call: CallFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rtproxy.wheel.STALL_S", 0.5)
     client, model, relay = await call(receive_buffer=64 * KIB)
