@@ -353,7 +353,7 @@ class Call:
             for side, sock in self.sockets.items()
         )
         if self.ended:
-            return self.ended, sides
+            return self.ended, sides, tuple(self.codes.items())
         due = self.splice._timer is not None
         patience = max(0, min(60, self.splice._give_up_at - self.clock.now))
         waits = (due and self.splice._moved(), round(patience / 30), tuple(self.clock.due()))
