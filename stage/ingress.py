@@ -117,10 +117,13 @@ class Ingress:
             self._sites = {name: each for name, each in self._sites.items() if name != app}
             if site is None or not self._weights_late_s or not any(self._late_weights.get(app, {}).values()):
                 self._late_weights.pop(app, None)
+                for each in self._late:
+                    if each.get_name() == app:
+                        each.cancel()
             if site is not None:
                 self._sites[app] = site
                 if self._late_weights.setdefault(app, site.weights) != site.weights:
-                    late = asyncio.create_task(self._weigh_late(app, site.weights))
+                    late = asyncio.create_task(self._weigh_late(app, site.weights), name=app)
                     self._late.add(late)
                     late.add_done_callback(self._late.discard)
             await self._put_routes()

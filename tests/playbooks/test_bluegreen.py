@@ -166,8 +166,9 @@ def test_a_green_that_fails_to_start_is_not_waited_for_and_says_why(stage: Stage
     done = play("bluegreen.yml", release="crashing", image=IMAGE, green_env=crashing, ready_timeout=DEADLINE_S)
     assert done.code != 0
     (blue,) = before
-    assert f"Rolled back, {blue} carries every call: Failed to provision" in done.output
-    assert "ContainerCrashing" in done.output
+    # The write itself fails with the reason; where its connection broke, green's state has it.
+    way = "(Failed to provision|.* did not become healthy at all)"
+    assert re.search(f"Rolled back, {blue} carries every call: {way}.*ContainerCrashing", done.output)
     assert stage.weights() == before
     assert "rtproxy--crashing" not in stage.active()
 

@@ -81,7 +81,7 @@ async def test_az_contacts_nothing_but_loopback(rig: Rig, az: Az, tmp_path: Path
 async def test_what_the_stage_does_not_have_is_refused_by_name(rig: Rig, az: Az) -> None:
     url = f"{rig.arm.url}/subscriptions/{SUBSCRIPTION}/resourceGroups/rehearsal/providers/Microsoft.Cache/redis/foo"
     assert f"the stage has no GET {url.removeprefix(rig.arm.url)}" in await az.refused(f"rest --url {url}")
-    assert "the stage has no" in await az.refused("storage account list")
+    assert "the stage has no" in await az.refused("redis list")
 
 
 async def test_arm_refuses_whoever_brings_no_token(rig: Rig, az: Az) -> None:

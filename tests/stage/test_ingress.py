@@ -145,12 +145,30 @@ async def test_late_weights_are_in_force_at_one_of_two_parts_at_once_and_at_the_
         assert {await who(http, ingress.gateway_port) for _ in range(10)} == {"blue"}
         await ingress.set_traffic("rtproxy", site({BLUE: 0, GREEN: 100}))
         assert Counter([await who(http, ingress.gateway_port) for _ in range(20)]) == {"blue": 10, "green": 10}
-        assert await who(http, ingress.gateway_port, GREEN + ".stage.localhost") == "green"
+        by_name = [await who(http, ingress.revisions_port, GREEN + ".stage.localhost") for _ in range(4)]
+        assert by_name == ["green"] * 4
 
         async def settled() -> bool:
             return {await who(http, ingress.gateway_port) for _ in range(10)} == {"green"}
 
         await eventually(settled)
+
+
+async def test_late_weights_of_an_app_that_is_gone_do_not_reach_the_next_of_its_name(
+    tmp_path: Path, replica_of: Callable[[str], Awaitable[Replica]], http: aiohttp.ClientSession
+) -> None:
+    blue = await replica_of("blue")
+    late = {"idle_timeout_s": 240, "cookie": "acaAffinity", "weights_late_s": 0.3}
+    async with Ingress(tmp_path, "stage.localhost", Gateway(), **late) as ingress:
+        await ingress.add_revision(BLUE)
+        await ingress.set_replicas(BLUE, [blue.port])
+        await ingress.set_traffic("rtproxy", site({BLUE: 100}))
+        await ingress.set_traffic("rtproxy", site({}))
+        await ingress.set_traffic("rtproxy", None)
+        await ingress.set_traffic("rtproxy", site({BLUE: 100}))
+        until = asyncio.get_running_loop().time() + 3 * 0.3
+        while asyncio.get_running_loop().time() < until:
+            assert {await who(http, ingress.gateway_port) for _ in range(10)} == {"blue"}
 
 
 async def test_a_revision_and_a_label_have_addresses_of_their_own(

@@ -60,7 +60,7 @@ async def test_a_category_that_the_region_does_not_offer_can_be_left_out_of_the_
     file = BICEP / "modules" / "environment.bicep"
     words = (
         f"deployment group create -g voice -n env --template-file {file} --parameters location=eastus2 name=env "
-        f"subnetId={GROUP}/subnet internal=true workspaceId={GROUP}/logs httpLogs="
+        f"subnetId={GROUP}/subnet internal=true zoneRedundant=false workspaceId={GROUP}/logs httpLogs="
     )
     await vacant.fault(fault="unoffer", category="ContainerAppHTTPLogs")
     assert "Category 'ContainerAppHTTPLogs' is not supported." in await vacant.az.refused(f"{words}true")
