@@ -13,7 +13,7 @@ from openai.types.websocket_reconnection import ReconnectingEvent
 
 from stage import seed
 from stage.model import DEPLOYMENT, Model
-from stage.platform import App, Environment
+from stage.platform import App, Environment, Unverified
 from stage.timeline import Timeline
 
 MODEL_KEY, CLIENT_KEY = "key-of-the-model", "key-of-the-caller"
@@ -25,7 +25,9 @@ async def environment(tmp_path: Path) -> AsyncIterator[Environment]:
     """An app on blue, in Multiple mode, with a drain of 4 s."""
     model = await Model.start(MODEL_KEY)
     with (tmp_path / "timeline.jsonl").open("wb") as stream:
-        async with Environment(tmp_path, Timeline(stream)) as environment:
+        # New weights are in force everywhere at once: plays wait for that before they stop blue.
+        at_once = Unverified(weights_late_s=0)
+        async with Environment(tmp_path, Timeline(stream), unverified=at_once) as environment:
             small = seed.Seed(min_replicas=1, grace_s=8, drain_s=4)
             app = await environment.put(seed.APP, seed.properties(small, "rtproxy:1", model.url, MODEL_KEY, CLIENT_KEY))
             await app.settled()
