@@ -16,7 +16,7 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -171,36 +171,39 @@ def command(playbook: str, *flags: str, **variables: object) -> list[str]:
 
 @pytest.fixture
 def play(stage: Stage, tmp_path: Path) -> Play:
-    """Runs a play on the stage to its end: ``play("bluegreen.yml", "--check", release="one")``.
+    """Runs a play on the stage to its end: ``play("bluegreen.yml", "--check", release="one")``."""
+    return player(stage, tmp_path)
 
-    The control plane has a bad day: connections break, and writes are refused for a while, by a seed that is printed.
+
+def player(stage: Stage, tmp_path: Path, *, steady: bool = False) -> Play:
+    """Unless ``steady``, the control plane has a bad day: connections break, and writes are refused for a while.
+
+    What fails is that of a seed, which is printed.
     """
-    steadily = player(stage, tmp_path)
 
-    def run(playbook: str, *flags: str, **variables: object) -> Run:
-        seed = next(SEEDS)
-        sys.stdout.write(f"{playbook}: what goes wrong on the way is that of STUMBLE_SEED={seed}\n")
-        inject(stage, "stumble", seed=seed, writes=0.3, reads=0.01)
-        try:
-            return steadily(playbook, *flags, **variables)
-        finally:
-            inject(stage, "stumble", writes=0)
-
-    return run
-
-
-def player(stage: Stage, tmp_path: Path) -> Play:
     def run(playbook: str, *flags: str, **variables: object) -> Run:
         words = command(playbook, *flags, **{"run_dir": str(tmp_path / "run"), **variables})
-        done = subprocess.run(
-            words,
-            env=stage.environ,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=DEADLINE_S,
-        )
+        with nullcontext() if steady else stumbling(stage, playbook):
+            done = subprocess.run(
+                words,
+                env=stage.environ,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                timeout=DEADLINE_S,
+            )
         return Run(done.returncode, done.stdout)
 
     return run
+
+
+@contextmanager
+def stumbling(stage: Stage, playbook: str) -> Iterator[None]:
+    seed = next(SEEDS)
+    sys.stdout.write(f"{playbook}: what goes wrong on the way is that of STUMBLE_SEED={seed}\n")
+    inject(stage, "stumble", seed=seed, writes=0.3, reads=0.01)
+    try:
+        yield
+    finally:
+        inject(stage, "stumble", writes=0)
