@@ -46,6 +46,12 @@ param containerImage string = ''
 @description('Client id of the relay\'s identity, an output of the first pass. The second pass needs it.')
 param identityClientId string = ''
 
+@description('Principal of that identity. Needed with clientKeysSecretUri.')
+param identityPrincipalId string = ''
+
+@description('Principal of the gateway\'s identity. Needed with certificateId.')
+param gatewayPrincipalId string = ''
+
 @description('Public address of the gateway, an output of the first pass. The second needs it with internal false.')
 param publicIpAddress string = ''
 
@@ -59,6 +65,23 @@ param traffic weight[] = []
 @description('Who may call: name:key pairs, comma separated.')
 @secure()
 param clientKeys string = ''
+
+// Their role at the secret is granted in the first pass, once that has made the identity: minutes before they are read.
+@description('Secret id, https://VAULT.vault.azure.net/secrets/NAME, of such pairs in Key Vault. They are mounted as a file.')
+param clientKeysSecretUri string = ''
+
+@description('Resource group of that vault.')
+param clientKeysVaultResourceGroup string = resourceGroup().name
+
+// The relay reads the file again while it runs: a key that is taken out of it ends its calls, without a rollout.
+@description('Storage account with a share that has such pairs in its file client-keys. Empty: none.')
+param clientKeysStorageAccount string = ''
+
+@description('That share.')
+param clientKeysShare string = 'client-keys'
+
+@description('Resource group of that account.')
+param clientKeysStorageResourceGroup string = resourceGroup().name
 
 @description('More settings of the relay, a name and a value each, such as RTPROXY_OIDC_ISSUER. No secrets.')
 param relaySettings setting[] = []
@@ -147,6 +170,7 @@ param httpLogs bool = true
 var complete = !empty(containerImage)
 var tls = !empty(certificateId)
 var keyed = !empty(openAiApiKey)
+var sharedKeys = !empty(clientKeysStorageAccount)
 
 // Modules get names and ids that are known beforehand, and look the rest up themselves. A parameter out of another
 // module's outputs would keep what-if from looking into the module at all: it would show no change where there is
@@ -207,7 +231,6 @@ module roles 'modules/roles.bicep' = {
     gatewayIdentityName: gatewayIdentityName
     registryName: registryName
     accountName: accountName
-    tls: tls
   }
   dependsOn: [
     registry
@@ -215,18 +238,30 @@ module roles 'modules/roles.bicep' = {
   ]
 }
 
-// https://<vault>.vault.azure.net/secrets/<name>: the vault is the host's first label.
-var vaultHost = tls ? split(certificateId, '/')[2] : ''
-var secretName = tls ? split(certificateId, '/')[4] : ''
-
-module vault 'modules/vault.bicep' = if (tls) {
+// Both in the first pass too, as soon as the identities are there. Principals are handed in, because they name a role
+// assignment, and what-if does not look into a module whose parameter is known after a deployment only.
+module vault 'modules/vault.bicep' = if (tls && !empty(gatewayPrincipalId)) {
   name: '${prefix}-vault'
   scope: resourceGroup(tlsVaultResourceGroup)
   params: {
-    vaultName: first(split(vaultHost, '.'))
-    secretName: secretName
-    principalId: roles.outputs.gatewayPrincipalId
+    secretUri: certificateId
+    principalId: gatewayPrincipalId
   }
+  dependsOn: [
+    roles
+  ]
+}
+
+module clientKeysVault 'modules/vault.bicep' = if (!empty(clientKeysSecretUri) && !empty(identityPrincipalId)) {
+  name: '${prefix}-client-keys-vault'
+  scope: resourceGroup(clientKeysVaultResourceGroup)
+  params: {
+    secretUri: clientKeysSecretUri
+    principalId: identityPrincipalId
+  }
+  dependsOn: [
+    roles
+  ]
 }
 
 // In the first pass too where the app names the address.
@@ -269,6 +304,19 @@ module environment 'modules/environment.bicep' = if (complete) {
   ]
 }
 
+module storage 'modules/storage.bicep' = if (complete && sharedKeys) {
+  name: '${prefix}-storage'
+  params: {
+    environmentName: environmentName
+    accountName: clientKeysStorageAccount
+    accountResourceGroup: clientKeysStorageResourceGroup
+    share: clientKeysShare
+  }
+  dependsOn: [
+    environment
+  ]
+}
+
 module dns 'modules/dns.bicep' = if (complete && internal) {
   name: '${prefix}-dns'
   params: {
@@ -299,7 +347,10 @@ module app 'modules/app.bicep' = if (complete && updateApp) {
     modelDeployment: openAiDeploymentName
     keyed: keyed
     modelKey: openAiApiKey
+    withKeys: !empty(clientKeys)
     clientKeys: clientKeys
+    clientKeysSecretUri: clientKeysSecretUri
+    sharedKeys: sharedKeys
     minReplicas: minReplicas
     maxReplicas: maxReplicas
     terminationGracePeriodSeconds: terminationGracePeriodSeconds
@@ -310,6 +361,8 @@ module app 'modules/app.bicep' = if (complete && updateApp) {
   dependsOn: [
     roles
     environment
+    clientKeysVault
+    storage
   ]
 }
 

@@ -43,9 +43,18 @@ param keyed bool
 @secure()
 param modelKey string
 
+@description('Whether there are clientKeys.')
+param withKeys bool
+
 @description('Who may call: name:key pairs.')
 @secure()
 param clientKeys string
+
+@description('Secret id of more of them in a Key Vault that the identity reads. Empty: none.')
+param clientKeysSecretUri string
+
+@description('Whether they are in the file client-keys of the environment\'s storage client-keys.')
+param sharedKeys bool
 
 @description('More settings of the relay: a name and a value each.')
 param relaySettings setting[]
@@ -66,6 +75,12 @@ var modelEndpoint = 'https://${accountName}.openai.azure.com/'
 var said = string(relaySettings)
 // Not all: one key that is lost, or one client that loops, must not shut out the others.
 var clientSessions = max(1, maxSessions * 3 / 4)
+// In a file, where the one or the other has them. A Key Vault's secret never goes into a variable: a new version of it
+// restarts every active revision that has it in one.
+var vaultKeys = !empty(clientKeysSecretUri)
+var keysFile = vaultKeys || sharedKeys
+// Beside a file the secret alone stays, for revisions that still read it: the relay refuses to be told one key twice.
+var keysVariable = withKeys && !keysFile
 var single = activeRevisionsMode == 'Single'
 var weights = empty(traffic)
   ? [
@@ -154,14 +169,25 @@ resource app 'Microsoft.App/containerApps@2026-01-01' = {
           identity: identity.id
         }
       ]
-      // A changed secret reaches a running replica only when its revision is restarted.
+      // A changed secret reaches a running replica only when its revision is restarted. An empty one is refused.
       secrets: concat(
-        [
-          {
-            name: 'client-keys'
-            value: clientKeys
-          }
-        ],
+        withKeys
+          ? [
+              {
+                name: 'client-keys'
+                value: clientKeys
+              }
+            ]
+          : [],
+        vaultKeys
+          ? [
+              {
+                name: 'client-keys-of-vault'
+                keyVaultUrl: clientKeysSecretUri
+                identity: identity.id
+              }
+            ]
+          : [],
         keyed
           ? [
               {
@@ -198,10 +224,24 @@ resource app 'Microsoft.App/containerApps@2026-01-01' = {
                 name: 'AZURE_CLIENT_ID'
                 value: identityClientId
               }
-              {
-                name: 'RTPROXY_CLIENT_KEYS'
-                secretRef: 'client-keys'
-              }
+            ],
+            keysVariable
+              ? [
+                  {
+                    name: 'RTPROXY_CLIENT_KEYS'
+                    secretRef: 'client-keys'
+                  }
+                ]
+              : [],
+            keysFile
+              ? [
+                  {
+                    name: 'RTPROXY_CLIENT_KEYS_FILE'
+                    value: '/mnt/client-keys/client-keys'
+                  }
+                ]
+              : [],
+            [
               {
                 // 5 s are left for the exit, and for a platform whose clock started earlier than ours.
                 name: 'RTPROXY_DRAIN_SECONDS'
@@ -239,6 +279,14 @@ resource app 'Microsoft.App/containerApps@2026-01-01' = {
               : [],
             relaySettings
           )
+          volumeMounts: keysFile
+            ? [
+                {
+                  volumeName: 'client-keys'
+                  mountPath: '/mnt/client-keys'
+                }
+              ]
+            : null
           // All three said: the platform's defaults are TCP probes, which a draining or stuck relay passes.
           probes: [
             {
@@ -278,6 +326,28 @@ resource app 'Microsoft.App/containerApps@2026-01-01' = {
           ]
         }
       ]
+      volumes: vaultKeys
+        ? [
+            {
+              name: 'client-keys'
+              storageType: 'Secret'
+              secrets: [
+                {
+                  secretRef: 'client-keys-of-vault'
+                  path: 'client-keys'
+                }
+              ]
+            }
+          ]
+        : sharedKeys
+            ? [
+                {
+                  name: 'client-keys'
+                  storageType: 'AzureFile'
+                  storageName: 'client-keys'
+                }
+              ]
+            : null
       scale: {
         minReplicas: minReplicas
         maxReplicas: maxReplicas

@@ -6,9 +6,6 @@ param gatewayIdentityName string
 param registryName string
 param accountName string
 
-@description('Whether the gateway reads a certificate, for which it needs an identity of its own.')
-param tls bool
-
 var acrPull = '7f951dda-4ed3-4680-a7ca-43fe172d538d'
 var openAiUser = '5e0bd9bd-7b93-4f28-af87-19fc36ad61bd'
 
@@ -25,7 +22,8 @@ resource identity 'Microsoft.ManagedIdentity/userAssignedIdentities@2024-11-30' 
   location: location
 }
 
-resource gatewayIdentity 'Microsoft.ManagedIdentity/userAssignedIdentities@2024-11-30' = if (tls) {
+// Made whether there is a certificate yet or not: its role has to be known everywhere before a gateway first uses it.
+resource gatewayIdentity 'Microsoft.ManagedIdentity/userAssignedIdentities@2024-11-30' = {
   name: gatewayIdentityName
   location: location
 }
@@ -54,4 +52,4 @@ resource call 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
 output id string = identity.id
 output clientId string = identity.properties.clientId
 output principalId string = identity.properties.principalId
-output gatewayPrincipalId string = tls ? gatewayIdentity!.properties.principalId : ''
+output gatewayPrincipalId string = gatewayIdentity.properties.principalId

@@ -1,22 +1,23 @@
-// The gateway's right to read its certificate and nothing else of the vault, in the vault's resource group. The vault has
-// to use RBAC, and to let the gateway in: trusted Microsoft services where its network is closed.
-param vaultName string
+// The right to read one secret and nothing else of a vault, in the vault's resource group: the gateway's to its
+// certificate, the relay's to its clients' keys. The vault has to use RBAC, and to let them in where its network is closed:
+// trusted Microsoft services.
 
-@description('The certificate, which Key Vault has as a secret too. Its versions, so every renewed one, are below it.')
-param secretName string
+// As https://<vault>.vault.azure.net/secrets/<name>: the vault is the host's first label.
+@description('Id of the secret. Its versions, so every renewed one, are below it.')
+param secretUri string
 
-@description('The gateway\'s identity.')
+@description('The identity that reads it.')
 param principalId string
 
 var secretsUser = '4633458b-17de-408a-b874-0445c86b69e6'
 
 resource vault 'Microsoft.KeyVault/vaults@2025-05-01' existing = {
-  name: vaultName
+  name: first(split(split(secretUri, '/')[2], '.'))
 }
 
 resource secret 'Microsoft.KeyVault/vaults/secrets@2025-05-01' existing = {
   parent: vault
-  name: secretName
+  name: split(secretUri, '/')[4]
 }
 
 resource read 'Microsoft.Authorization/roleAssignments@2022-04-01' = {

@@ -5,7 +5,7 @@ import re
 
 CHANGES = ("Create", "Modify", "Deploy", "Delete")
 """What a what-if can say of a resource that is no riddle; beside these it says why it did not look into something."""
-UNKNOWN = re.compile(r"\[.*reference\(")
+UNKNOWN = re.compile(r"\[.*(reference|listKeys)\(")
 """An expression of the template in the place of a value. Azure's what-if does not work out what another resource has,
 and calls every such property changed, every time: it is no difference."""
 APP = "Microsoft.App/containerApps"
@@ -13,6 +13,12 @@ CONFIGURATION, SECRETS = "properties.configuration", "properties.configuration.s
 WEIGHTS = "properties.configuration.ingress.traffic"
 OF_GATEWAY = "/providers/microsoft.network/applicationgateway"
 """In the ids of a gateway, of what is attached to one, and of its firewall's policy."""
+
+WORKED_OUT = {
+    *("location", "prefix", "containerImage", "revisionSuffix", "traffic", "updateApp", "updateGateway"),
+    *("identityClientId", "identityPrincipalId", "gatewayPrincipalId", "publicIpAddress"),
+}
+"""Parameters that the plays give the template in every deployment."""
 
 
 class FilterModule:
@@ -28,6 +34,7 @@ class FilterModule:
             "addressed": addressed,
             "added": added,
             "plain": plain,
+            "kept_parameters": kept_parameters,
             "touches_gateway": touches_gateway,
         }
 
@@ -163,6 +170,16 @@ def plain(parameters):
         name: value["value"] if isinstance(value, dict) and set(value) == {"value"} else value
         for name, value in parameters.items()
     }
+
+
+def kept_parameters(last, bicep):
+    """{name: value} of a deployment's parameters that a next one is given again where nobody says otherwise.
+
+    Left out are those that the template ``bicep`` does not have any more, those without a value, which are secret, and
+    those that are worked out anew every time.
+    """
+    declared = set(re.findall(r"^param (\w+)", bicep, re.MULTILINE)) - WORKED_OUT
+    return {name: each["value"] for name, each in last.items() if name in declared and "value" in each}
 
 
 def added(wanted, actual):

@@ -119,9 +119,15 @@ def inputs(seen):
             f"RTPROXY_CLIENT_KEYS is not name:key,name:key at place {', '.join(wrong)}: no spaces, each name and key "
             "once, each key of 16 characters or more."
         )
-    secret = given.get("TLS_SECRET_ID") or ""
+    parameters = seen.get("parameters", {})
+    secret = given.get("TLS_SECRET_ID") or parameters.get("certificateId") or ""
     if secret and not SECRET_ID.fullmatch(secret):
         yield f"TLS_SECRET_ID is {secret}: it takes https://VAULT.vault.azure.net/secrets/NAME."
+    keys = parameters.get("clientKeysSecretUri") or ""
+    if keys and not SECRET_ID.fullmatch(keys):
+        yield f"clientKeysSecretUri is {keys}: it takes https://VAULT.vault.azure.net/secrets/NAME."
+    if keys and parameters.get("clientKeysStorageAccount"):
+        yield "clientKeysSecretUri and clientKeysStorageAccount are both said: client keys are in one file."
     if secret and not (given.get("RTPROXY_GATEWAY_URL") or "").startswith(("https://", "wss://")):
         yield (
             "With TLS_SECRET_ID callers need a name that the certificate carries: export RTPROXY_GATEWAY_URL, "
@@ -142,15 +148,16 @@ def malformed(keys):
 
 def rollouts(seen):
     """Where rollouts come from: it is to be said, be it that they come from inside."""
-    if "rolloutAddresses" not in seen.get("parameters", {}):
+    if "parameters" not in seen:
         return
-    listed = seen["parameters"]["rolloutAddresses"]
+    listed = seen["parameters"].get("rolloutAddresses", [])
     if wrong := [each for each in listed if not a_network(each)]:
         yield (
             f"ROLLOUT_ADDRESSES has {', '.join(wrong)}: it takes addresses as the Internet sees them and ranges, "
             "203.0.113.7,198.51.100.0/24; not all of the Internet."
         )
-    if not listed and (seen["environment"].get("ROLLOUT_ADDRESSES") or "").strip() != "none":
+    nowhere = (seen["environment"].get("ROLLOUT_ADDRESSES") or "").strip() == "none"
+    if not listed and not nowhere and "rolloutAddresses" not in seen.get("remembered", {}):
         yield (
             "ROLLOUT_ADDRESSES is not set: export the addresses that rollouts come from, comma separated, because "
             "nobody else reaches a revision's own address; none where they come from inside of the network."

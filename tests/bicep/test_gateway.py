@@ -129,7 +129,7 @@ def test_a_gateway_that_is_to_stay_as_it_is_is_not_sent() -> None:
 def test_the_gateway_may_read_its_certificate_and_nothing_else_of_the_vault() -> None:
     (scope,) = [
         each.id.rpartition("/providers/")[0]
-        for each in _asked(certificateId=CERTIFICATE)
+        for each in _asked(certificateId=CERTIFICATE, gatewayPrincipalId="of-the-gateway")
         if each.kind == ROLE_ASSIGNMENTS and "Microsoft.KeyVault" in each.id
     ]
     assert scope.endswith("/providers/Microsoft.KeyVault/vaults/safe/secrets/door")

@@ -83,7 +83,7 @@ REFUSED = {
         APP,
         "string(terminationGracePeriodSeconds - 5)",
         "terminationGracePeriodSeconds - 5",
-        "app.properties.template.containers[0].env[4].value: takes a string, not an int",
+        "app.properties.template.containers[0].env[5].value: takes a string, not an int",
     ),
     "number out of its range": (
         GATEWAY,

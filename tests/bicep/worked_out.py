@@ -44,13 +44,17 @@ class _Notes:
         return self._known[asked.id.lower()]
 
     def place(self, group: str, deployment: str) -> Place:
-        return Place(group, {"location": "anywhere"}, deployment, lambda resource: self._known.get(resource.lower()))
+        return Place(group, {"location": "anywhere"}, deployment, self._find)
 
     def begun(self, scope: Scope) -> None: ...
 
     def skipped(self, deployment: str) -> None: ...
 
     def ended(self, scope: Scope, outputs: Document) -> None: ...
+
+    def _find(self, resource: str) -> Document | None:
+        """A storage account is the operator's, and there before the template."""
+        return self._known.get(resource.lower()) or ({"properties": {}} if "/Microsoft.Storage/" in resource else None)
 
 
 def _shown(value: Any, of: str) -> Any:

@@ -503,6 +503,8 @@ def test_the_whole_deployment_compiles() -> None:
         for name, about in template["resources"].items()
         if about["type"] == "Microsoft.Resources/deployments"
     }
+    # One module twice: the gateway reads its certificate, the relay its clients' keys.
+    assert deployments.pop("clientKeysVault") == deployments["vault"]
     assert set(deployments) == modules
     (app,) = (one for one in deployments["app"]["resources"].values() if not one.get("existing"))
     assert app["type"] == "Microsoft.App/containerApps"
