@@ -38,7 +38,7 @@ def pytest_configure() -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Rehearsals, plays and the real az take the longest: they begin first, so that workers end together."""
-    long = re.compile(r"playbooks/|stage/test_(rehearse|sabotage|deployments|platform|ride)")
+    long = re.compile(r"playbooks/|stage/test_(rehearse|sabotage|interrupted|deployments|platform|ride)")
     items.sort(key=lambda item: not long.search(item.nodeid))
 
 

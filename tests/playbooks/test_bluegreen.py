@@ -114,6 +114,7 @@ def test_steps_that_do_not_rise_to_100_are_refused(stage: Stage, play: Play, ste
     assert stage.acts() == before
 
 
+@pytest.mark.nightly
 def test_an_interrupted_rollout_goes_on_where_it_was(stage: Stage, play: Play, tmp_path: Path) -> None:
     (blue,) = stage.weights()
     variables = {"release": "resumed", "image": IMAGE, "run_dir": str(tmp_path / "run"), **TALKING}

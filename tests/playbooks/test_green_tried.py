@@ -8,6 +8,7 @@ from tests.playbooks.rolling import IMAGE
 pytestmark = pytest.mark.timeout(1500)
 
 
+@pytest.mark.nightly
 def test_a_green_that_lets_anybody_in_gets_no_call_unless_anybody_may(stage: Stage, play: Play) -> None:
     before = stage.weights()
     (blue,) = before
@@ -47,6 +48,7 @@ def test_a_green_that_cannot_drain_in_its_grace_period_gets_no_call(stage: Stage
     assert stage.active() == {blue}
 
 
+@pytest.mark.nightly
 def test_a_trial_of_green_that_meets_blue_proves_nothing_and_ends_the_rollout(stage: Stage, play: Play) -> None:
     before = stage.weights()
     (blue,) = before

@@ -30,6 +30,7 @@ def test_rollback_starts_a_deactivated_blue_again(stage: Stage, play: Play, tmp_
     assert (again.code, again.changed) == (0, 0), again.output
 
 
+@pytest.mark.nightly
 def test_rollback_asks_when_a_release_that_failed_since_was_active_last(stage: Stage, play: Play) -> None:
     (blue,) = stage.weights()
     over = play("bluegreen.yml", release="good", image=IMAGE, traffic_steps="100")
@@ -65,6 +66,7 @@ def test_rollback_does_not_guess(stage: Stage, play: Play) -> None:
     assert stage.weights() == before
 
 
+@pytest.mark.nightly
 def test_a_rollout_leaves_blue_alone_that_was_given_its_calls_back_during_the_drain(
     stage: Stage, play: Play, tmp_path: Path
 ) -> None:
@@ -85,6 +87,7 @@ def test_a_rollout_leaves_blue_alone_that_was_given_its_calls_back_during_the_dr
     assert stage.active() == {blue}
 
 
+@pytest.mark.nightly
 def test_no_call_goes_back_to_a_blue_that_somebody_stopped_until_it_runs_again(stage: Stage, play: Play) -> None:
     (blue,) = stage.weights()
     # Another rollout, which ends while this one tries its green.

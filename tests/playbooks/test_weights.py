@@ -104,3 +104,17 @@ def test_what_a_hold_is_told_of_the_way_every_other_client_is_told(rollout: Modu
     ]
     assert rollout.of_the_way(held_with) == ["--ca-file", "/tmp/ca.pem", "--insecure", "--connect-to=127.0.0.1:1"]
     assert rollout.of_the_way([]) == []
+
+
+@pytest.mark.parametrize(
+    ("variables", "name"),
+    [
+        ({"AZURE_OPENAI_DEPLOYMENT": "voice"}, "voice"),
+        ({"AZURE_OPENAI_DEPLOYMENT": "secretref:model"}, ""),
+        ({}, ""),
+    ],
+)
+def test_the_models_name_is_in_a_revisions_environment(
+    rollout: ModuleType, variables: dict[str, Any], name: str
+) -> None:
+    assert rollout.served(variables) == name

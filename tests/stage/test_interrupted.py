@@ -24,6 +24,7 @@ async def test_a_play_that_is_killed_at_a_write_and_run_again_ends_well(
     assert await killed(play, at, tmp_path / "stage") == write
 
 
+@pytest.mark.nightly
 @pytest.mark.timeout(1800)
 @pytest.mark.asyncio
 @pytest.mark.parametrize(("seed", "carrying"), [(2, "green"), (3, "blue again")])
