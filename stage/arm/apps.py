@@ -74,6 +74,7 @@ async def auth_token(subscription: Subscription, request: web.Request, group: st
 async def write(subscription: Subscription, group: str, name: str, body: dict[str, Any]) -> Operation:
     """Creates the app, or replaces it wholly. Raises Rejected before anything changed."""
     group = subscription.group(group)
+    subscription.check_stays(group)
     asked = body.get("properties") or {}
     _check_environment(subscription, asked)
     current = subscription.find(group, name)

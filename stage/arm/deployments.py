@@ -48,6 +48,7 @@ async def put(subscription: Subscription, request: web.Request, group: str, name
     prediction, properties = await _predict(subscription, request, group, name)
     _check_over(subscription, group, name)
     key = (subscription.group(group), name)
+    subscription.check_stays(key[0])
     subscription.deployments[key] = document = deployment(prediction.scopes[0], "Running")
     operation = subscription.operations.start(_create(subscription, properties, *key))
     return web.json_response(document, status=201, headers=subscription.operations.headers(operation))

@@ -58,13 +58,16 @@ async def put(subscription: Subscription, request: web.Request, group: str) -> w
     if known is not None and known["location"] != location:
         what = f"Invalid resource group location '{location}'. The Resource group already exists in location"
         raise Rejected("InvalidResourceGroupLocation", f"{what} '{known['location']}'.", 409)
+    subscription.check_stays(name)
     subscription.groups[name] = {"location": location, "tags": body.get("tags") or {}}
     return web.json_response(document(subscription, name), status=201 if known is None else 200)
 
 
 async def delete(subscription: Subscription, request: web.Request, group: str) -> web.Response:
     name = subscription.group(group)
-    operation = subscription.operations.start(_deleted(subscription, name))
+    operation = subscription.leaving.get(name)
+    if operation is None:
+        operation = subscription.leaving[name] = subscription.operations.start(_deleted(subscription, name))
     return web.Response(status=202, headers=subscription.operations.location(operation))
 
 
@@ -72,7 +75,7 @@ async def _deleted(subscription: Subscription, group: str) -> None:
     await inventory.unmake(subscription, group)
     for deployed in [key for key in subscription.deployments if key[0] == group]:
         del subscription.deployments[deployed]
-    del subscription.groups[group]
+    del subscription.groups[group], subscription.leaving[group]
 
 
 async def resources(subscription: Subscription, request: web.Request, group: str | None = None) -> web.Response:

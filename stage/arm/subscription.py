@@ -7,7 +7,7 @@ from typing import Any
 
 from stage.arm.faults import Faults
 from stage.arm.ids import APPS, ENVIRONMENTS, GROUP, LOCATION, REGISTRIES, REGISTRY, resource_id
-from stage.arm.operations import Operations
+from stage.arm.operations import Operation, Operations
 from stage.arm.registry import Registry
 from stage.arm.resources import Asked
 from stage.arm.store import Store
@@ -37,6 +37,8 @@ class Subscription:
     faults: Faults = field(init=False)
     groups: dict[str, dict[str, Any]] = field(default_factory=dict)
     """By name: location and tags."""
+    leaving: dict[str, Operation] = field(default_factory=dict)
+    """Groups that are being deleted."""
     store: Store = field(default_factory=Store)
     """What is in them, but for the apps."""
     deleted: list[Asked] = field(default_factory=list)
@@ -75,6 +77,12 @@ class Subscription:
             if group.lower() == name.lower():
                 return group
         raise Rejected("ResourceGroupNotFound", f"Resource group '{name}' could not be found.", 404)
+
+    def check_stays(self, group: str) -> None:
+        """Raises Rejected when nothing can be written in the group, because it is being deleted."""
+        if group in self.leaving:
+            what = f"The resource group '{group}' is in deprovisioning state and cannot perform this operation."
+            raise Rejected("ResourceGroupBeingDeleted", what, 409)
 
     def environment_id(self) -> str:
         """Of the one there is. Raises Rejected when none was deployed."""

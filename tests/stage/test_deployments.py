@@ -639,6 +639,14 @@ class TestDeleting:
         code, said = await hold(vacant, KEY)
         assert code == 0, said
 
+    async def test_while_a_group_goes_it_can_be_deleted_again_and_takes_nothing_else(self, vacant: Vacant) -> None:
+        await vacant.deploy(whole(), keys=f"alice:{KEY}")
+        await vacant.az("group delete -n voice --yes --no-wait")
+        assert "is in deprovisioning state" in await vacant.az.refused("group create -n voice -l eastus2")
+        await vacant.refused(whole(), keys=f"alice:{KEY}")
+        await vacant.az("group delete -n voice --yes")
+        assert not await vacant.az("group exists -n voice")
+
     async def test_a_subdomain_stays_taken_until_its_account_is_purged(self, vacant: Vacant) -> None:
         await vacant.deploy(template(model=account()))
         await vacant.az("group delete -n voice --yes")
