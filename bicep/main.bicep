@@ -66,15 +66,19 @@ param traffic weight[] = []
 @secure()
 param clientKeys string = ''
 
-// Their role at the secret is granted in the first pass, once that has made the identity: minutes before they are read.
+// Their role at the secret is granted in a first pass, because one is not known everywhere at once.
 @description('Secret id, https://VAULT.vault.azure.net/secrets/NAME, of such pairs in Key Vault. They are mounted as a file.')
 param clientKeysSecretUri string = ''
+
+// The platform refuses to take a secret away that an active revision mounts, and a deployment makes the next one only.
+@description('That of the app as it stands, where no other is said: revisions may mount it.')
+param standingSecretUri string = ''
 
 @description('Resource group of that vault.')
 param clientKeysVaultResourceGroup string = resourceGroup().name
 
 // The relay reads the file again while it runs: a key that is taken out of it ends its calls, without a rollout.
-@description('Storage account with a share that has such pairs in its file client-keys. Empty: none.')
+@description('Storage account with a share that has such pairs in its file client-keys, mounted in the place of a secret. Empty: none.')
 param clientKeysStorageAccount string = ''
 
 @description('That share.')
@@ -171,6 +175,10 @@ var complete = !empty(containerImage)
 var tls = !empty(certificateId)
 var keyed = !empty(openAiApiKey)
 var sharedKeys = !empty(clientKeysStorageAccount)
+// Nothing of a storage can change but the account's key, and revisions that run mount the one that they began with.
+var keysStorage = sharedKeys
+  ? 'client-keys-${uniqueString(clientKeysStorageResourceGroup, clientKeysStorageAccount, clientKeysShare)}'
+  : ''
 
 // Modules get names and ids that are known beforehand, and look the rest up themselves. A parameter out of another
 // module's outputs would keep what-if from looking into the module at all: it would show no change where there is
@@ -311,6 +319,7 @@ module storage 'modules/storage.bicep' = if (complete && sharedKeys) {
     accountName: clientKeysStorageAccount
     accountResourceGroup: clientKeysStorageResourceGroup
     share: clientKeysShare
+    storageName: keysStorage
   }
   dependsOn: [
     environment
@@ -350,7 +359,8 @@ module app 'modules/app.bicep' = if (complete && updateApp) {
     withKeys: !empty(clientKeys)
     clientKeys: clientKeys
     clientKeysSecretUri: clientKeysSecretUri
-    sharedKeys: sharedKeys
+    standingSecretUri: standingSecretUri
+    keysStorage: keysStorage
     minReplicas: minReplicas
     maxReplicas: maxReplicas
     terminationGracePeriodSeconds: terminationGracePeriodSeconds
@@ -443,6 +453,11 @@ output warnings string[] = concat(
   (complete && tls)
     ? [
         'Callers need a name that the certificate carries: point your own domain at ${address!.outputs.fqdn}.'
+      ]
+    : [],
+  (complete && !httpLogs)
+    ? [
+        'The ingress writes no record of calls: httpLogs is false, which stays until it is set to true.'
       ]
     : [],
   (complete && !internal)

@@ -53,8 +53,11 @@ param clientKeys string
 @description('Secret id of more of them in a Key Vault that the identity reads. Empty: none.')
 param clientKeysSecretUri string
 
-@description('Whether they are in the file client-keys of the environment\'s storage client-keys.')
-param sharedKeys bool
+@description('Secret id of them that revisions which run still mount, where this one does not. Empty: none.')
+param standingSecretUri string
+
+@description('The environment\'s storage whose file client-keys has them. Empty: none.')
+param keysStorage string
 
 @description('More settings of the relay: a name and a value each.')
 param relaySettings setting[]
@@ -77,8 +80,10 @@ var said = string(relaySettings)
 var clientSessions = max(1, maxSessions * 3 / 4)
 // In a file, where the one or the other has them. A Key Vault's secret never goes into a variable: a new version of it
 // restarts every active revision that has it in one.
-var vaultKeys = !empty(clientKeysSecretUri)
+var sharedKeys = !empty(keysStorage)
+var vaultKeys = !empty(clientKeysSecretUri) && !sharedKeys
 var keysFile = vaultKeys || sharedKeys
+var secretUri = empty(clientKeysSecretUri) ? standingSecretUri : clientKeysSecretUri
 // Beside a file the secret alone stays, for revisions that still read it: the relay refuses to be told one key twice.
 var keysVariable = withKeys && !keysFile
 var single = activeRevisionsMode == 'Single'
@@ -179,15 +184,15 @@ resource app 'Microsoft.App/containerApps@2026-01-01' = {
               }
             ]
           : [],
-        vaultKeys
-          ? [
+        empty(secretUri)
+          ? []
+          : [
               {
                 name: 'client-keys-of-vault'
-                keyVaultUrl: clientKeysSecretUri
+                keyVaultUrl: secretUri
                 identity: identity.id
               }
-            ]
-          : [],
+            ],
         keyed
           ? [
               {
@@ -344,7 +349,7 @@ resource app 'Microsoft.App/containerApps@2026-01-01' = {
                 {
                   name: 'client-keys'
                   storageType: 'AzureFile'
-                  storageName: 'client-keys'
+                  storageName: keysStorage
                 }
               ]
             : null

@@ -10,6 +10,9 @@ param accountResourceGroup string
 @description('The share.')
 param share string
 
+@description('What the environment calls it.')
+param storageName string
+
 var accountId = resourceId(accountResourceGroup, 'Microsoft.Storage/storageAccounts', accountName)
 
 resource managedEnvironment 'Microsoft.App/managedEnvironments@2026-01-01' existing = {
@@ -18,7 +21,7 @@ resource managedEnvironment 'Microsoft.App/managedEnvironments@2026-01-01' exist
 
 resource storage 'Microsoft.App/managedEnvironments/storages@2026-01-01' = {
   parent: managedEnvironment
-  name: 'client-keys'
+  name: storageName
   properties: {
     azureFile: {
       accountName: accountName

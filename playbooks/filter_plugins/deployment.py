@@ -16,7 +16,7 @@ OF_GATEWAY = "/providers/microsoft.network/applicationgateway"
 
 WORKED_OUT = {
     *("location", "prefix", "containerImage", "revisionSuffix", "traffic", "updateApp", "updateGateway"),
-    *("identityClientId", "identityPrincipalId", "gatewayPrincipalId", "publicIpAddress"),
+    *("identityClientId", "identityPrincipalId", "gatewayPrincipalId", "publicIpAddress", "standingSecretUri"),
 }
 """Parameters that the plays give the template in every deployment."""
 
@@ -71,7 +71,8 @@ def renews(what_if, app):
     """Whether the container app ``app`` differs, which takes a new revision: see `updateApp` in bicep/main.bicep.
 
     What Azure filled in and the template does not mention shows as deleted: no difference, unless it is an element of
-    a list, which the template has whole. The weights are the plays', and no what-if sees the value of a secret.
+    a list, which the template has whole. The weights are the plays', and no what-if sees the value of a secret: of one
+    that exists it sees where a Key Vault has it.
     """
     return any(
         path.startswith("properties.template") or (path.startswith(CONFIGURATION) and configured(path, entry))
@@ -83,7 +84,8 @@ def renews(what_if, app):
 
 def configured(path, entry):
     if path.startswith(SECRETS):
-        return path.rpartition(".")[2].isdigit() and entry["propertyChangeType"] != "Modify"
+        last = path.rpartition(".")[2]
+        return last == "keyVaultUrl" or (last.isdigit() and entry["propertyChangeType"] != "Modify")
     # Azure answers Http where it was told http.
     same = str(entry.get("before")).lower() == str(entry.get("after")).lower()
     return not (same or path.startswith(WEIGHTS))

@@ -120,18 +120,29 @@ def inputs(seen):
             "once, each key of 16 characters or more."
         )
     parameters = seen.get("parameters", {})
-    secret = given.get("TLS_SECRET_ID") or parameters.get("certificateId") or ""
+    yield from credentials(given, parameters)
+
+
+def credentials(given, parameters):
+    """What the gateway and the relay are to find: a certificate, and who may call."""
+    secret = parameters["certificateId"] if "certificateId" in parameters else given.get("TLS_SECRET_ID") or ""
     if secret and not SECRET_ID.fullmatch(secret):
-        yield f"TLS_SECRET_ID is {secret}: it takes https://VAULT.vault.azure.net/secrets/NAME."
+        yield f"The certificate, TLS_SECRET_ID, is {secret}: it takes https://VAULT.vault.azure.net/secrets/NAME."
+    if secret and not (given.get("RTPROXY_GATEWAY_URL") or "").startswith(("https://", "wss://")):
+        yield (
+            f"With the certificate {secret} callers need a name that it carries: export RTPROXY_GATEWAY_URL, "
+            "https://THAT.NAME; -e plain_http=true does without a certificate."
+        )
     keys = parameters.get("clientKeysSecretUri") or ""
     if keys and not SECRET_ID.fullmatch(keys):
         yield f"clientKeysSecretUri is {keys}: it takes https://VAULT.vault.azure.net/secrets/NAME."
-    if keys and parameters.get("clientKeysStorageAccount"):
-        yield "clientKeysSecretUri and clientKeysStorageAccount are both said: client keys are in one file."
-    if secret and not (given.get("RTPROXY_GATEWAY_URL") or "").startswith(("https://", "wss://")):
+    settings = {each.get("name"): each.get("value") for each in parameters.get("relaySettings") or []}
+    if settings.get("RTPROXY_OIDC_ISSUER") and not settings.get("RTPROXY_OIDC_AUDIENCE"):
+        yield "relaySettings has RTPROXY_OIDC_ISSUER, for which the relay needs RTPROXY_OIDC_AUDIENCE too."
+    if keyed := sorted({"RTPROXY_CLIENT_KEYS", "RTPROXY_CLIENT_KEYS_FILE", "AZURE_OPENAI_API_KEY"} & set(settings)):
         yield (
-            "With TLS_SECRET_ID callers need a name that the certificate carries: export RTPROXY_GATEWAY_URL, "
-            "https://THAT.NAME."
+            f"relaySettings has {', '.join(keyed)}, which the template sets itself: export a secret, and say "
+            "clientKeysSecretUri or clientKeysStorageAccount for keys in a file."
         )
 
 

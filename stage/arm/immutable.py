@@ -1,13 +1,15 @@
-"""What no later deployment changes: where a resource is, what an environment was made with, a subnet that is in use."""
+"""What no later deployment changes: where a resource is, of what an environment or a storage is, a subnet in use."""
 
 from typing import Any
 
 from stage.arm import regions
-from stage.arm.ids import ENVIRONMENTS, NETWORKS
+from stage.arm.ids import ENVIRONMENTS, NETWORKS, STORAGES
 from stage.arm.resources import Asked
 from stage.arm.subscription import Subscription
 from stage.platform import Rejected
 
+_OF_A_STORAGE = ("azureFile.accountName", "azureFile.shareName", "azureFile.accessMode")
+"""microsoft/azure-container-apps#1255 has what the service says to another one."""
 _OF_AN_ENVIRONMENT = ("zoneRedundant", "vnetConfiguration.infrastructureSubnetId", "vnetConfiguration.internal")
 
 
@@ -31,6 +33,12 @@ def check(subscription: Subscription, kind: str, asked: Asked, before: Asked | N
                     f"The property '{path}' of managed environment '{asked.name}' cannot be changed after its creation."
                 )
                 raise Rejected("ManagedEnvironmentPropertyImmutable", what)
+    elif kind == STORAGES:
+        for path in _OF_A_STORAGE:
+            if _get(asked, path) != _get(before, path):
+                what = f"Invalid request body for managed environment storage '{asked.name.rpartition('/')[2]}'. "
+                what += "Only 'properties.azureFile.AccountKey' can be updated."
+                raise Rejected("ManagedEnvironmentStorageUpdateBadRequest", what)
     elif kind == NETWORKS:
         _check_subnets(subscription, asked, before)
 

@@ -30,13 +30,17 @@ def value(subscription: Subscription, url: str, identity: str) -> str:
     """Of a secret of a vault. Raises Rejected when there is none, or the identity has no role at it."""
     found = secret(subscription, url)
     if found is None or not roles.may_read(subscription, identity, found.id):
-        what = f"Unable to get value using Managed identity {identity} for secret {url.rpartition('/secrets/')[2]}"
-        raise Rejected(
-            "InvalidParameterValueInContainerTemplate",
-            "The following field(s) are either invalid or missing. Field 'configuration.secrets' is invalid with "
-            f"details: 'Invalid value: \"{url}\": {what}.'.",
-        )
+        raise _unreadable(url, identity)
     return str((found.body.get("properties") or {}).get("value"))
+
+
+def _unreadable(url: str, identity: str) -> Rejected:
+    what = f"Unable to get value using Managed identity {identity} for secret {url.rpartition('/secrets/')[2]}"
+    return Rejected(
+        "InvalidParameterValueInContainerTemplate",
+        "The following field(s) are either invalid or missing. Field 'configuration.secrets' is invalid with "
+        f"details: 'Invalid value: \"{url}\": {what}.'.",
+    )
 
 
 def secret(subscription: Subscription, url: str) -> Asked | None:
@@ -56,6 +60,16 @@ def check_secrets(subscription: Subscription, fields: dict[str, Any], properties
         if each.get("keyVaultUrl") and identity and identity.lower() not in roles.assigned(fields):
             what = f"the identity {identity} of secret '{each.get('name')}' is not assigned to the app"
             raise Rejected("ContainerAppSecretInvalid", what)
+
+
+def check_values(subscription: Subscription, app: Asked, too_new: Collection[str]) -> None:
+    """Raises Rejected when an app reads a vault's secret by a role that is ``too_new``."""
+    for each in ((app.body.get("properties") or {}).get("configuration") or {}).get("secrets") or ():
+        url, identity = str(each.get("keyVaultUrl") or ""), str(each.get("identity") or "")
+        found = secret(subscription, url)
+        role = found and roles.granted(subscription, identity, roles.SECRETS_USER, [found.id])
+        if role and role.id.lower() in too_new and identity.lower() in roles.assigned(app.body):
+            raise _unreadable(url, identity)
 
 
 def check_certificate(subscription: Subscription, gateway: Asked, too_new: Collection[str]) -> None:

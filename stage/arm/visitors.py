@@ -101,6 +101,8 @@ class Creation:
     async def resource(self, asked: Asked) -> Document:
         if asked.kind.lower() == GATEWAYS.lower():
             outside.check_certificate(self._subscription, asked, self._granted)
+        elif asked.kind.lower() == APPS.lower():
+            outside.check_values(self._subscription, asked, self._granted)
         new = self._subscription.store.find(asked.id) is None
         document = await inventory.make(self._subscription, asked)
         self._made.append(asked.id)

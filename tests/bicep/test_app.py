@@ -118,8 +118,30 @@ def test_the_secret_of_a_variable_stays_beside_a_file_for_revisions_that_read_it
 def test_client_keys_of_a_share_are_a_file_that_the_environment_mounts() -> None:
     secrets, variables, (mount,), (volume,) = keys(clientKeysStorageAccount="store", clientKeysShare="callers")
     assert secrets == []
-    assert (volume["storageType"], volume["storageName"]) == ("AzureFile", "client-keys")
+    assert volume["storageType"] == "AzureFile"
     assert (mount["volumeName"], variables) == (volume["name"], [FILE])
+
+
+def test_another_share_is_another_storage_because_one_keeps_its_share() -> None:
+    names = {
+        keys(clientKeysStorageAccount=account, clientKeysShare=share)[3][0]["storageName"]
+        for account, share in (("store", "callers"), ("store", "others"), ("other", "callers"))
+    }
+    assert len(names) == 3
+    assert all(name.startswith("client-keys-") and len(name) <= 32 for name in names)
+
+
+@pytest.mark.parametrize("instead", [{"clientKeysStorageAccount": "store"}, {"clientKeys": "ada:0123456789abcdef"}])
+def test_a_secret_of_a_vault_stays_for_revisions_that_mount_it(instead: dict[str, str]) -> None:
+    other = VAULT.replace("callers", "others")
+    for told in ({"clientKeysSecretUri": VAULT}, {"standingSecretUri": VAULT}):
+        if "clientKeys" in instead and "clientKeysSecretUri" in told:
+            continue  # that is a file of the vault
+        secrets, _, _, volumes = keys(**told, **instead)
+        assert [each.get("keyVaultUrl") for each in secrets][-1] == VAULT
+        assert "Secret" not in [each["storageType"] for each in volumes or ()]
+    (secret,), *_ = keys(clientKeysSecretUri=other, standingSecretUri=VAULT)
+    assert secret["keyVaultUrl"] == other
 
 
 def test_roles_at_secrets_of_vaults_are_granted_in_the_first_pass_to_identities_that_are_always_made() -> None:

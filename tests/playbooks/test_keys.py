@@ -8,7 +8,7 @@ import pytest
 
 from stage.arm.ids import GATEWAYS
 from tests.playbooks.conftest import Play, Run, Stage, player
-from tests.playbooks.test_deploy import SMALL, inject, made
+from tests.playbooks.test_deploy import IMAGE_OF, SMALL, inject, made
 
 pytestmark = pytest.mark.timeout(1500)
 KEY = "key-of-the-vault-0123"
@@ -121,3 +121,27 @@ def test_a_certificate_is_readable_before_the_gateway_reads_it_stays_when_it_is_
     assert plain.code == 0, plain.output
     assert "/applicationGateways/" in made(kept)
     assert protocols(kept) == {"Http"}
+
+
+@pytest.mark.nightly
+def test_keys_go_from_the_vault_into_a_variable_and_the_secret_stays_for_who_mounts_it(
+    kept: Stage, deploy: Play, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(kept.environ, "RTPROXY_CLIENT_KEYS", f"ada:{KEY}")
+    moved = deploy(release="moved", parameters={"clientKeysSecretUri": ""})
+    assert moved.code == 0, moved.output
+    secrets = kept.az("containerapp", "secret", "list", "--query", "sort([].name)")
+    assert secrets == ["client-keys", "client-keys-of-vault"]
+    assert "relay--moved gets no call yet. Roll it out: " in moved.output
+    image = kept.az("containerapp", "revision", "show", "--revision", "relay--moved", "--query", IMAGE_OF)
+    differing = {"RTPROXY_CLIENT_KEYS": "secretref:client-keys", "RTPROXY_CLIENT_KEYS_FILE": None}
+    variables = {"release": "moved", "image": image, "green_env": differing, "traffic_steps": "[100]"}
+    over = player(kept, tmp_path, steady=True)("bluegreen.yml", **SMALL, **variables)
+    assert over.code == 0, over.output
+
+    monkeypatch.setitem(kept.environ, "RTPROXY_CLIENT_KEYS", "")
+    issuer = [{"name": "RTPROXY_OIDC_ISSUER", "value": "https://issuer.example"}]
+    issuer += [{"name": "RTPROXY_OIDC_AUDIENCE", "value": "relay"}]
+    refused = deploy(release="tokens", parameters={"relaySettings": issuer})
+    assert refused.code != 0
+    assert "relay--moved still reads client-keys, a secret of the app that this deployment would take" in refused.output

@@ -176,11 +176,34 @@ def test_malformed_keys_are_refused_without_showing_one(preflight: ModuleType, k
 def test_a_certificate_wants_the_name_that_it_carries(preflight: ModuleType) -> None:
     secret = "https://vault.vault.azure.net/secrets/door"
     (problem,) = preflight.problems(given(TLS_SECRET_ID=secret))
-    assert "export RTPROXY_GATEWAY_URL, https://THAT.NAME." in problem
+    assert "export RTPROXY_GATEWAY_URL, https://THAT.NAME" in problem
     named = {"RTPROXY_GATEWAY_URL": "https://voice.example.com"}
     assert preflight.problems(given(TLS_SECRET_ID=secret, **named)) == []
     (problem,) = preflight.problems(given(TLS_SECRET_ID="door", **named))
-    assert problem.startswith("TLS_SECRET_ID is door: it takes https://VAULT.vault.azure.net/secrets/NAME")
+    assert problem.startswith(
+        "The certificate, TLS_SECRET_ID, is door: it takes https://VAULT.vault.azure.net/secrets/"
+    )
+    # What -e says comes first.
+    told: dict[str, Any] = {"rolloutAddresses": ["203.0.113.7"]}
+    assert preflight.problems(given(TLS_SECRET_ID="door") | {"parameters": told | {"certificateId": ""}}) == []
+    (problem,) = preflight.problems(given(**named) | {"parameters": told | {"certificateId": "door"}})
+    assert "is door: it takes" in problem
+
+
+def test_an_issuer_wants_its_audience_and_settings_are_no_place_for_keys(preflight: ModuleType) -> None:
+    def of(**settings: str) -> list[str]:
+        told = [{"name": name, "value": value} for name, value in settings.items()]
+        parameters = {"rolloutAddresses": ["203.0.113.7"], "relaySettings": told}
+        found: list[str] = preflight.problems(given() | {"parameters": parameters})
+        return found
+
+    issuer = {"RTPROXY_OIDC_ISSUER": "https://issuer.example"}
+    assert of(**issuer, RTPROXY_OIDC_AUDIENCE="relay") == []
+    (problem,) = of(**issuer)
+    assert "needs RTPROXY_OIDC_AUDIENCE too" in problem
+    (problem,) = of(RTPROXY_CLIENT_KEYS="ada:0123456789abcdef")
+    assert "relaySettings has RTPROXY_CLIENT_KEYS, which the template sets itself" in problem
+    assert "0123456789abcdef" not in problem
 
 
 def test_what_az_cannot_read_is_said_once(preflight: ModuleType) -> None:

@@ -167,3 +167,28 @@ def test_latest_goes_back_in_as_the_name_it_means_and_its_empty_share_as_it_is(d
 def test_what_a_rollout_has_to_add_to_the_environment_of_blue(deployment: ModuleType) -> None:
     wanted, actual = {"SAME": "1", "OTHER": "2", "NEW": "3"}, {"SAME": "1", "OTHER": "1", "GONE": "4"}
     assert deployment.added(wanted, actual) == {"GONE": None, "NEW": "3", "OTHER": "2"}
+
+
+def test_where_a_vault_has_a_secret_is_a_difference_and_its_value_is_none(deployment: ModuleType) -> None:
+    def renewed(name: str) -> bool:
+        entry = {"path": "0", "propertyChangeType": "Array"}
+        entry["children"] = [{"path": name, "propertyChangeType": "Modify", "before": "one", "after": "another"}]  # type: ignore[assignment]
+        delta = [{"path": "properties.configuration.secrets", "propertyChangeType": "Array", "children": [entry]}]
+        kind = "Microsoft.App/containerApps"
+        found: bool = deployment.renews(
+            [{"kind": "Modify", "id": f"/x/providers/{kind}/relay", "delta": delta}], "relay"
+        )
+        return found
+
+    assert renewed("keyVaultUrl")
+    assert not renewed("value")
+
+
+def test_what_the_last_deployment_was_given_holds_but_for_secrets_and_what_is_worked_out(
+    deployment: ModuleType,
+) -> None:
+    bicep = "param waf bool\nparam traffic weight[] = []\nparam clientKeys string = ''\nparam relaySettings any[]\n"
+    settings = [{"name": "RTPROXY_OIDC_ISSUER", "value": "https://issuer.example"}]
+    last = {"waf": {"type": "Bool", "value": True}, "traffic": {"value": []}, "clientKeys": {"type": "SecureString"}}
+    last |= {"relaySettings": {"value": settings}, "gone": {"value": 1}}
+    assert deployment.kept_parameters(last, bicep) == {"waf": True, "relaySettings": settings}

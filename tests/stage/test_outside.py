@@ -94,9 +94,15 @@ def replicas(vacant: Vacant, revision: str = "relay--one") -> list[Any]:
     return vacant.stage.environment.apps["relay"].revisions[revision].replicas
 
 
+async def deploy(vacant: Vacant, keys: str, suffix: str = "one") -> None:
+    """The role first: a role of the same deployment is not known everywhere yet."""
+    await vacant.deploy(whole(app=None, gateway=None, **vault()), keys=keys)
+    await vacant.deploy(whole(app=of_vault(suffix), **vault()), keys=keys)
+
+
 class TestVault:
     async def test_its_secret_is_a_file_of_the_replica_and_in_no_environment(self, vacant: Vacant) -> None:
-        await vacant.deploy(whole(app=of_vault(), **vault()), keys=f"alice:{OLD}")
+        await deploy(vacant, keys=f"alice:{OLD}")
         assert (await status(vacant, OLD), await status(vacant, NEW)) == (101, 401)
         (replica,) = replicas(vacant)
         assert OLD.encode() not in environment(replica.pid)
@@ -113,7 +119,7 @@ class TestVault:
         assert not folder.exists()
 
     async def test_a_new_version_is_a_new_replicas_and_no_running_ones(self, vacant: Vacant) -> None:
-        await vacant.deploy(whole(app=of_vault(), **vault()), keys=f"alice:{OLD}")
+        await deploy(vacant, keys=f"alice:{OLD}")
         await vacant.deploy(
             template(**vault(granted=False)) | {"parameters": {"keys": {"type": "secureString"}}}, keys=f"alice:{NEW}"
         )
@@ -124,6 +130,11 @@ class TestVault:
             return (await status(vacant, OLD), await status(vacant, NEW)) == (401, 101)
 
         await eventually(taken_up)  # a part of the ingress goes on to the revision before for a while
+
+    async def test_a_role_of_the_same_deployment_is_not_known_yet(self, vacant: Vacant) -> None:
+        refusal = await vacant.refused(whole(app=of_vault(), **vault()), keys=f"alice:{OLD}")
+        assert "Unable to get value using Managed identity" in refusal
+        await vacant.deploy(whole(app=of_vault(), **vault()), keys=f"alice:{OLD}")
 
     async def test_who_has_no_role_at_the_secret_cannot_read_it(self, vacant: Vacant) -> None:
         refusal = await vacant.refused(whole(app=of_vault(), **vault(granted=False)), keys=f"alice:{OLD}")
