@@ -186,6 +186,17 @@ class TestShare:
         needs["app"]["properties"]["template"]["volumes"][0]["storageName"] = "others"
         assert "no storage 'others'" in await vacant.refused(whole(**needs), keys=f"alice:{OLD}")
 
+    async def test_a_storage_takes_a_new_key_and_no_other_share(self, vacant: Vacant) -> None:
+        needs = of_share()
+        parts = {name: needs[name] for name in ("account", "files", "share", "storage")}
+        parts |= {"environment": whole()["resources"]["environment"]}
+        await vacant.deploy(template(**parts))
+        file = parts["storage"]["properties"]["azureFile"]
+        file["accountKey"] = "a-new-one"
+        await vacant.deploy(template(**parts))
+        file["shareName"] = "others"
+        assert "Only 'properties.azureFile.AccountKey' can be updated" in await vacant.refused(template(**parts))
+
     async def test_a_mount_of_no_volume_is_refused(self, vacant: Vacant) -> None:
         needs = of_share()
         needs["app"]["properties"]["template"]["volumes"] = []
