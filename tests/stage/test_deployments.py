@@ -639,12 +639,27 @@ class TestDeleting:
         code, said = await hold(vacant, KEY)
         assert code == 0, said
 
-    async def test_while_a_group_goes_it_can_be_deleted_again_and_takes_nothing_else(self, vacant: Vacant) -> None:
+    async def test_while_a_group_goes_it_can_be_deleted_again_and_takes_nothing_else(
+        self, vacant: Vacant, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        environment, tried = vacant.stage.environment, asyncio.Event()
+        delete = environment.delete
+
+        async def once_all_was_tried(name: str) -> None:
+            await tried.wait()
+            await delete(name)
+
+        monkeypatch.setattr(environment, "delete", once_all_was_tried)
         await vacant.deploy(whole(), keys=f"alice:{KEY}")
         await vacant.az("group delete -n voice --yes --no-wait")
         assert "is in deprovisioning state" in await vacant.az.refused("group create -n voice -l eastus2")
         await vacant.refused(whole(), keys=f"alice:{KEY}")
-        await vacant.az("group delete -n voice --yes")
+        arrived = asyncio.Event()
+        monkeypatch.setattr(vacant.stage.faults, "watch", lambda verb, path: arrived.set())
+        again = asyncio.create_task(vacant.az("group delete -n voice --yes"))
+        await arrived.wait()
+        tried.set()
+        await again
         assert not await vacant.az("group exists -n voice")
 
     async def test_a_subdomain_stays_taken_until_its_account_is_purged(self, vacant: Vacant) -> None:
