@@ -414,8 +414,8 @@ class Az:
             except SystemExit as refused:
                 rc = refused.code
         found = json.loads(answer.getvalue() or "null")
-        # Parts of az take a broken connection for no answer.
-        if rc or (found is None and self._answers.busy):
+        # Parts of az take a request that failed for no answer, or for an empty list.
+        if rc or (not found and self._answers.busy):
             said = sentence(self._said.messages)
             named = BUSY.search(said)
             busy = self._answers.busy or (named[0] if named else "")

@@ -267,6 +267,16 @@ def test_an_app_whose_connection_broke_is_not_said_to_be_missing(stage: Stage) -
     assert result["status"] is None
 
 
+def test_secrets_that_could_not_be_read_are_not_said_to_be_none(stage: Stage) -> None:
+    inject(stage, "stumble", writes=0, reads=1, most=1)
+    args = {"name": "rtproxy", "resource_group": "rehearsal", "show_values": True, "query": "[].name"}
+    try:
+        result, _ = az(stage.environ, {"run": "containerapp secret list", "args": args, "patience": DEADLINE_S})
+    finally:
+        inject(stage, "none")
+    assert sorted(result["value"]) == ["client-keys", "model-key"]
+
+
 class Told:
     """An az that answers as it is told, one answer a command, or refuses."""
 

@@ -85,6 +85,13 @@ def test_a_read_that_fails_is_tried_again(tmp_path: Path) -> None:
     assert done.code == 0, done.output
 
 
+def test_a_read_that_fails_while_a_busy_app_is_waited_for_is_tried_again(tmp_path: Path) -> None:
+    done = play(tmp_path, "free.yml", 2, {"containerapp show": "Succeeded"}, busy_timeout=60)
+    assert done.code == 0, done.output
+    assert "no attribute" not in done.output
+    assert json.loads((tmp_path / "told.json").read_text())[0] < 0, "it was answered in the end"
+
+
 def test_a_read_that_fails_until_the_time_is_over_says_why(tmp_path: Path) -> None:
     done = play(tmp_path, "gone.yml", 10**6, {}, stop_timeout=1)
     assert done.code != 0
