@@ -70,12 +70,12 @@ param clientKeys string = ''
 @description('Secret id, https://VAULT.vault.azure.net/secrets/NAME, of such pairs in Key Vault. They are mounted as a file.')
 param clientKeysSecretUri string = ''
 
-// The platform refuses to take a secret away that an active revision mounts, and a deployment makes the next one only.
-@description('That of the app as it stands, where no other is said: revisions may mount it.')
-param standingSecretUri string = ''
-
 @description('Resource group of that vault.')
 param clientKeysVaultResourceGroup string = resourceGroup().name
+
+// The platform refuses to take a secret away that an active revision mounts, and a deployment makes the next one only.
+@description('The clientKeysSecretUri that the app has, kept where none is given: revisions may mount it.')
+param standingSecretUri string = ''
 
 // The relay reads the file again while it runs: a key that is taken out of it ends its calls, without a rollout.
 @description('Storage account with a share that has such pairs in its file client-keys, mounted in the place of a secret. Empty: none.')

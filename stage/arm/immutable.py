@@ -1,4 +1,4 @@
-"""What no later deployment changes: where a resource is, of what an environment or a storage is, a subnet in use."""
+"""What no later deployment changes: a region, what an environment was made with, a storage's share, a subnet in use."""
 
 from typing import Any
 

@@ -131,15 +131,22 @@ def test_another_share_is_another_storage_because_one_keeps_its_share() -> None:
     assert all(name.startswith("client-keys-") and len(name) <= 32 for name in names)
 
 
-@pytest.mark.parametrize("instead", [{"clientKeysStorageAccount": "store"}, {"clientKeys": "ada:0123456789abcdef"}])
-def test_a_secret_of_a_vault_stays_for_revisions_that_mount_it(instead: dict[str, str]) -> None:
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"clientKeysSecretUri": VAULT, "clientKeysStorageAccount": "store"},
+        {"standingSecretUri": VAULT, "clientKeysStorageAccount": "store"},
+        {"standingSecretUri": VAULT, "clientKeys": "ada:0123456789abcdef"},
+    ],
+)
+def test_a_secret_of_a_vault_stays_for_revisions_that_mount_it(parameters: dict[str, str]) -> None:
+    secrets, _, _, volumes = keys(**parameters)
+    assert [each.get("keyVaultUrl") for each in secrets][-1] == VAULT
+    assert "Secret" not in [each["storageType"] for each in volumes or ()]
+
+
+def test_another_secret_of_a_vault_takes_the_place_of_the_standing_one() -> None:
     other = VAULT.replace("callers", "others")
-    for told in ({"clientKeysSecretUri": VAULT}, {"standingSecretUri": VAULT}):
-        if "clientKeys" in instead and "clientKeysSecretUri" in told:
-            continue  # that is a file of the vault
-        secrets, _, _, volumes = keys(**told, **instead)
-        assert [each.get("keyVaultUrl") for each in secrets][-1] == VAULT
-        assert "Secret" not in [each["storageType"] for each in volumes or ()]
     (secret,), *_ = keys(clientKeysSecretUri=other, standingSecretUri=VAULT)
     assert secret["keyVaultUrl"] == other
 

@@ -2,13 +2,13 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from stage.arm.ids import GATEWAYS
 from tests.playbooks.conftest import Play, Run, Stage, player
 from tests.playbooks.test_deploy import IMAGE_OF, SMALL, inject, made
+from tests.stage.vacant import resource, template
 
 pytestmark = pytest.mark.timeout(1500)
 KEY = "key-of-the-vault-0123"
@@ -25,16 +25,12 @@ def kept(empty: Stage, tmp_path_factory: pytest.TempPathFactory) -> Stage:
     """A subscription with a vault in a group of its own, and a shell with none of the client keys but one to call."""
     secrets = {"callers": f"ada:{KEY}", "door": "a certificate"}
     kind = "Microsoft.KeyVault/vaults"
-    vault: dict[str, Any] = {"type": kind, "apiVersion": "2025-05-01", "name": "safe", "location": "eastus2"}
-    resources = {"vault": vault | {"properties": {}}} | {
-        name: {**vault, "type": f"{kind}/secrets", "name": f"safe/{name}", "properties": {"value": value}}
-        | {"dependsOn": ["vault"]}
+    resources = {
+        name: resource(f"{kind}/secrets", f"safe/{name}", {"value": value}, dependsOn=["vault"])
         for name, value in secrets.items()
     }
     file = tmp_path_factory.mktemp("vault") / "vault.json"
-    head = {"$schema": "https://schema.management.azure.com/schemas/2019-04-01/deploymentTemplate.json#"}
-    head |= {"contentVersion": "1.0.0.0", "languageVersion": "2.0"}
-    file.write_text(json.dumps(head | {"resources": resources}))
+    file.write_text(json.dumps(template(vault=resource(kind, "safe"), **resources)))
     empty.anywhere("group", "create", "-n", "safe", "-l", "eastus2")
     empty.anywhere("deployment", "group", "create", "-g", "safe", "-n", "safe", "--template-file", str(file))
     empty.environ |= {"RTPROXY_CLIENT_KEYS": "", "RTPROXY_KEY": KEY}

@@ -94,10 +94,10 @@ def replicas(vacant: Vacant, revision: str = "relay--one") -> list[Any]:
     return vacant.stage.environment.apps["relay"].revisions[revision].replicas
 
 
-async def deploy(vacant: Vacant, keys: str, suffix: str = "one") -> None:
+async def deploy(vacant: Vacant, keys: str) -> None:
     """The role first: a role of the same deployment is not known everywhere yet."""
     await vacant.deploy(whole(app=None, gateway=None, **vault()), keys=keys)
-    await vacant.deploy(whole(app=of_vault(suffix), **vault()), keys=keys)
+    await vacant.deploy(whole(app=of_vault(), **vault()), keys=keys)
 
 
 class TestVault:
