@@ -103,7 +103,7 @@ def coverage(session: nox.Session) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """ruff: rules and format; ansible-lint: the plays, production profile; hadolint: the image; zizmor: workflows."""
+    """ruff, ansible-lint (production profile), hadolint: the image, zizmor: workflows, import-linter: the rooms."""
     install(session, "lint")
     session.run("ruff", "check", *CODE)
     session.run("ruff", "format", "--check", *CODE)
@@ -112,6 +112,7 @@ def lint(session: nox.Session) -> None:
     )
     session.run("hadolint", "Containerfile")
     session.run("zizmor", "--offline", ".github")
+    session.run("lint-imports", "--no-cache", "--no-logo", env={"PYTHONPATH": "."})
 
 
 @nox.session

@@ -1,30 +1,23 @@
 """A lean relay for voice calls (WebSockets) between clients and Azure OpenAI gpt-realtime.
 
-The nouns, in the order a call meets them:
+Downstream is the client side, upstream the model side; a leg is one socket of a session. Five rooms and a hall:
 
-    settings   what this replica was told to do                     settings.py, environ.py
-    admission  who may come in, decided before the 101              admission.py, handshake.py, origins.py, refusal.py
-    stranger   answers to what is no call, and no end of room       answers.py, halfopen.py, strangers.py
-    parameters what a call asks for, and what goes on of it         parameters.py
-    client     by its key, a ticket or a token, within its limits   clientkeys.py, ticket.py, oidc.py, limits.py
-    upstream   the model side: URL, credential, dial                upstream.py, identity.py, dial.py, tls.py
-    proxies    what goes out through HTTPS_PROXY                    proxies.py
-    session    one client's life, from admission to its summary     session.py
-    handover   how aiohttp lets go of the client's socket           handover.py
-    splice     the two legs joined, until both are closed           splice.py
-    leg        one socket; its wire is the only room a frame passes leg.py, wire.py, kernel.py
-    gate       which of a client's events go on, when a list says  gate.py, gated.py
-    poller     which of all those sockets have news                 poller.py
-    frames     where frames begin and end (RFC 6455), no I/O        frames.py, closing.py
-    turns      whose turn it is, and what is still owed             turns.py, tap.py, usage.py
-    wheel      one timer for every heartbeat and every stalled leg  wheel.py
-    trace      where the call stands in a distributed trace         trace.py, callspan.py
-    telemetry  spans and figures over OTLP, when asked for          telemetry.py
-    live       the sessions of this replica and their totals        live.py, metrics.py
-    drain      from SIGTERM to exit without cutting a turn          drain.py
-    events     the closed list of log lines, and where they go      events.py, outlet.py
+    door/      who may come in, before the 101          admission: keys, tickets, tokens, limits, origins, parameters
+    call/      one call's life                          session, splice, how it ends, heartbeat, gate, drain, roster
+    model/     the model's side                         upstream, dial, identity, and the turns of a call
+    wire/      sockets and frames (RFC 6455)            poller, socket, flow, outbox, TLS; the only room a frame passes
+    watch/     what is told about calls meanwhile       metrics, telemetry, spans
 
-Downstream is the client side, upstream the model side; a leg is one socket of a session.
+    __main__   the process: environment, signals, exit code
+    app        routes, and which part gets which
+    carry      a call's way in: admit, dial, accept
+    settings   what this replica was told to do         with environ, origins and proxies: what the values may be
+    log        the closed list of log events, and the way to stdout
+    refusal    an HTTP answer instead of the 101
+    upgrade    the words of a WebSocket's handshake
+
+Imports point downwards: __main__, app, carry, watch, call, model, wire; `door` is beside them and knows only the hall,
+`wire` knows nothing else of the relay. ``nox -s lint`` checks it (setup.cfg, importlinter).
 """
 
 __version__ = "0.1.0"

@@ -16,11 +16,10 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from rtproxy import __version__
 from rtproxy.app import TELEMETRY, make_app
-from rtproxy.drain import cut, drain
-from rtproxy.events import Log
-from rtproxy.halfopen import Runner
-from rtproxy.outlet import Outlet
-from rtproxy.session import ADMISSION, LIVE
+from rtproxy.call.drain import cut, drain
+from rtproxy.carry import ADMISSION, ROSTER
+from rtproxy.door.halfopen import Runner
+from rtproxy.log import Log, Outlet
 from rtproxy.settings import HELP, PROXY_HELP, TELEMETRY_HELP, Settings, SettingsError, load
 
 BACKLOG = 2048
@@ -57,7 +56,7 @@ async def serve(settings: Settings, log: Log) -> int:
         gc.collect()
         gc.freeze()
         log("signal.received", signal=(await signals.get()).name)
-        draining = asyncio.create_task(drain(app[LIVE], app[ADMISSION], log, settings.drain_s))
+        draining = asyncio.create_task(drain(app[ROSTER], app[ADMISSION], log, settings.drain_s))
         again = asyncio.create_task(signals.get())
         await asyncio.wait((draining, again), return_when=asyncio.FIRST_COMPLETED)
         code = 0
@@ -65,7 +64,7 @@ async def serve(settings: Settings, log: Log) -> int:
             code = 128 + again.result()
             log("signal.received", signal=again.result().name)
             draining.cancel()
-            await cut(app[LIVE], app[ADMISSION], CUT_S)
+            await cut(app[ROSTER], app[ADMISSION], CUT_S)
         again.cancel()
     finally:
         await runner.cleanup()

@@ -8,36 +8,22 @@ from collections.abc import AsyncIterator, Callable
 from aiohttp import hdrs, web
 
 from rtproxy import __version__
-from rtproxy.admission import Admission, Door
-from rtproxy.answers import REFUSE
-from rtproxy.events import Log
-from rtproxy.identity import Identity
-from rtproxy.kernel import memory
-from rtproxy.live import Live
-from rtproxy.metrics import Metrics
-from rtproxy.poller import Poller
+from rtproxy.call.heartbeat import Wheel
+from rtproxy.call.room import Room, memory
+from rtproxy.call.roster import Roster
+from rtproxy.call.session import Session, Shared
+from rtproxy.call.trace import untraced
+from rtproxy.carry import ADMISSION, LOG, ROSTER, SHARED, TRACING, UPSTREAM, carry, turn_away
+from rtproxy.door.admission import Admission, Door
+from rtproxy.door.answers import REFUSE
+from rtproxy.door.strangers import STRANGERS, Strangers
+from rtproxy.log import Log
+from rtproxy.model.identity import Identity
+from rtproxy.model.upstream import Upstream
 from rtproxy.refusal import Refused
-from rtproxy.room import Room
-from rtproxy.session import (
-    ADMISSION,
-    LIVE,
-    LOG,
-    POLLER,
-    ROOM,
-    SETTINGS,
-    TRACING,
-    UPSTREAM,
-    WHEEL,
-    Session,
-    carry,
-    turn_away,
-)
 from rtproxy.settings import Settings, not_taken
-from rtproxy.slices import in_slices
-from rtproxy.strangers import STRANGERS, Strangers
-from rtproxy.trace import untraced
-from rtproxy.upstream import Upstream
-from rtproxy.wheel import Wheel
+from rtproxy.watch.metrics import Metrics
+from rtproxy.wire.poller import Poller
 
 CALL_ROUTES = ("/ws", "/v1/realtime", "/openai/v1/realtime", "/openai/realtime")
 """So that an OpenAI SDK of either vintage needs only a new base URL."""
@@ -47,9 +33,9 @@ TELEMETRY = web.AppKey("telemetry", str)
 
 def make_app(settings: Settings, log: Log) -> web.Application:
     """The relay as an aiohttp application: runs on one uvloop, holds no state outside of it."""
-    live = Live()
-    admission = Admission(settings, live)
-    metrics = Metrics(live, admission, log)
+    roster = Roster()
+    admission = Admission(settings, roster)
+    metrics = Metrics(roster, lambda: admission.draining, log)
     identity = None
     if settings.api_key is None:
         identity = Identity(settings.token_scope, lambda cause: log("upstream.failed", cause="token", error=cause))
@@ -78,10 +64,10 @@ def make_app(settings: Settings, log: Log) -> web.Application:
                 "version": __version__,
                 "revision": settings.revision,
                 "replica": settings.replica,
-                "sessions": len(live),
+                "sessions": len(roster),
                 "quiet": quiet,
-                "oldest_s": round(live.oldest_s, 3),
-                "draining": admission.door is not Door.OPEN,
+                "oldest_s": round(roster.oldest_s, 3),
+                "draining": admission.draining,
                 "uptime_s": round(time.monotonic() - started, 3),
             }
         )
@@ -93,14 +79,13 @@ def make_app(settings: Settings, log: Log) -> web.Application:
         response.headers.update(signature)
 
     def refuse(refusal: Refused) -> web.Response:
-        response = turn_away(live, log, refusal)
+        response = turn_away(roster, log, refusal)
         response.headers.update(signature)  # what is no HTTP comes to no handler, and `sign` does not see it
         return response
 
     app = web.Application()
-    app[LOG], app[LIVE], app[ADMISSION], app[WHEEL] = log, live, admission, Wheel(settings.heartbeat_s)
-    app[ROOM] = Room(memory())
-    app[STRANGERS], app[SETTINGS], app[REFUSE] = Strangers(live), settings, refuse
+    app[LOG], app[ROSTER], app[ADMISSION] = log, roster, admission
+    app[STRANGERS], app[REFUSE] = Strangers(roster), refuse
     app.router.add_get("/healthz", healthz)
     app.router.add_get("/readyz", readyz)
     app.router.add_get("/status", status)
@@ -109,29 +94,32 @@ def make_app(settings: Settings, log: Log) -> web.Application:
         for path in (route, f"{route}/"):  # base URLs are written with and without
             app.router.add_get(path, carry, allow_head=False)
     app.on_response_prepare.append(sign)
-    app.cleanup_ctx.append(_polling)
-    app.cleanup_ctx.append(_turning_wheel)
+    app.cleanup_ctx.append(_sharing(settings, roster, log))
     app.cleanup_ctx.append(_telemetry(settings, metrics))
     app.cleanup_ctx.append(_upstream(settings, identity))
     app.cleanup_ctx.append(_admitting)
     return app
 
 
-async def _polling(app: web.Application) -> AsyncIterator[None]:
-    app[POLLER] = Poller()
-    yield
-    app[POLLER].close()
+def _sharing(settings: Settings, roster: Roster, log: Log) -> Callable[[web.Application], AsyncIterator[None]]:
+    async def sharing(app: web.Application) -> AsyncIterator[None]:
+        poller, wheel = Poller(), Wheel(settings.heartbeat_s)
+        app[SHARED] = Shared(roster, log, poller, wheel, Room(memory()), settings.client_events, settings.max_call_s)
+        turning = asyncio.create_task(wheel.turn())
+        yield
+        turning.cancel()
+        poller.close()
 
-
-async def _turning_wheel(app: web.Application) -> AsyncIterator[None]:
-    turning = asyncio.create_task(app[WHEEL].turn())
-    yield
-    turning.cancel()
+    return sharing
 
 
 async def _admitting(app: web.Application) -> AsyncIterator[None]:
     async def revoke(gone: set[str]) -> None:
-        await in_slices([each for each in app[LIVE].sessions if each.client in gone], Session.revoke)
+        def revoke_if_gone(session: Session) -> None:
+            if session.client in gone:
+                session.revoke()
+
+        await app[ROSTER].each(revoke_if_gone)
 
     admission = app[ADMISSION]
     async with contextlib.AsyncExitStack() as stack:
@@ -148,7 +136,7 @@ def _telemetry(settings: Settings, metrics: Metrics) -> Callable[[web.Applicatio
         async with contextlib.AsyncExitStack() as stack:
             if settings.telemetry:
                 try:
-                    from rtproxy.telemetry import exporting
+                    from rtproxy.watch.telemetry import exporting
                 except ModuleNotFoundError:
                     # The platform hands its agent's endpoint to every app: no reason to refuse to carry calls.
                     app[TELEMETRY] = "missing"

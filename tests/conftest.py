@@ -13,8 +13,8 @@ import uvloop
 from aiohttp import web
 
 from rtproxy.app import make_app
-from rtproxy.events import Log
-from rtproxy.halfopen import Runner
+from rtproxy.door.halfopen import Runner
+from rtproxy.log import Log
 from rtproxy.settings import load
 from stage.rawpeer import RawPeer, RawServer, connect
 from stage.replica import Replica

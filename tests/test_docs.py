@@ -9,9 +9,10 @@ from typing import get_args
 
 import pytest
 
-from rtproxy import events, settings
-from rtproxy.closing import ENDINGS
-from rtproxy.upstream import FAILURE_CAUSES
+from rtproxy import log as events
+from rtproxy import settings
+from rtproxy.call.closing import ENDINGS
+from rtproxy.model.upstream import FAILURE_CAUSES
 from stage.gpt.faults import FAULTS
 from stage.gpt.unverified import Unverified
 from stage.rehearsal.scenarios import SCENARIOS
@@ -86,7 +87,7 @@ def test_the_events_table_lists_every_field(page: Path) -> None:
         for name, fields in zip(re.findall(r"`(\w+\.\w+)`", row[0]), row[1].split(";"), strict=True)
     }
     written: dict[str, set[str]] = {}
-    for path in (ROOT / "rtproxy").glob("*.py"):
+    for path in (ROOT / "rtproxy").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             match node:
                 case ast.Call(args=[ast.Constant(value=str(name))], keywords=keywords) if name in documented:
@@ -112,7 +113,7 @@ def test_the_endings_table_has_every_ending_with_its_codes(page: Path) -> None:
 @pytest.mark.parametrize("page", ENDING_PAGES)
 def test_the_refusals_table_has_every_code_that_the_relay_says(page: Path) -> None:
     documented = {code for row in rows(page) if row[0].isdigit() for code in re.findall(r"`([a-z_]+)`", row[1])}
-    source = " ".join(path.read_text() for path in (ROOT / "rtproxy").glob("*.py"))
+    source = " ".join(path.read_text() for path in (ROOT / "rtproxy").rglob("*.py"))
     said = set(re.findall(r"(?:_error\", |unknown\(|mistaken\(\s*|too_many\(client, |_no_key\()\"(\w+)\"", source))
     assert {"draining", "too_many_calls", "used_ticket", "missing_api_key", "bad_handshake"} <= said
     # Without descriptors it is `at_capacity` that is said.

@@ -10,7 +10,7 @@ from urllib.parse import unquote
 import pytest
 
 from clients.judging import NAMES
-from rtproxy.events import Event
+from rtproxy.log import Event
 from rtproxy.settings import HELP
 from stage.platform.unverified import Unverified
 from stage.rehearsal.scenarios import SCENARIOS

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from rtproxy import identity, outlet, upstream
-from rtproxy.closing import ENDINGS
+from rtproxy import log
+from rtproxy.call.closing import ENDINGS
+from rtproxy.model import identity, upstream
 from tests.test_docs import ROOT, rows
 
 PAGE = ROOT / "docs" / "faults.md"
@@ -58,7 +59,7 @@ def test_the_faults_end_with_the_codes_of_the_table(fault: str, ending: str) -> 
 
 def test_the_faults_have_the_numbers_of_the_relay() -> None:
     assert f"{upstream.DIAL_TIMEOUT_S:g} s" in row("nobody answers for the name")
-    assert f"{outlet.WAITING_BYTES >> 20} MiB" in row("nobody reads stdout")
+    assert f"{log.WAITING_BYTES >> 20} MiB" in row("nobody reads stdout")
     assert f"every {identity.REFRESH_MIN_S:g} s" in row("the token endpoint")
     assert f"{identity.REFRESH_MIN_S + identity.FETCH_TIMEOUT_S:g} s" in row("the token endpoint")
 

@@ -7,9 +7,15 @@ from typing import get_args
 
 import pytest
 
-from rtproxy import credit, dial, events, gated, halfopen, room, settings, splice, upstream, wheel
-from rtproxy.closing import ENDINGS
-from rtproxy.frames import FRAME_LIMIT
+from rtproxy import log as events
+from rtproxy import settings
+from rtproxy.call import gated, room, splice
+from rtproxy.call import heartbeat as wheel
+from rtproxy.call.closing import ENDINGS
+from rtproxy.door import halfopen
+from rtproxy.model import dial, upstream
+from rtproxy.wire import credit
+from rtproxy.wire.frames import FRAME_LIMIT
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "SECURITY.md"

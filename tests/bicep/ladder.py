@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 import yaml
 
-from rtproxy.drain import LAME_S, LAME_SHARE
+from rtproxy.call.drain import LAME_S, LAME_SHARE
 from rtproxy.settings import load
 from stage.arm.ids import APPS, GATEWAYS
 from stage.bicep import compile
@@ -54,7 +54,7 @@ def _replica(deployed: Sent) -> dict[str, Time]:
         "heartbeat": Time(float(environ["RTPROXY_HEARTBEAT_SECONDS"]), f"RTPROXY_HEARTBEAT_SECONDS in {where}"),
         "drain": Time(drain_s, f"RTPROXY_DRAIN_SECONDS in {where}"),
         "grace period": Time(app["template"]["terminationGracePeriodSeconds"], where),
-        "relay's lame time": Time(min(LAME_S, drain_s * LAME_SHARE), f"rtproxy/drain.py, of a drain of {drain_s:g} s"),
+        "relay's lame time": Time(min(LAME_S, drain_s * LAME_SHARE), f"rtproxy/call/drain.py, drain of {drain_s:g} s"),
         "readiness's failure": Time(failing["Readiness"], f"probes in {where}"),
         "startup's failure": Time(failing["Startup"], f"probes in {where}"),
     }

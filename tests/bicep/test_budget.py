@@ -53,14 +53,14 @@ UNFIT = {
         "periodSeconds: 1\n              timeoutSeconds: 3\n              failureThreshold: 2",
         "periodSeconds: 5\n              timeoutSeconds: 3\n              failureThreshold: 2",
         "the readiness's failure (10 s, probes in modules/app.bicep)"
-        " must be less than the relay's lame time (3 s, rtproxy/drain.py, of a drain of 25 s)",
+        " must be less than the relay's lame time (3 s, rtproxy/call/drain.py, drain of 25 s)",
     ),
     "readiness, lame time of the shortest grace period": (
         "main.bicep",
         "@minValue(15)\n@maxValue(600)",
         "@minValue(10)\n@maxValue(600)",
         "the readiness's failure (2 s, probes in modules/app.bicep)"
-        " must be less than the relay's lame time (1.25 s, rtproxy/drain.py, of a drain of 5 s)",
+        " must be less than the relay's lame time (1.25 s, rtproxy/call/drain.py, drain of 5 s)",
     ),
     "longest session, gateway's drain": (
         GATEWAY,

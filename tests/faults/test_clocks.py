@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from rtproxy.identity import REFRESH_MIN_S
+from rtproxy.model.identity import REFRESH_MIN_S
 from stage.identity import Directory, beside, make_app
 from stage.rawpeer import CLOSE
 from stage.world import World

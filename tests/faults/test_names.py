@@ -77,7 +77,7 @@ async def test_a_call_is_504_when_nobody_answers_for_the_name_and_the_next_one_i
     relay_for: RelayFactory, upstream: RawServer, dial: Caller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In this process, so that nobody waits for the 10 s of a dial."""
-    monkeypatch.setattr("rtproxy.upstream.DIAL_TIMEOUT_S", 0.3)
+    monkeypatch.setattr("rtproxy.model.upstream.DIAL_TIMEOUT_S", 0.3)
     relay = await relay_for(upstream.port, AZURE_OPENAI_ENDPOINT=f"http://localhost:{upstream.port}")
     loop = asyncio.get_running_loop()
     look_up = loop.getaddrinfo

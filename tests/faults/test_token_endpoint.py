@@ -24,7 +24,7 @@ DOWN_S = 1.0
 async def directory(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Directory]:
     """The endpoint beside relays of this process."""
     directory = Directory(lifetime_s=LIFETIME_S)
-    monkeypatch.setattr("rtproxy.identity.REFRESH_MIN_S", PACE_S)
+    monkeypatch.setattr("rtproxy.model.identity.REFRESH_MIN_S", PACE_S)
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
     async with beside(make_app(directory), directory.header) as environ:

@@ -16,14 +16,14 @@ from contextlib import contextmanager
 from functools import cache
 from typing import Any, NamedTuple
 
-from rtproxy.closing import NO_CODE, VANISHED
-from rtproxy.frames import mask
-from rtproxy.handover import Taken
-from rtproxy.leg import Leg
-from rtproxy.poller import BROKEN, READABLE, WRITABLE
-from rtproxy.room import Room
-from rtproxy.splice import Splice
-from rtproxy.turns import Turns
+from rtproxy.call.closing import VANISHED
+from rtproxy.call.leg import Leg
+from rtproxy.call.room import Room
+from rtproxy.call.splice import Splice
+from rtproxy.model.turns import Turns
+from rtproxy.wire.frames import NO_CODE, mask
+from rtproxy.wire.poller import BROKEN, READABLE, WRITABLE
+from rtproxy.wire.takeover import Taken
 
 Path = tuple[str, ...]
 

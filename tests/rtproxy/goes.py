@@ -1,6 +1,6 @@
 """Walkers stop after some frames, so that other calls have their turn: here they go on until nothing is left."""
 
-from rtproxy.frames import Walker
+from rtproxy.wire.frames import Walker
 
 
 def all_of(walker: Walker, data: bytes) -> bytes:

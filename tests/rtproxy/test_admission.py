@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 import aiohttp
 import pytest
 
-from rtproxy.handshake import OFFERED
+from rtproxy.upgrade import OFFERED
 from stage.rawpeer import RawPeer, RawServer
 from tests.conftest import DEADLINE_S, KEY, Caller, Relay, RelayFactory, error
 

@@ -13,6 +13,7 @@ from tests.conftest import DEADLINE_S, Caller, Relay, RelayFactory, error
 
 SECRET = "hush-key-of-a-client"
 KEY_LINE = f"api-key: {SECRET}"
+BROKEN_PARTS = ("rtproxy.door.admission.credentials_of", "rtproxy.model.upstream.Upstream._headers")
 
 
 @pytest.fixture
@@ -110,7 +111,9 @@ async def test_what_is_no_http_is_400_in_the_envelope_and_nothing_of_it_is_quote
     assert SECRET not in whole + relay.log
 
 
-@pytest.mark.parametrize("broken_part", ["rtproxy.admission.credentials_of", "rtproxy.upstream.Upstream._headers"])
+@pytest.mark.parametrize(
+    "broken_part", ["rtproxy.door.admission.credentials_of", "rtproxy.model.upstream.Upstream._headers"]
+)
 async def test_a_defect_is_logged_and_counted_as_every_other_refusal(
     relay: Relay, dial: Caller, monkeypatch: pytest.MonkeyPatch, broken_part: str
 ) -> None:
@@ -124,7 +127,7 @@ async def test_a_defect_is_logged_and_counted_as_every_other_refusal(
 
 async def test_a_defect_of_a_page_is_500_in_the_envelope(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as broken:
-        broken.setattr("rtproxy.live.Live.oldest_s", property(lambda live: 1 / 0))
+        broken.setattr("rtproxy.call.roster.Roster.oldest_s", property(lambda live: 1 / 0))
         status, _, told, whole = await answer(relay, "GET /status HTTP/1.1", "Host: x", "Accept: text/html", KEY_LINE)
     assert (status, told["code"]) == (500, "internal_error")
     assert "ZeroDivision" not in whole

@@ -72,7 +72,7 @@ async def test_a_slow_reader_costs_less_than_a_mib_and_others_keep_their_latency
 async def test_a_reader_that_stands_still_is_given_up(
     call: CallFactory, monkeypatch: pytest.MonkeyPatch, stalled: str
 ) -> None:
-    monkeypatch.setattr("rtproxy.wheel.STALL_S", 0.5)
+    monkeypatch.setattr("rtproxy.call.heartbeat.STALL_S", 0.5)
     client, model, relay = await call(receive_buffer=64 * KIB)
     talker = model if stalled == "client" else client
     stop = asyncio.Event()
@@ -97,7 +97,7 @@ async def test_a_reader_that_stands_still_is_given_up(
 
 
 async def test_a_slow_reader_that_moves_is_not_given_up(call: CallFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rtproxy.wheel.STALL_S", 0.5)
+    monkeypatch.setattr("rtproxy.call.heartbeat.STALL_S", 0.5)
     client, model, relay = await call(receive_buffer=64 * KIB)
     stop = asyncio.Event()
     flooding = asyncio.create_task(flood(model, stop))
@@ -113,7 +113,7 @@ async def test_a_slow_reader_that_moves_is_not_given_up(call: CallFactory, monke
 async def test_a_reset_is_noticed_on_a_leg_that_is_held_back(
     call: CallFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rtproxy.splice.ANSWER_S", 0.2)
+    monkeypatch.setattr("rtproxy.call.splice.ANSWER_S", 0.2)
     client, model, relay = await call()
     model.reader._transport.pause_reading()
     sending = asyncio.create_task(client.write(announced(BINARY, 15 * MIB, masked=True) + bytes(14 * MIB)))
@@ -128,8 +128,8 @@ async def test_a_reset_is_noticed_on_a_leg_that_is_held_back(
 async def test_the_model_is_told_when_a_client_stands_still_in_the_middle_of_a_large_frame(
     call: CallFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rtproxy.wheel.STALL_S", 0.5)
-    monkeypatch.setattr("rtproxy.splice.ANSWER_S", 0.2)
+    monkeypatch.setattr("rtproxy.call.heartbeat.STALL_S", 0.5)
+    monkeypatch.setattr("rtproxy.call.splice.ANSWER_S", 0.2)
     client, model, relay = await call(receive_buffer=64 * KIB)
     client.reader._transport.pause_reading()
     sending = asyncio.create_task(model.send(BINARY, bytes(15 * MIB)))

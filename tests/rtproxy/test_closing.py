@@ -8,9 +8,10 @@ import socket
 
 import pytest
 
-from rtproxy.leg import Leg
-from rtproxy.session import LIVE, Session
-from rtproxy.splice import Splice
+from rtproxy.call.leg import Leg
+from rtproxy.call.session import Session
+from rtproxy.call.splice import Splice
+from rtproxy.carry import ROSTER
 from stage.rawpeer import BINARY, CLOSE, TEXT, RawPeer, RawServer, announced, close_payload, frame
 from tests.conftest import Call, Caller, CallFactory, RelayFactory
 from tests.standstill import within
@@ -115,7 +116,7 @@ async def test_the_other_leg_is_closed_within_a_second_when_a_peer_says_close_an
 async def test_a_close_that_nobody_answers_ends_the_call_all_the_same(
     call: CallFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rtproxy.splice.ANSWER_S", 0.1)
+    monkeypatch.setattr("rtproxy.call.splice.ANSWER_S", 0.1)
     client, model, relay = await call()
     await client.send(CLOSE, close_payload(1000))
     assert (await model.read()).code == 1000
@@ -181,7 +182,7 @@ async def test_every_whole_delta_reaches_a_slow_client_that_talks_when_its_model
     call: CallFactory,
 ) -> None:
     client, model, relay = await call(receive_buffer=32 * 1024)
-    (session,) = relay.app[LIVE].sessions
+    (session,) = relay.app[ROSTER].sessions
     session._splice.client._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 512 * 1024)
     said = frame(BINARY, b"a" * 4000, masked=False) * 50 + announced(BINARY, 4000, masked=False) + b"a" * 100
 
@@ -206,10 +207,10 @@ async def test_every_whole_delta_reaches_a_slow_client_that_talks_when_its_model
 async def test_a_client_that_was_held_back_is_heard_again_when_its_model_vanishes(
     call: CallFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rtproxy.splice.ANSWER_S", 0.2)
+    monkeypatch.setattr("rtproxy.call.splice.ANSWER_S", 0.2)
     client, model, relay = await call()
     model.reader._transport.pause_reading()
-    (session,) = relay.app[LIVE].sessions
+    (session,) = relay.app[ROSTER].sessions
     session._splice.upstream._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8 * 1024)
     sending = asyncio.create_task(client.write(frame(BINARY, bytes(4000), masked=True) * 3500))
     _, stuck = await asyncio.wait((sending,), timeout=0.5)

@@ -9,7 +9,7 @@ import orjson
 import pytest
 from aiohttp.test_utils import unused_port
 
-from rtproxy.handover import accept_of
+from rtproxy.upgrade import accept_of
 from stage.rawpeer import CLOSE, TEXT, RawPeer, RawServer, frame
 from tests.conftest import DEADLINE_S, KEY, Caller, Relay, RelayFactory, error
 from tests.standstill import within
@@ -18,6 +18,7 @@ SECRET = "the-models-secret"
 BODY = orjson.dumps({"error": {"code": "x", "message": f"Access denied for key {SECRET}"}})
 
 Dialing = Callable[..., Awaitable[tuple[Relay, "asyncio.Task[RawPeer]", RawPeer]]]
+BROKEN_PARTS = ("rtproxy.door.admission.credentials_of", "rtproxy.model.upstream.Upstream._headers")
 
 
 @pytest.fixture
@@ -122,7 +123,7 @@ async def test_a_429_without_retry_after_passes_without_one(dialing: Dialing) ->
 
 
 async def test_a_model_that_does_not_answer_is_504(dialing: Dialing, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rtproxy.upstream.DIAL_TIMEOUT_S", 0.1)
+    monkeypatch.setattr("rtproxy.model.upstream.DIAL_TIMEOUT_S", 0.1)
     relay, connecting, model = await dialing()
     client = await connecting
     assert (client.status, (await error(client))["code"]) == (504, "upstream_timeout")
@@ -131,7 +132,7 @@ async def test_a_model_that_does_not_answer_is_504(dialing: Dialing, monkeypatch
 
 
 async def test_a_model_that_stops_in_its_answer_is_504(dialing: Dialing, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rtproxy.upstream.DIAL_TIMEOUT_S", 0.1)
+    monkeypatch.setattr("rtproxy.model.upstream.DIAL_TIMEOUT_S", 0.1)
     _, connecting, model = await dialing()
     await model.write(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n")
     assert (await connecting).status == 504
@@ -284,7 +285,9 @@ async def test_nothing_is_left_when_the_client_left_during_a_dial_that_fails(
     assert (await again).status == 101
 
 
-@pytest.mark.parametrize("broken_part", ["rtproxy.admission.credentials_of", "rtproxy.upstream.Upstream._headers"])
+@pytest.mark.parametrize(
+    "broken_part", ["rtproxy.door.admission.credentials_of", "rtproxy.model.upstream.Upstream._headers"]
+)
 async def test_a_defect_of_the_relay_costs_one_call_and_is_answered_in_the_envelope(
     relay_for: RelayFactory, upstream: RawServer, dial: Caller, monkeypatch: pytest.MonkeyPatch, broken_part: str
 ) -> None:

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 import aiohttp
 import pytest
 
-from rtproxy.drain import cut, drain
-from rtproxy.session import ADMISSION, LIVE, LOG
+from rtproxy.call.drain import cut, drain
+from rtproxy.carry import ADMISSION, LOG, ROSTER
 from stage.rawpeer import CLOSE, TEXT, RawPeer, RawServer, frame
 from stage.replica import Replica
 from tests.conftest import KEY, Caller, CallFactory, RelayFactory, ReplicaFactory
@@ -279,7 +279,7 @@ async def test_quiet_calls_close_in_the_time_for_them_though_the_loop_is_late_ea
     hold_up()
     app = first.relay.app
     with standstill() as machine:
-        await drain(app[LIVE], app[ADMISSION], app[LOG], 4)
+        await drain(app[ROSTER], app[ADMISSION], app[LOG], 4)
     busy = False
     await asyncio.gather(*(end for each in held for end in each.ends))
     completed = await first.relay.event("drain.completed")
@@ -311,7 +311,7 @@ async def test_calls_that_do_not_stand_when_the_others_are_cut_never_do(
     relay = await relay_for(upstream.port)
     connecting = asyncio.create_task(dial(relay.port))
     model = await upstream.request()
-    assert not await cut(relay.app[LIVE], relay.app[ADMISSION], 0)
+    assert not await cut(relay.app[ROSTER], relay.app[ADMISSION], 0)
     await model.answer()
     client = await connecting
     assert (client.status, client.headers.get("retry-after")) == (503, "1")

@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from rtproxy.session import LIVE, Session
+from rtproxy.call.session import Session
+from rtproxy.carry import ROSTER
 from stage.rawpeer import BINARY, CLOSE, RawPeer, RawServer, announced, close_payload, frame
 from tests.conftest import DEADLINE_S, Caller, CallFactory, Relay, ReplicaFactory
 from tests.standstill import standstill
@@ -18,8 +19,8 @@ ANSWER_S = 0.4
 
 @pytest.fixture(autouse=True)
 def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rtproxy.splice.ANSWER_S", ANSWER_S)
-    monkeypatch.setattr("rtproxy.splice.LINGER_S", ANSWER_S / 4)
+    monkeypatch.setattr("rtproxy.call.splice.ANSWER_S", ANSWER_S)
+    monkeypatch.setattr("rtproxy.call.splice.LINGER_S", ANSWER_S / 4)
 
 
 @contextlib.asynccontextmanager
@@ -49,7 +50,7 @@ async def ended_in(relay: Relay, seconds: float) -> dict[str, object]:
 
 
 def the_session(relay: Relay) -> Session:
-    (session,) = relay.app[LIVE].sessions
+    (session,) = relay.app[ROSTER].sessions
     return session
 
 
@@ -83,7 +84,7 @@ async def test_a_call_that_lasted_too_long_ends_although_it_was_closing_already(
     drinking = asyncio.create_task(client.ended())
     async with trickling(model):
         await asyncio.sleep(3 * ANSWER_S)
-        assert relay.app[LIVE].sessions, "its model is still answering, and may"
+        assert relay.app[ROSTER].sessions, "its model is still answering, and may"
         the_session(relay)._nearly_over(0)
         closed = await ended_in(relay, 4 * ANSWER_S + 1)
     assert closed["ended_by"] == "client"

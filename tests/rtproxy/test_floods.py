@@ -9,14 +9,14 @@ from functools import partial
 
 import pytest
 
-from rtproxy import credit, slices
-from rtproxy.credit import BEHIND, FLOOD_S, UNITS_A_S, UNITS_AT_MOST, WORTH, Credit
-from rtproxy.frames import FRAMES_IN_ONE_GO, Walker
-from rtproxy.poller import Poller
-from rtproxy.session import LIVE
-from rtproxy.slices import Soon, in_slices
-from rtproxy.tap import CallerTap, ModelTap
-from rtproxy.turns import Turns
+from rtproxy.carry import ROSTER
+from rtproxy.model.tap import CallerTap, ModelTap
+from rtproxy.model.turns import Turns
+from rtproxy.wire import credit, slices
+from rtproxy.wire.credit import BEHIND, FLOOD_S, UNITS_A_S, UNITS_AT_MOST, WORTH, Credit
+from rtproxy.wire.frames import FRAMES_IN_ONE_GO, Walker
+from rtproxy.wire.poller import Poller
+from rtproxy.wire.slices import Soon, in_slices
 from stage.rawpeer import BINARY, CLOSE, PING, PONG, TEXT, RawPeer, announced, frame
 from tests.conftest import DEADLINE_S, CallFactory
 from tests.rtproxy.goes import all_of
@@ -260,7 +260,7 @@ async def test_a_side_that_floods_is_slowed_and_ended_and_the_other_one_told(
     flooding = asyncio.create_task(FLOODS[kind](flooder))
     both = asyncio.gather(drink(flooder), drink(other))
     async with asyncio.timeout(6 * DEADLINE_S):
-        while relay.app[LIVE].sessions:  # noqa: ASYNC110 - it is this test's own loop
+        while relay.app[ROSTER].sessions:  # noqa: ASYNC110 - it is this test's own loop
             await asyncio.sleep(0.01)
     closed = await relay.event("connection.closed")
     codes = {"client": (1008, 1001), "upstream": (1011, 1008)}[side]
@@ -318,7 +318,7 @@ async def test_a_reset_of_a_slowed_side_is_noticed_at_once(call: CallFactory, mo
     client, model, relay = await call()
     reading = asyncio.create_task(model.read_until(CLOSE))
     await client.write(frame(PING, masked=True) * (UNITS_AT_MOST + 500))
-    (session,) = relay.app[LIVE].sessions
+    (session,) = relay.app[ROSTER].sessions
     assert session._splice is not None
     async with asyncio.timeout(DEADLINE_S):
         while not session._splice.client.slowed:  # noqa: ASYNC110 - it is this test's own loop
@@ -333,6 +333,6 @@ async def test_usual_frames_of_many_calls_are_not_charged(call: CallFactory) -> 
     for _ in range(500):
         await client.write(raw)
         await model.read()
-    (session,) = relay.app[LIVE].sessions
+    (session,) = relay.app[ROSTER].sessions
     assert session._splice is not None
     assert not session._splice.client.behind

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 import pytest
 
-from rtproxy.frames import Walker, close_frame
+from rtproxy.wire.frames import Walker, close_frame
 from stage.rawpeer import BINARY, CLOSE, PING, PONG, TEXT, announced, close_payload, frame
 from tests.rtproxy.goes import all_of
 

@@ -16,13 +16,13 @@ import uvloop
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from rtproxy.frames import Walker
-from rtproxy.handover import Taken
-from rtproxy.poller import Poller
-from rtproxy.splice import Splice
-from rtproxy.tap import COLLECT_LIMIT, CallerTap, ModelTap
-from rtproxy.turns import APPEND, CREATE, REQUESTS, TABLE, Turns
-from rtproxy.wheel import Wheel
+from rtproxy.call.heartbeat import Wheel
+from rtproxy.call.splice import Splice
+from rtproxy.model.tap import COLLECT_LIMIT, CallerTap, ModelTap
+from rtproxy.model.turns import APPEND, CREATE, REQUESTS, TABLE, Turns
+from rtproxy.wire.frames import Walker
+from rtproxy.wire.poller import Poller
+from rtproxy.wire.takeover import Taken
 from stage.rawpeer import BINARY, CLOSE, PING, PONG, TEXT, announced, frame
 from tests.rtproxy.goes import all_of
 

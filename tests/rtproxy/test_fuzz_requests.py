@@ -20,10 +20,10 @@ from aiohttp import web
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from rtproxy import halfopen
 from rtproxy.app import make_app
-from rtproxy.events import Log
-from rtproxy.halfopen import Runner
+from rtproxy.door import halfopen
+from rtproxy.door.halfopen import Runner
+from rtproxy.log import Log
 from rtproxy.settings import load
 from tests.conftest import settings_for
 

@@ -15,15 +15,16 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from openai import AsyncOpenAI
 
-from rtproxy.frames import head
-from rtproxy.gate import IN_ONE_GO, INNER_LIMIT, PARTS_FROM, PARTS_LIMIT, SKETCH_LIMIT, TOO_MUCH, Gate
-from rtproxy.handover import Taken
-from rtproxy.poller import Poller
-from rtproxy.room import Room, Share
-from rtproxy.session import LIVE, Session
-from rtproxy.splice import Splice
-from rtproxy.turns import Turns
-from rtproxy.wheel import Wheel
+from rtproxy.call.gate import IN_ONE_GO, INNER_LIMIT, PARTS_FROM, PARTS_LIMIT, SKETCH_LIMIT, TOO_MUCH, Gate
+from rtproxy.call.heartbeat import Wheel
+from rtproxy.call.room import Room, Share
+from rtproxy.call.session import Session
+from rtproxy.call.splice import Splice
+from rtproxy.carry import ROSTER
+from rtproxy.model.turns import Turns
+from rtproxy.wire.frames import head
+from rtproxy.wire.poller import Poller
+from rtproxy.wire.takeover import Taken
 from stage.gpt.options import Options
 from stage.rawpeer import BINARY, CLOSE, PING, PONG, TEXT, RawPeer, RawServer, announced, close_payload, frame
 from stage.realtime import make_app
@@ -330,7 +331,7 @@ def test_messages_of_many_values_take_more_goes_than_messages_of_few() -> None:
 def test_a_message_is_given_up_when_its_fragments_come_to_more_than_the_limit(
     monkeypatch: pytest.MonkeyPatch, length: int
 ) -> None:
-    monkeypatch.setattr("rtproxy.gate.MESSAGE_LIMIT", 100_000)
+    monkeypatch.setattr("rtproxy.call.gate.MESSAGE_LIMIT", 100_000)
     gate, fed, fragment = Gate(ALLOWED, [].append, share()), 0, sent(0, b" " * length, fin=False)
     assert gate.feed(sent(TEXT, CREATE, fin=False)) == b""
     while not gate.halt:
@@ -432,7 +433,7 @@ async def error_of(client: RawPeer) -> dict[str, Any]:
 
 async def refused(relay: Relay) -> Session:
     """The relay's one session, as soon as it has refused an event."""
-    (session,) = relay.app[LIVE].sessions
+    (session,) = relay.app[ROSTER].sessions
     async with asyncio.timeout(DEADLINE_S):
         while not session.counts()["events_refused"]:  # noqa: ASYNC110 - it is this test's own loop
             await asyncio.sleep(0)
@@ -572,7 +573,7 @@ async def test_a_drain_closes_both_legs_at_once_while_a_message_is_withheld(call
     client, model, relay = await call(RTPROXY_CLIENT_EVENTS=LISTED)
     await client.write(sent(TEXT, CREATE, fin=False) + sent(PING, b"heard"))
     await model.read_until(PING)
-    (session,) = relay.app[LIVE].sessions
+    (session,) = relay.app[ROSTER].sessions
     session.close()
     assert (await model.read()).code == 1001
     assert (await client.read()).code == 1012
@@ -587,7 +588,7 @@ async def test_a_drain_closes_both_legs_at_once_while_a_message_is_withheld(call
 async def test_a_drain_comes_between_fragments_before_a_refusal_that_waits_and_nothing_after_it(
     call: CallFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rtproxy.splice.ANSWER_S", 60)
+    monkeypatch.setattr("rtproxy.call.splice.ANSWER_S", 60)
     client, model, relay = await call(RTPROXY_CLIENT_EVENTS=LISTED)
     await model.send(TEXT, b"one", fin=False)
     await client.read()
@@ -609,7 +610,7 @@ async def test_a_drain_comes_between_fragments_before_a_refusal_that_waits_and_n
 async def test_a_drain_amid_a_frame_is_told_to_the_client_after_its_refusal_and_then_to_the_model(
     call: CallFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rtproxy.splice.ANSWER_S", 60)
+    monkeypatch.setattr("rtproxy.call.splice.ANSWER_S", 60)
     client, model, relay = await call(RTPROXY_CLIENT_EVENTS=LISTED)
     await model.write(announced(BINARY, 100, masked=False) + b"a" * 50)
     await client.reader.readexactly(52)
@@ -630,12 +631,12 @@ async def test_a_drain_amid_a_frame_is_told_to_the_client_after_its_refusal_and_
 async def test_a_client_whose_model_reads_nothing_is_let_go_in_a_drain(
     call: CallFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rtproxy.splice.ANSWER_S", 1)
+    monkeypatch.setattr("rtproxy.call.splice.ANSWER_S", 1)
     client, model, relay = await call(RTPROXY_CLIENT_EVENTS=LISTED)
     await model.send(TEXT, b"one", fin=False)
     await client.read()
     model.reader._transport.pause_reading()
-    (session,) = relay.app[LIVE].sessions
+    (session,) = relay.app[ROSTER].sessions
     session._splice.upstream._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 64 * 1024)
     head = b'{"type":"input_audio_buffer.append","audio":"'
     await client.write(frame(TEXT, head + b"A" * 15 * MIB + b'"}', masked=True) + sent(TEXT, UPDATE))
@@ -652,7 +653,7 @@ async def test_a_client_whose_model_reads_nothing_is_let_go_in_a_drain(
 async def test_a_client_is_held_back_by_its_model_when_some_of_what_it_says_is_refused(call: CallFactory) -> None:
     client, model, relay = await call(RTPROXY_CLIENT_EVENTS=LISTED)
     model.reader._transport.pause_reading()
-    (session,) = relay.app[LIVE].sessions
+    (session,) = relay.app[ROSTER].sessions
     leg = session._splice.upstream
     leg._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 64 * 1024)
     sending = asyncio.create_task(client.write((sent(TEXT, APPEND) + sent(TEXT, UPDATE)) * 10_000))
@@ -671,7 +672,7 @@ async def test_a_client_is_held_back_by_its_model_when_some_of_what_it_says_is_r
 async def test_a_client_is_not_read_while_it_does_not_take_its_refusals(call: CallFactory) -> None:
     client, model, relay = await call(RTPROXY_CLIENT_EVENTS=LISTED, receive_buffer=64 * 1024)
     client.reader._transport.pause_reading()
-    (session,) = relay.app[LIVE].sessions
+    (session,) = relay.app[ROSTER].sessions
     leg = session._splice.client
     leg._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 64 * 1024)
     many = 2000
@@ -751,11 +752,11 @@ async def test_an_append_of_16_mib_passes_the_gate_to_a_slow_model_and_what_foll
 async def test_a_client_that_takes_no_refusal_for_30_s_is_given_up(
     call: CallFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rtproxy.wheel.STALL_S", 0.5)
-    monkeypatch.setattr("rtproxy.splice.ANSWER_S", 0.2)
+    monkeypatch.setattr("rtproxy.call.heartbeat.STALL_S", 0.5)
+    monkeypatch.setattr("rtproxy.call.splice.ANSWER_S", 0.2)
     client, model, relay = await call(RTPROXY_CLIENT_EVENTS=LISTED, receive_buffer=64 * 1024)
     client.reader._transport.pause_reading()
-    (session,) = relay.app[LIVE].sessions
+    (session,) = relay.app[ROSTER].sessions
     session._splice.client._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 64 * 1024)
     sending = asyncio.create_task(client.write(sent(TEXT, b"{}") * 20_000))
     assert (await model.read_until(CLOSE)).code == 1001

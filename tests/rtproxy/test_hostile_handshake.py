@@ -326,7 +326,7 @@ async def test_half_open_handshakes_cost_others_nothing_and_little_memory(
 async def test_a_handshake_that_does_not_end_is_hung_up(
     relay_for: RelayFactory, upstream: RawServer, dial: Caller, raw: Opener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rtproxy.halfopen.HANDSHAKE_S", 0.3)
+    monkeypatch.setattr("rtproxy.door.halfopen.HANDSHAKE_S", 0.3)
     relay = await relay_for(upstream.port)
     silent, _ = await raw(relay.port, b"")
     stuck, _ = await raw(relay.port, request()[:-2])
@@ -349,7 +349,7 @@ HEALTHZ = b"GET /healthz HTTP/1.1\r\nHost: relay\r\n\r\n"
 async def test_a_later_request_that_does_not_end_is_hung_up_too(
     relay_for: RelayFactory, upstream: RawServer, raw: Opener, monkeypatch: pytest.MonkeyPatch, behind: bytes
 ) -> None:
-    monkeypatch.setattr("rtproxy.halfopen.HANDSHAKE_S", 0.3)
+    monkeypatch.setattr("rtproxy.door.halfopen.HANDSHAKE_S", 0.3)
     relay = await relay_for(upstream.port)
     idle, to_idle = await raw(relay.port, HEALTHZ[:-3])
     to_idle.write(HEALTHZ[-3:])
@@ -367,7 +367,7 @@ async def test_a_later_request_that_does_not_end_is_hung_up_too(
 async def test_who_waits_for_an_answer_may_have_begun_to_say_more(
     relay_for: RelayFactory, upstream: RawServer, raw: Opener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rtproxy.halfopen.HANDSHAKE_S", 0.2)
+    monkeypatch.setattr("rtproxy.door.halfopen.HANDSHAKE_S", 0.2)
     relay = await relay_for(upstream.port)
     reader, _ = await raw(relay.port, request() + frame(TEXT, b"early", masked=True))
     stuck, _ = await raw(relay.port, request()[:-2])

@@ -12,7 +12,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from rtproxy.handover import accept_of
+from rtproxy.upgrade import accept_of
 from stage.rawpeer import CLOSE, TEXT, RawPeer, RawServer, close_payload, frame
 from stage.replica import Replica
 from tests.conftest import DEADLINE_S, Caller, CallFactory, RelayFactory, ReplicaFactory, error

@@ -14,7 +14,7 @@ from typing import Self
 import pytest
 import trustme
 
-from rtproxy.handover import accept_of
+from rtproxy.upgrade import accept_of
 from stage.rawpeer import CLOSE, TEXT, Frame, RawPeer, frame
 from stage.replica import Replica
 from tests.conftest import DEADLINE_S, Caller, ReplicaFactory, error

@@ -39,7 +39,7 @@ def here(environ: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[N
         monkeypatch.delenv(name, raising=False)
     for name, value in environ.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr("rtproxy.identity.REFRESH_MIN_S", 0.1)
+    monkeypatch.setattr("rtproxy.model.identity.REFRESH_MIN_S", 0.1)
     return
 
 
@@ -206,7 +206,7 @@ async def test_a_slow_endpoint_does_not_keep_a_relay_from_its_startup_probe(
 async def test_a_silent_endpoint_does_not_keep_a_relay_from_starting(
     relay_for: RelayFactory, upstream: RawServer, directory: Directory, here: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rtproxy.identity.FETCH_TIMEOUT_S", 0.2)
+    monkeypatch.setattr("rtproxy.model.identity.FETCH_TIMEOUT_S", 0.2)
     directory.silent = True
     relay = await asyncio.wait_for(relay_for(upstream.port, **NO_KEY), DEADLINE_S)
     assert (await relay.event("upstream.failed"))["error"] == "TimeoutError"

@@ -4,7 +4,8 @@ import asyncio
 
 import pytest
 
-from rtproxy.session import LIVE, Session
+from rtproxy.call.session import Session
+from rtproxy.carry import ROSTER
 from stage.rawpeer import BINARY, CLOSE, PING, TEXT, RawPeer, announced, close_payload, frame
 from tests.conftest import CallFactory, Relay
 
@@ -16,7 +17,7 @@ async def half_a_frame_down(client: RawPeer, model: RawPeer, relay: Relay) -> Se
     """The only call of ``relay``, whose client has 50 of the 100 bytes of a frame."""
     await model.write(announced(BINARY, 100, masked=False) + b"a" * 50)
     await client.reader.readexactly(52)
-    (session,) = relay.app[LIVE].sessions
+    (session,) = relay.app[ROSTER].sessions
     return session
 
 
@@ -30,7 +31,7 @@ async def test_a_ping_and_a_drain_close_wait_for_the_end_of_a_trickling_frame(ca
             await model.write(payload[start : start + CHUNK])
             await asyncio.sleep(0.01)  # 0.8 s in all: four heartbeats and the drain come in its midst
             if start == 3 * MIB:
-                (session,) = relay.app[LIVE].sessions
+                (session,) = relay.app[ROSTER].sessions
                 session.close()
 
     trickling = asyncio.create_task(trickle())
@@ -121,7 +122,7 @@ async def test_what_a_client_said_is_logged_where_the_boundary_that_its_own_clos
 async def test_a_call_that_has_lasted_as_long_as_one_may_ends_behind_a_trickling_frame_and_not_in_it(
     call: CallFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rtproxy.splice.LINGER_S", 0.01)
+    monkeypatch.setattr("rtproxy.call.splice.LINGER_S", 0.01)
     client, model, relay = await call(RTPROXY_MAX_CALL_SECONDS="40")
     session = await half_a_frame_down(client, model, relay)
     session._nearly_over(0)
@@ -135,7 +136,7 @@ async def test_a_call_that_has_lasted_as_long_as_one_may_ends_behind_a_trickling
 
 async def test_nothing_but_the_close_follows_a_drain_and_late_audio_is_dropped(call: CallFactory) -> None:
     client, model, relay = await call()
-    (session,) = relay.app[LIVE].sessions
+    (session,) = relay.app[ROSTER].sessions
     session.close()
     session.close()
     await model.send(TEXT, b"late")

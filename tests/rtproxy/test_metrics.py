@@ -7,8 +7,8 @@ import aiohttp
 import pytest
 
 from rtproxy import __version__
-from rtproxy.admission import Door
-from rtproxy.session import ADMISSION, LIVE
+from rtproxy.carry import ADMISSION, ROSTER
+from rtproxy.door.admission import Door
 from stage.rawpeer import BINARY, CLOSE, PING, TEXT, RawServer, close_payload, frame
 from tests.conftest import KEY, Call, Caller, CallFactory, Relay, RelayFactory
 
@@ -20,7 +20,7 @@ CREATED = b'{"type":"response.created"}'
 @pytest.fixture(autouse=True)
 def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
     """Adds up for everybody who asks: what is counted is one thing, for how long it stands another."""
-    monkeypatch.setattr("rtproxy.metrics.FRESH_S", 0.0)
+    monkeypatch.setattr("rtproxy.watch.metrics.FRESH_S", 0.0)
 
 
 async def exposition(relay: Relay) -> str:
@@ -120,7 +120,7 @@ async def test_status_counts_calls_and_the_quiet_ones_among_them(call: CallFacto
 
 async def test_status_has_the_age_of_the_oldest_call_that_lives(call: CallFactory) -> None:
     first = await call()
-    (session,) = first.relay.app[LIVE].sessions
+    (session,) = first.relay.app[ROSTER].sessions
     session.started -= 600
     second = await call(relay=first.relay)
     assert 600 <= await oldest_s(first.relay) < 660

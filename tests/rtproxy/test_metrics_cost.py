@@ -7,17 +7,17 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from rtproxy import metrics, slices
-from rtproxy.admission import Admission
-from rtproxy.events import Log
-from rtproxy.live import Live
-from rtproxy.metrics import Metrics
-from rtproxy.session import LIVE, Session
-from rtproxy.settings import load
-from rtproxy.trace import Trace
+from rtproxy.call.roster import Roster
+from rtproxy.call.session import Session, Shared
+from rtproxy.call.trace import Trace
+from rtproxy.carry import ROSTER
+from rtproxy.log import Log
+from rtproxy.watch import metrics
+from rtproxy.watch.metrics import Metrics
+from rtproxy.wire import slices
 from stage.rawpeer import RawServer
 from stage.replica import Replica
-from tests.conftest import Caller, CallFactory, ReplicaFactory, settings_for
+from tests.conftest import Caller, CallFactory, ReplicaFactory
 
 CALLS = 1_000
 TIMES = 1.5
@@ -68,10 +68,11 @@ async def test_a_strangers_page_costs_at_most_one_and_a_half_of_a_probe_with_a_t
 @pytest.fixture
 def crowded() -> Metrics:
     """The figures of a replica with a thousand calls, none of which stands."""
-    live, log = Live(), Log("app--blue", "app--blue-1", _Nowhere())
+    roster, log = Roster(), Log("app--blue", "app--blue-1", _Nowhere())
+    shared = Shared(roster, log, *(None,) * 3, frozenset(), None)  # type: ignore[arg-type]  # no socket is joined
     for _ in range(CALLS):
-        live.add(Session("alice", live, log, Trace({})))
-    return Metrics(live, Admission(load(settings_for(1)), live), log)
+        roster.add(Session("alice", shared, Trace({})))
+    return Metrics(roster, lambda: False, log)
 
 
 class _Nowhere:
@@ -128,7 +129,7 @@ async def test_status_has_the_calls_of_now_although_the_quiet_ones_are_counted_o
             each.client.hang_up()
         await first.model.read()
         async with asyncio.timeout(5):
-            while len(first.relay.app[LIVE]):
+            while len(first.relay.app[ROSTER]):
                 for each in (first, second):
                     each.model.hang_up()
                 await asyncio.sleep(0.01)

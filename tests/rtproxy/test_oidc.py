@@ -13,9 +13,9 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 
-from rtproxy import oidc
-from rtproxy.admission import Door
-from rtproxy.session import ADMISSION
+from rtproxy.carry import ADMISSION
+from rtproxy.door import oidc
+from rtproxy.door.admission import Door
 from stage.issuer import AUDIENCE, Issuer
 from stage.rawpeer import RawPeer, RawServer
 from tests.conftest import DEADLINE_S, KEY, Caller, Relay, RelayFactory, Shown, error

@@ -9,9 +9,8 @@ from pathlib import Path
 import orjson
 import pytest
 
-from rtproxy.events import Log
-from rtproxy.outlet import Outlet
-from rtproxy.session import LOG
+from rtproxy.carry import LOG
+from rtproxy.log import Log, Outlet
 from stage.rawpeer import RawServer
 from tests.conftest import RelayFactory
 from tests.rtproxy.test_metrics import samples
@@ -67,7 +66,7 @@ async def _turn_of_the_loop() -> None:
 async def test_lines_beyond_what_may_wait_are_lost_and_the_next_one_says_how_many(
     pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rtproxy.outlet.WAITING_BYTES", 2 * PAGE)
+    monkeypatch.setattr("rtproxy.log.WAITING_BYTES", 2 * PAGE)
     outlet = Outlet(pipe[1])
     log = Log("app--blue", "app--blue-1", outlet)
     for number in range(100):
@@ -124,7 +123,7 @@ async def test_a_file_takes_every_line(tmp_path: Path) -> None:
 def test_a_file_takes_lines_again_when_its_full_disk_has_room_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rtproxy.outlet.WAITING_BYTES", 1000)
+    monkeypatch.setattr("rtproxy.log.WAITING_BYTES", 1000)
     line = b"." * 199 + b"\n"
     with Path("/dev/full").open("wb", buffering=0) as disk, (tmp_path / "log").open("wb") as room:
         outlet = Outlet(disk.fileno())

@@ -13,8 +13,7 @@ from hypothesis import settings as given_so
 from hypothesis import strategies as st
 from yarl import URL
 
-from rtproxy.dial import _request
-from rtproxy.parameters import (
+from rtproxy.door.parameters import (
     GA_PATH,
     KNOWN,
     NAME_CHARACTERS,
@@ -23,6 +22,7 @@ from rtproxy.parameters import (
     Parameters,
     parameters_of,
 )
+from rtproxy.model.dial import _request
 from rtproxy.refusal import Refused
 from rtproxy.settings import Settings, load
 from stage.rawpeer import RawServer

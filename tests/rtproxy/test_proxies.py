@@ -185,7 +185,7 @@ async def test_a_proxy_that_nobody_reaches_is_502_and_named(behind: Behind, dial
 async def test_a_proxy_that_says_nothing_is_504_and_named(
     behind: Behind, proxy: FakeProxy, dial: Caller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rtproxy.upstream.DIAL_TIMEOUT_S", 0.2)
+    monkeypatch.setattr("rtproxy.model.upstream.DIAL_TIMEOUT_S", 0.2)
     proxy.answer = None
     client = await dial((await behind()).port)
     told = await error(client)

@@ -9,8 +9,8 @@ from typing import Any
 import orjson
 import pytest
 
-from rtproxy.dial import REASON_BYTES
-from rtproxy.upstream import CODE_CHARACTERS
+from rtproxy.model.dial import REASON_BYTES
+from rtproxy.model.upstream import CODE_CHARACTERS
 from stage.rawpeer import RawPeer, RawServer
 from tests.conftest import DEADLINE_S, Caller, Relay, RelayFactory, error
 
@@ -118,7 +118,7 @@ async def test_a_code_that_is_none_is_printable_in_the_log_and_not_told_to_the_c
 async def test_a_body_that_does_not_come_is_not_awaited_for_long(
     refusing: Refusing, monkeypatch: pytest.MonkeyPatch, head: str, body: bytes
 ) -> None:
-    monkeypatch.setattr("rtproxy.upstream.REASON_S", 0.2)
+    monkeypatch.setattr("rtproxy.model.upstream.REASON_S", 0.2)
     started = time.monotonic()
     client, _, failed, _ = await refusing(f"404 No\r\n{head}", body, end=False)
     assert time.monotonic() - started < DEADLINE_S / 2

@@ -9,7 +9,7 @@ from typing import Any
 import aiohttp
 import orjson
 
-from rtproxy.events import REFUSALS, Log
+from rtproxy.log import REFUSALS, Log
 from stage.rawpeer import RawServer
 from tests.conftest import DEADLINE_S, Caller, RelayFactory
 

@@ -12,11 +12,11 @@ from pathlib import Path
 import orjson
 import pytest
 
-from rtproxy import clientkeys, limits
-from rtproxy.limits import Limits
-from rtproxy.live import Live
+from rtproxy.call.roster import Roster
+from rtproxy.carry import ROSTER
+from rtproxy.door import clientkeys, limits
+from rtproxy.door.limits import Limits
 from rtproxy.refusal import Refused
-from rtproxy.session import LIVE
 from stage.rawpeer import CLOSE, TEXT, RawPeer, RawServer
 from tests.conftest import DEADLINE_S, KEY, Caller, Relay, RelayFactory, ReplicaFactory, Shown, error
 
@@ -78,7 +78,7 @@ async def test_a_client_is_refused_429_when_it_started_as_many_calls_as_it_may(
 def test_a_start_counts_for_a_minute_and_a_refused_one_not_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([1000, 1010, 1020, 1021, 1030, 1059.5, 1060, 1060, 1200])
     monkeypatch.setattr("time.monotonic", lambda: next(clock))
-    limits = Limits(None, 3, Live())
+    limits = Limits(None, 3, Roster())
     for _ in range(3):
         limits.take("alice")
     for wait_s in ("39", "30", "1"):
@@ -115,7 +115,7 @@ async def test_a_call_whose_turn_ends_shortly_before_its_time_is_up_ends_there(
     client, model = await opened(relay)
     await model.send(TEXT, orjson.dumps({"type": "response.created", "response": {"id": "r"}}))
     await client.read()
-    (session,) = relay.app[LIVE].sessions
+    (session,) = relay.app[ROSTER].sessions
     session._nearly_over(30)
     await model.send(TEXT, orjson.dumps({"type": "response.done", "response": {"id": "r"}}))
     assert b"response.done" in (await client.read()).payload
@@ -127,7 +127,7 @@ async def test_a_call_that_nears_its_longest_in_a_drain_is_told_to_reconnect(
 ) -> None:
     relay = await relay_for(upstream.port, RTPROXY_MAX_CALL_SECONDS="40")
     client, model = await opened(relay)
-    (session,) = relay.app[LIVE].sessions
+    (session,) = relay.app[ROSTER].sessions
     await model.send(TEXT, orjson.dumps({"type": "response.created", "response": {"id": "r"}}))
     await client.read()
     session.retire_after_turn()
@@ -142,7 +142,7 @@ async def test_a_call_that_neared_its_longest_before_a_drain_is_told_to_reconnec
 ) -> None:
     relay = await relay_for(upstream.port, RTPROXY_MAX_CALL_SECONDS="40")
     client, model = await opened(relay)
-    (session,) = relay.app[LIVE].sessions
+    (session,) = relay.app[ROSTER].sessions
     session._nearly_over(30)
     session.retire_after_turn()
     await model.send(TEXT, orjson.dumps({"type": "response.created", "response": {"id": "r"}}))
@@ -155,7 +155,7 @@ async def test_a_call_that_ended_is_not_kept_for_its_longest(
 ) -> None:
     relay = await relay_for(upstream.port, RTPROXY_MAX_CALL_SECONDS="3600")
     client, _ = await opened(relay)
-    (session,) = relay.app[LIVE].sessions
+    (session,) = relay.app[ROSTER].sessions
     client.hang_up()
     await relay.event("connection.closed")
     assert session._timer is not None
@@ -214,7 +214,7 @@ async def test_a_key_that_is_taken_away_during_a_dial_is_401(
     connecting = asyncio.create_task(dial(relay.port, headers={"api-key": "client-key-of-carol"}))
     async with asyncio.timeout(DEADLINE_S):
         model = await upstream.request()
-        (session,) = relay.app[LIVE].sessions
+        (session,) = relay.app[ROSTER].sessions
         put(keys, b"dave:client-key-of-dave")
         while not session.leaving:  # noqa: ASYNC110 - it is this test's own loop
             await asyncio.sleep(0.01)
@@ -336,7 +336,7 @@ async def test_a_start_is_given_back_when_the_relay_itself_turned_the_call_away(
 ) -> None:
     relay = await relay_for(upstream.port, RTPROXY_MAX_CLIENT_STARTS="1")
     with monkeypatch.context() as broken:
-        broken.setattr("rtproxy.upstream.Upstream._headers", None)
+        broken.setattr("rtproxy.model.upstream.Upstream._headers", None)
         assert (await dial(relay.port)).status == 500
     assert (await opened(relay))[0].status == 101
 
@@ -372,8 +372,8 @@ async def test_what_nobody_outside_was_asked_for_is_no_refused_dial(
     monkeypatch.setattr(limits, "REFUSED", 1)
     relay = await relay_for(upstream.port)
     with monkeypatch.context() as broken:
-        broken.setattr("rtproxy.upstream.Connection.open", _refuses)
-        broken.setattr("rtproxy.upstream.no_descriptor_is_left", lambda: True)
+        broken.setattr("rtproxy.model.upstream.Connection.open", _refuses)
+        broken.setattr("rtproxy.model.upstream.no_descriptor_is_left", lambda: True)
         assert [(await dial(relay.port)).status for _ in range(3)] == [503] * 3
 
 
@@ -437,7 +437,7 @@ async def test_a_clients_next_dial_is_made_when_the_time_that_the_model_said_is_
 def test_what_is_kept_of_clients_that_have_gone_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([1000, 1000, 1000, 1030, 1100, 1200, 1300])
     monkeypatch.setattr("time.monotonic", lambda: next(clock))
-    kept = Limits(None, 3, Live())
+    kept = Limits(None, 3, Roster())
     start = kept.take("alice")
     kept.model_refused("alice", 500)
     kept.model_refused("bob", 5)

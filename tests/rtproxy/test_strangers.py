@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from rtproxy import halfopen, strangers
-from rtproxy.strangers import STRANGERS
+from rtproxy.door import halfopen, strangers
+from rtproxy.door.strangers import STRANGERS
 from stage.rawpeer import TEXT, RawPeer, RawServer
 from stage.replica import Replica
 from stage.world import World

@@ -13,7 +13,7 @@ import aiohttp
 import jwt
 import pytest
 
-from rtproxy import ticket
+from rtproxy.door import ticket
 from rtproxy.refusal import Refused
 from stage.rawpeer import RawPeer, RawServer
 from tests.conftest import DEADLINE_S, KEY, Caller, Relay, RelayFactory, Shown, error

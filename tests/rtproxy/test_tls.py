@@ -10,8 +10,8 @@ import pytest
 import trustme
 from yarl import URL
 
-from rtproxy.dial import Connection
-from rtproxy.tls import READ_BYTES, Tls, client_context
+from rtproxy.model.dial import Connection
+from rtproxy.wire.tls import READ_BYTES, Tls, client_context
 from stage.rawpeer import BINARY, CLOSE, TEXT, RawPeer, RawServer, close_payload, frame
 from stage.replica import Replica
 from tests.conftest import DEADLINE_S, Caller, RelayFactory, ReplicaFactory

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 import trustme
 
-from rtproxy.poller import Poller
-from rtproxy.session import LIVE
+from rtproxy.carry import ROSTER
+from rtproxy.wire.poller import Poller
 from stage.rawpeer import BINARY, CLOSE, TEXT, RawPeer, RawServer, announced, close_payload, frame
 from stage.replica import Replica
 from tests.conftest import DEADLINE_S, Caller, CallFactory, ReplicaFactory
@@ -285,7 +285,7 @@ async def test_a_model_is_held_back_while_a_drain_waits_for_a_slow_reader(call: 
     sending = asyncio.create_task(model.send(BINARY, bytes(15 * MIB)))
     _, stuck = await asyncio.wait((sending,), timeout=0.5)
     assert stuck
-    (session,) = relay.app[LIVE].sessions
+    (session,) = relay.app[ROSTER].sessions
     session.close()
     client.reader._transport.resume_reading()
     await client.reader.readexactly(2 * MIB)
@@ -302,9 +302,9 @@ async def test_a_model_is_held_back_while_a_drain_waits_for_a_slow_reader(call: 
 async def test_a_client_is_held_back_while_its_model_stands_still_and_both_wait_for_the_end_of_a_frame(
     call: CallFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rtproxy.wheel.STALL_S", 0.5)
+    monkeypatch.setattr("rtproxy.call.heartbeat.STALL_S", 0.5)
     client, model, relay = await call(RTPROXY_HEARTBEAT_SECONDS="2")
-    (session,) = relay.app[LIVE].sessions
+    (session,) = relay.app[ROSTER].sessions
     model.reader._transport.pause_reading()
     await model.write(announced(BINARY, 100, masked=False) + bytes(50))
     splice = session._splice
@@ -325,7 +325,7 @@ async def test_a_client_is_held_back_while_its_model_stands_still_and_both_wait_
 async def test_a_reader_that_stands_still_is_given_up_though_it_goes_on_talking(
     call: CallFactory, monkeypatch: pytest.MonkeyPatch, side: str
 ) -> None:
-    monkeypatch.setattr("rtproxy.wheel.STALL_S", 0.5)
+    monkeypatch.setattr("rtproxy.call.heartbeat.STALL_S", 0.5)
     client, model, relay = await call(receive_buffer=64 * KIB)
     stuck, flooding = ends(client, model, side)
     stuck.reader._transport.pause_reading()

@@ -12,10 +12,10 @@ from openai.types.beta.realtime.realtime_server_event import RealtimeServerEvent
 from openai.types.realtime.realtime_client_event import RealtimeClientEvent
 from openai.types.realtime.realtime_server_event import RealtimeServerEvent
 
-from rtproxy.frames import Walker
-from rtproxy.tap import READ_LIMIT, CallerTap, ModelTap
-from rtproxy.turns import APPEND, DEBTS_LIMIT, QUIET, REQUESTS, RESPONDING, SPEAKING, TABLE, WAITING, Turns
-from rtproxy.wire import ABOUT, SHORTEST
+from rtproxy.model.tap import READ_LIMIT, CallerTap, ModelTap
+from rtproxy.model.turns import APPEND, DEBTS_LIMIT, QUIET, REQUESTS, RESPONDING, SPEAKING, TABLE, WAITING, Turns
+from rtproxy.wire.frames import Walker
+from rtproxy.wire.wire import ABOUT, SHORTEST
 from stage.rawpeer import BINARY, PING, PONG, TEXT, frame
 
 PCM = "A" * 6400
@@ -95,7 +95,7 @@ def detected(**more: Any) -> dict[str, Any]:
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The time that a turn goes by: a test moves it."""
     now = [1000.0]
-    monkeypatch.setattr("rtproxy.turns.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("rtproxy.model.turns.time.monotonic", lambda: now[0])
     return now
 
 

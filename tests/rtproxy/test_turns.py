@@ -3,9 +3,9 @@
 import orjson
 import pytest
 
-from rtproxy.frames import Walker
-from rtproxy.tap import COLLECT_LIMIT, INNER_LIMIT, ModelTap
-from rtproxy.turns import QUIET, RESPONDING, SPEAKING, WAITING, Turns
+from rtproxy.model.tap import COLLECT_LIMIT, INNER_LIMIT, ModelTap
+from rtproxy.model.turns import QUIET, RESPONDING, SPEAKING, WAITING, Turns
+from rtproxy.wire.frames import Walker
 from stage.rawpeer import BINARY, PING, TEXT, frame
 
 CREATED = b'{"type":"response.created","event_id":"event_1","response":{"id":"resp_1"}}'

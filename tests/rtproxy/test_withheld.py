@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rtproxy import gated, kernel
-from rtproxy.gate import Gate, _read
-from rtproxy.room import FREE, Room
-from rtproxy.session import LIVE, ROOM
-from rtproxy.sketch import BLOCK, Sketch
+from rtproxy.call import gated
+from rtproxy.call.gate import Gate, _read
+from rtproxy.call.room import FREE, Room, memory
+from rtproxy.call.sketch import BLOCK, Sketch
+from rtproxy.carry import ROSTER, SHARED
 from stage.rawpeer import CLOSE, TEXT, close_payload, frame
 from tests.conftest import DEADLINE_S, CallFactory
 
@@ -126,20 +126,19 @@ def test_a_client_has_half_of_a_quarter_of_the_memory_and_usual_messages_need_no
     ],
 )
 def test_the_memory_is_the_containers_or_else_the_machines(
-    files: dict[str, str], limit: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    files: dict[str, str], limit: int | None, tmp_path: Path
 ) -> None:
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
-    monkeypatch.setattr(kernel, "Path", lambda name: tmp_path / name.lstrip("/"))
     machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    assert kernel.memory() == (machine if limit is None else limit)
+    assert memory(tmp_path) == (machine if limit is None else limit)
 
 
 async def test_a_client_whose_messages_would_take_too_much_memory_gets_1013_and_others_go_on(call: CallFactory) -> None:
     first, first_model, relay = await call(RTPROXY_CLIENT_EVENTS=LISTED)
     second, second_model, _ = await call(relay)
-    all_of_it = relay.app[ROOM]
+    all_of_it = relay.app[SHARED].room
     all_of_it.limit, all_of_it.client_limit = 8 * MIB, 4 * MIB
     await first.write(frame(TEXT, append(3 * MIB), masked=True)[:-100])
     async with asyncio.timeout(DEADLINE_S):
@@ -160,7 +159,7 @@ async def test_a_client_whose_messages_would_take_too_much_memory_gets_1013_and_
 @pytest.mark.parametrize("how", ["is refused", "is binary", "hangs up"])
 async def test_the_room_of_a_message_that_does_not_go_on_is_given_back(call: CallFactory, how: str) -> None:
     client, _, relay = await call(RTPROXY_CLIENT_EVENTS="response.create")
-    all_of_it = relay.app[ROOM]
+    all_of_it = relay.app[SHARED].room
     raw = frame(2 if how == "is binary" else TEXT, append(MIB), masked=True)
     await client.write(raw[:-1])
     async with asyncio.timeout(DEADLINE_S):
@@ -190,7 +189,7 @@ async def test_a_long_message_that_does_not_become_whole_in_its_time_gets_1008(
     assert (await model.read()).code == 1001
     closed = await relay.event("connection.closed")
     assert (closed["ended_by"], closed["client_code"], closed["upstream_code"]) == ("limit", 1008, 1001)
-    assert relay.app[ROOM].taken == 0
+    assert relay.app[SHARED].room.taken == 0
 
 
 async def test_the_time_of_a_message_is_its_own_and_short_ones_have_none(
@@ -217,7 +216,7 @@ async def test_the_time_of_a_message_is_its_own_and_short_ones_have_none(
 async def test_a_long_message_goes_on_in_pieces_and_the_relays_close_waits_for_its_end(call: CallFactory) -> None:
     client, model, relay = await call(RTPROXY_CLIENT_EVENTS=LISTED)
     model.reader._transport.pause_reading()
-    (session,) = relay.app[LIVE].sessions
+    (session,) = relay.app[ROSTER].sessions
     splice = session._splice
     assert splice is not None
     splice.upstream._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 64 * KIB)

@@ -17,8 +17,8 @@ import pytest
 import trustme
 from aiohttp.pytest_plugin import AiohttpServer
 
-from rtproxy.drain import drain
-from rtproxy.session import ADMISSION, LIVE, LOG
+from rtproxy.call.drain import drain
+from rtproxy.carry import ADMISSION, LOG, ROSTER
 from stage.gpt.options import Options
 from stage.platform.activator import Activator
 from stage.realtime import make_app
@@ -52,7 +52,7 @@ class Line:
     async def roll(self) -> None:
         """A rollout: new calls go to another relay, and the one so far drains to its end."""
         before, self.relay = self.relay, self._other
-        await drain(before.app[LIVE], before.app[ADMISSION], before.app[LOG], DRAIN_S)
+        await drain(before.app[ROSTER], before.app[ADMISSION], before.app[LOG], DRAIN_S)
         closed = await before.event("connection.closed")
         assert (closed["ended_by"], closed["client_code"], closed["upstream_code"]) == ("drain", 1012, 1001)
 

@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 from aiohttp.pytest_plugin import AiohttpServer
 
-from rtproxy.ticket import mint
+from rtproxy.door.ticket import mint
 from stage.leash import leashed
 from tests.browser import CHROMIUM, HEADLESS, home
 from tests.conftest import KEY

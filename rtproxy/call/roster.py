@@ -1,0 +1,77 @@
+"""The sessions of this replica: who is on a call now, and what the ended calls add up to."""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable
+
+from rtproxy.call.session import Session
+from rtproxy.wire.slices import in_slices
+
+
+class Roster:
+    """Every admitted session, from before its dial until both its legs are closed.
+
+    Counters of ended sessions are kept by name; a live session has its own, so that nothing counts per frame.
+    """
+
+    def __init__(self) -> None:
+        self.sessions: dict[Session, None] = {}
+        self._of_client: Counter[str] = Counter()
+        self.ended: Counter[str] = Counter()
+        self.endings: Counter[str] = Counter()
+        self.refusals: Counter[tuple[int, str]] = Counter()
+        self.dial_failures: Counter[str] = Counter()
+        self._changed = asyncio.Event()
+
+    def __len__(self) -> int:
+        return len(self.sessions)
+
+    @property
+    def quiet(self) -> int:
+        """How many calls are between turns."""
+        return sum(session.quiet for session in self.sessions)
+
+    @property
+    def oldest_s(self) -> float:
+        """The age of the call that has lasted longest; 0 without any."""
+        oldest = next(iter(self.sessions), None)  # they stand in the order they came
+        return 0.0 if oldest is None else time.monotonic() - oldest.started
+
+    def sessions_of(self, client: str) -> int:
+        """How many calls a client has up."""
+        return self._of_client[client]
+
+    def add(self, session: Session) -> None:
+        self.sessions[session] = None
+        self._of_client[session.client] += 1
+
+    def discard(self, session: Session) -> None:
+        """A dial that failed, or a session that ended."""
+        if session in self.sessions:
+            del self.sessions[session]
+            self._of_client[session.client] -= 1
+            if not self._of_client[session.client]:
+                del self._of_client[session.client]
+        if not self.sessions:
+            self._changed.set()
+
+    def close_books(self, session: Session) -> None:
+        """Adds the counters of a session that ended to the totals."""
+        self.ended.update(session.counts())
+        self.endings[session.ended_by] += 1
+
+    async def each(self, do: Callable[[Session], object]) -> None:
+        """Does something with every session of now, in slices between which calls go on."""
+        await in_slices(self.sessions, do)
+
+    async def emptied(self, within_s: float) -> bool:
+        """Waits until no session is left, at most ``within_s`` seconds; says whether that came to pass."""
+        try:
+            async with asyncio.timeout(max(0.0, within_s)):
+                while self.sessions:
+                    self._changed.clear()
+                    await self._changed.wait()
+        except TimeoutError:
+            return not self.sessions
+        return True

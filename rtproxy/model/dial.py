@@ -1,0 +1,187 @@
+"""One connection to the model up to its answer: TCP, a proxy, TLS, an HTTP request. aiohttp's parser reads the answer.
+
+aiohttp's client would do it too, and keep the socket inside a transport; a leg needs the socket itself.
+"""
+
+import asyncio
+import contextlib
+import os
+import re
+import socket
+import ssl
+from collections.abc import Mapping
+from typing import NamedTuple, Self
+
+import aiohappyeyeballs
+from aiohttp import hdrs
+from aiohttp.base_protocol import BaseProtocol
+from aiohttp.http import HttpResponseParser
+from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.streams import StreamReader
+from multidict import CIMultiDictProxy
+from yarl import URL
+
+from rtproxy.proxies import Proxy
+from rtproxy.wire.kernel import prepare
+from rtproxy.wire.takeover import Taken
+from rtproxy.wire.tls import READ_BYTES, Tls
+
+NEXT_ADDRESS_S = 0.25
+"""How long one of a name's addresses has to answer before the next one is tried beside it (RFC 8305 section 5)."""
+
+ANSWER_LIMIT = 64 * 1024
+"""Bytes that a model may say, 1xx answers included, before the end of its answer's headers."""
+
+
+REASON_BYTES = 16 * 1024
+"""A refusal says why in less."""
+_STATUS = re.compile(rb"HTTP/1\.[01] (\d{3})[ \r]")
+
+
+class Answer(NamedTuple):
+    """What the other side said to the request; ``early`` is what came behind the headers of a 101."""
+
+    status: int
+    headers: CIMultiDictProxy[str]
+    early: bytes
+    parser: HttpResponseParser
+    body: StreamReader
+
+
+class ProxyFailed(OSError):
+    """The proxy opened no tunnel: it answered with ``status``, or did not answer in HTTP (None)."""
+
+    def __init__(self, why: str, status: int | None = None) -> None:
+        super().__init__(why)
+        self.status = status
+
+
+class Connection:
+    """A socket to ``url``'s host, TLS included where the URL says so; to be taken over or closed."""
+
+    def __init__(self, sock: socket.socket, tls: Tls | None) -> None:
+        self.sock = sock
+        self.tls = tls
+
+    @classmethod
+    async def open(
+        cls, url: URL, context: ssl.SSLContext, resume: ssl.SSLSession | None, proxy: Proxy | None = None
+    ) -> Self:
+        """Raises OSError when nobody answers, ssl.SSLError when it is not who it should be, and ProxyFailed."""
+        assert url.raw_host is not None
+        if proxy is None:
+            sock = await _connect(url.raw_host, url.port)
+        else:
+            try:
+                sock = await _connect(proxy.host, proxy.port)
+            except OSError as problem:
+                raise ProxyFailed(f"could not be reached ({type(problem).__name__})") from problem
+        try:
+            prepare(sock)
+            if proxy is not None:
+                await _tunnel(sock, url, proxy)
+            tls = Tls(sock, context, url.raw_host, resume) if url.scheme == "https" else None
+            if tls is not None:
+                await tls.handshake()
+        except BaseException:
+            sock.close()
+            raise
+        return cls(sock, tls)
+
+    async def ask(self, url: URL, headers: Mapping[str, str]) -> Answer:
+        """Sends a GET and reads the head of the answer. Raises OSError, or aiohttp's HttpProcessingError."""
+        loop = asyncio.get_running_loop()
+        await loop.sock_sendall(self.sock, self._out(_request(url, headers)))
+        parser = HttpResponseParser(BaseProtocol(loop), loop, READ_BYTES, read_until_eof=True, auto_decompress=False)
+        heard = 0
+        while heard < ANSWER_LIMIT:
+            data = await loop.sock_recv(self.sock, READ_BYTES)
+            if not data:
+                raise ConnectionResetError("hung up instead of answering")
+            heard += len(data)
+            messages, _, early = parser.feed_data(self._in(data))
+            for message, body in messages:
+                if message.code == 101 or message.code >= 200:  # others only say that the answer is to come
+                    return Answer(message.code, message.headers, bytes(early), parser, body)
+            if self.tls is not None and self.tls.ended:
+                raise ConnectionResetError("said goodbye instead of answering")
+        raise ConnectionError("talks and does not answer")
+
+    async def reason(self, answer: Answer, within_s: float) -> bytes:
+        """The body of a refusal, as much of REASON_BYTES as comes in ``within_s``; it raises for nothing that comes."""
+        loop = asyncio.get_running_loop()
+        said = b""
+        with contextlib.suppress(OSError, HttpProcessingError):  # TimeoutError is an OSError, ssl.SSLError too
+            said = answer.body.read_nowait()
+            async with asyncio.timeout(within_s):
+                while len(said) < REASON_BYTES and not answer.body.is_eof():
+                    if not (data := await loop.sock_recv(self.sock, REASON_BYTES)):
+                        break
+                    answer.parser.feed_data(self._in(data))
+                    said += answer.body.read_nowait()
+                    if self.tls is not None and self.tls.ended:
+                        break
+        return said[:REASON_BYTES]
+
+    def taken(self, early: bytes) -> Taken:
+        """The socket for a leg."""
+        return Taken(self.sock, self.tls, early)
+
+    def leave(self, last: bytes = b"") -> None:
+        """Says ``last`` and goodbye, as far as that goes without waiting, and closes."""
+        with contextlib.suppress(OSError):
+            self.sock.send(self._out(last) + (self.tls.goodbye() if self.tls else b""))
+        self.sock.close()
+
+    def _out(self, data: bytes) -> bytes:
+        return self.tls.encrypt(data) if self.tls and data else data
+
+    def _in(self, data: bytes) -> bytes:
+        return self.tls.decrypt(data) if self.tls else data
+
+
+async def _connect(host: str, port: int | None) -> socket.socket:
+    loop = asyncio.get_running_loop()
+    addresses = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return await aiohappyeyeballs.start_connection(addresses, happy_eyeballs_delay=NEXT_ADDRESS_S, loop=loop)
+
+
+async def _tunnel(sock: socket.socket, url: URL, proxy: Proxy) -> None:
+    """Has ``proxy`` join ``sock`` to the host of ``url`` (RFC 9110 section 9.3.6). Raises ProxyFailed."""
+    loop = asyncio.get_running_loop()
+    host = f"[{url.raw_host}]" if ":" in (url.raw_host or "") else url.raw_host
+    lines = [f"CONNECT {host}:{url.port} HTTP/1.1", f"Host: {host}:{url.port}"]
+    lines += (f"{name}: {value}" for name, value in proxy.headers.items())
+    head = b""
+    try:
+        await loop.sock_sendall(sock, "\r\n".join((*lines, "", "")).encode())
+        while b"\r\n\r\n" not in head and len(head) < ANSWER_LIMIT:
+            if not (data := await loop.sock_recv(sock, READ_BYTES)):
+                break
+            head += data
+    except OSError as problem:
+        raise ProxyFailed(f"hung up ({type(problem).__name__})") from problem
+    status = _STATUS.match(head)
+    if status is None or b"\r\n\r\n" not in head:
+        raise ProxyFailed("did not answer as a proxy does")
+    if not status[1].startswith(b"2"):
+        raise ProxyFailed(f"refused the way, HTTP {status[1].decode()}", int(status[1]))
+    if not head.endswith(b"\r\n\r\n"):  # behind a tunnel's begin the client speaks first
+        raise ProxyFailed("went on talking behind its answer")
+
+
+def _request(url: URL, headers: Mapping[str, str]) -> bytes:
+    lines = [f"GET {url.raw_path_qs} HTTP/1.1", f"{hdrs.HOST}: {url.host_port_subcomponent}"]
+    lines += (f"{name}: {value}" for name, value in headers.items())
+    if any("\r" in line or "\n" in line or "\0" in line for line in lines):
+        raise ValueError("a header of the dial holds a line break")
+    return "\r\n".join((*lines, "", "")).encode("utf-8", "surrogateescape")
+
+
+def no_descriptor_is_left() -> bool:
+    """Whether this process, or the whole machine, may open no further file now; a name's lookup does not say so."""
+    try:
+        os.close(os.open(os.devnull, os.O_RDONLY))
+    except OSError:
+        return True
+    return False
