@@ -4,41 +4,63 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Callable
+from typing import NamedTuple
 
 from aiohttp import hdrs, web
 
 from rtproxy import __version__
 from rtproxy.call.heartbeat import Wheel
+from rtproxy.call.patience import Times
 from rtproxy.call.room import Room, memory
 from rtproxy.call.roster import Roster
 from rtproxy.call.session import Session, Shared
+from rtproxy.call.splice import Means
 from rtproxy.call.trace import untraced
 from rtproxy.carry import ADMISSION, LOG, ROSTER, SHARED, TRACING, UPSTREAM, carry, turn_away
 from rtproxy.door.admission import Admission, Door
 from rtproxy.door.answers import REFUSE
 from rtproxy.door.strangers import STRANGERS, Strangers
 from rtproxy.log import Log
-from rtproxy.model.identity import Identity
-from rtproxy.model.upstream import Upstream
+from rtproxy.model.identity import Identity, TokenTimes
+from rtproxy.model.upstream import DialTimes, Upstream
 from rtproxy.refusal import Refused
 from rtproxy.settings import Settings, not_taken
 from rtproxy.watch.metrics import Metrics
+from rtproxy.wire.credit import Allowance
 from rtproxy.wire.poller import Poller
 
 CALL_ROUTES = ("/ws", "/v1/realtime", "/openai/v1/realtime", "/openai/realtime")
 """So that an OpenAI SDK of either vintage needs only a new base URL."""
+Lasting = Callable[[web.Application], AsyncIterator[None]]
+"""A part of the application that is there from its start to its end (aiohttp's cleanup contexts)."""
 TELEMETRY = web.AppKey("telemetry", str)
 """``on``, ``off``, or ``missing``: an endpoint is set and the extra rtproxy[telemetry] is not installed."""
 
 
-def make_app(settings: Settings, log: Log) -> web.Application:
+class Tuning(NamedTuple):
+    """Limits that are no settings, as no deployment sets others; tests hand in shorter ones."""
+
+    times: Times = Times()
+    allowance: Allowance = Allowance()
+    dial: DialTimes = DialTimes()
+    tokens: TokenTimes = TokenTimes()
+
+
+USUAL = Tuning()
+
+
+def make_app(settings: Settings, log: Log, tuning: Tuning = USUAL) -> web.Application:
     """The relay as an aiohttp application: runs on one uvloop, holds no state outside of it."""
     roster = Roster()
     admission = Admission(settings, roster)
     metrics = Metrics(roster, lambda: admission.draining, log)
     identity = None
     if settings.api_key is None:
-        identity = Identity(settings.token_scope, lambda cause: log("upstream.failed", cause="token", error=cause))
+
+        def no_token(error: str) -> None:
+            log("upstream.failed", cause="token", error=error)
+
+        identity = Identity(settings.token_scope, no_token, tuning.tokens)
     started = time.monotonic()
     signature = {
         hdrs.SERVER: "rtproxy",
@@ -94,17 +116,18 @@ def make_app(settings: Settings, log: Log) -> web.Application:
         for path in (route, f"{route}/"):  # base URLs are written with and without
             app.router.add_get(path, carry, allow_head=False)
     app.on_response_prepare.append(sign)
-    app.cleanup_ctx.append(_sharing(settings, roster, log))
+    app.cleanup_ctx.append(_sharing(settings, roster, log, tuning))
     app.cleanup_ctx.append(_telemetry(settings, metrics))
-    app.cleanup_ctx.append(_upstream(settings, identity))
+    app.cleanup_ctx.append(_upstream(settings, identity, tuning.dial))
     app.cleanup_ctx.append(_admitting)
     return app
 
 
-def _sharing(settings: Settings, roster: Roster, log: Log) -> Callable[[web.Application], AsyncIterator[None]]:
+def _sharing(settings: Settings, roster: Roster, log: Log, tuning: Tuning) -> Lasting:
     async def sharing(app: web.Application) -> AsyncIterator[None]:
-        poller, wheel = Poller(), Wheel(settings.heartbeat_s)
-        app[SHARED] = Shared(roster, log, poller, wheel, Room(memory()), settings.client_events, settings.max_call_s)
+        poller, wheel = Poller(), Wheel(settings.heartbeat_s, tuning.times.stall_s)
+        means = Means(poller, wheel, asyncio.get_running_loop(), tuning.times, tuning.allowance)
+        app[SHARED] = Shared(roster, log, means, Room(memory()), settings.client_events, settings.max_call_s)
         turning = asyncio.create_task(wheel.turn())
         yield
         turning.cancel()
@@ -129,7 +152,7 @@ async def _admitting(app: web.Application) -> AsyncIterator[None]:
         yield
 
 
-def _telemetry(settings: Settings, metrics: Metrics) -> Callable[[web.Application], AsyncIterator[None]]:
+def _telemetry(settings: Settings, metrics: Metrics) -> Lasting:
     async def telling(app: web.Application) -> AsyncIterator[None]:
         app[TELEMETRY] = "on" if settings.telemetry else "off"
         app[TRACING] = untraced
@@ -149,9 +172,9 @@ def _telemetry(settings: Settings, metrics: Metrics) -> Callable[[web.Applicatio
     return telling
 
 
-def _upstream(settings: Settings, identity: Identity | None) -> Callable[[web.Application], AsyncIterator[None]]:
+def _upstream(settings: Settings, identity: Identity | None, times: DialTimes) -> Lasting:
     async def dialling(app: web.Application) -> AsyncIterator[None]:
-        app[UPSTREAM] = Upstream(settings, identity)
+        app[UPSTREAM] = Upstream(settings, identity, times)
         if identity is None:
             yield
         else:

@@ -12,7 +12,7 @@ import pytest
 import uvloop
 from aiohttp import web
 
-from rtproxy.app import make_app
+from rtproxy.app import Tuning, make_app
 from rtproxy.door.halfopen import Runner
 from rtproxy.log import Log
 from rtproxy.settings import load
@@ -84,19 +84,38 @@ class Relay:
                 await asyncio.sleep(0.005)
 
 
+class Limits:
+    """The limits of relays that this test starts in this process; `shorten` sets some."""
+
+    def __init__(self) -> None:
+        self.tuning = Tuning()
+
+    def __call__(self, **limits: float) -> None:
+        """``shorten(answer_s=0.1)``: from now on, in whichever group of `Tuning` the name is."""
+        for name, value in limits.items():
+            (group,) = [each for each in Tuning._fields if name in getattr(self.tuning, each)._fields]
+            self.tuning = self.tuning._replace(**{group: getattr(self.tuning, group)._replace(**{name: value})})
+
+
 RelayFactory = Callable[..., Awaitable[Relay]]
 ReplicaFactory = Callable[..., Awaitable[Replica]]
 
 
 @pytest.fixture
-async def relay_for() -> AsyncIterator[RelayFactory]:
+def shorten() -> Limits:
+    """``shorten(answer_s=0.1, flood_s=0.5)`` before a relay is started."""
+    return Limits()
+
+
+@pytest.fixture
+async def relay_for(shorten: Limits) -> AsyncIterator[RelayFactory]:
     """Starts relays in this process: ``await relay_for(port_of_the_model, RTPROXY_HEARTBEAT_SECONDS="1")``."""
     runners: list[web.AppRunner] = []
 
     async def start(port: int, **settings: str) -> Relay:
         stream = io.BytesIO()
         environ = settings_for(port, **settings)
-        app = make_app(load(environ), Log("app--blue", "app--blue-1", stream))
+        app = make_app(load(environ), Log("app--blue", "app--blue-1", stream), shorten.tuning)
         runner = Runner(app, access_log=None, handle_signals=False, shutdown_timeout=0.1)
         runners.append(runner)
         await runner.setup()

@@ -11,7 +11,7 @@ import pytest
 
 from rtproxy import log as events
 from rtproxy import settings
-from rtproxy.call.closing import ENDINGS
+from rtproxy.call.ending import ENDINGS
 from rtproxy.model.upstream import FAILURE_CAUSES
 from stage.gpt.faults import FAULTS
 from stage.gpt.unverified import Unverified

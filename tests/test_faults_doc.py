@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from rtproxy import log
-from rtproxy.call.closing import ENDINGS
-from rtproxy.model import identity, upstream
+from rtproxy.call.ending import ENDINGS
+from rtproxy.model.identity import TokenTimes
+from rtproxy.model.upstream import FAILURE_CAUSES, DialTimes
 from tests.test_docs import ROOT, rows
 
 PAGE = ROOT / "docs" / "faults.md"
@@ -58,13 +59,13 @@ def test_the_faults_end_with_the_codes_of_the_table(fault: str, ending: str) -> 
 
 
 def test_the_faults_have_the_numbers_of_the_relay() -> None:
-    assert f"{upstream.DIAL_TIMEOUT_S:g} s" in row("nobody answers for the name")
+    assert f"{DialTimes().dial_s:g} s" in row("nobody answers for the name")
     assert f"{log.WAITING_BYTES >> 20} MiB" in row("nobody reads stdout")
-    assert f"every {identity.REFRESH_MIN_S:g} s" in row("the token endpoint")
-    assert f"{identity.REFRESH_MIN_S + identity.FETCH_TIMEOUT_S:g} s" in row("the token endpoint")
+    assert f"every {TokenTimes().refresh_min_s:g} s" in row("the token endpoint")
+    assert f"{TokenTimes().refresh_min_s + TokenTimes().fetch_s:g} s" in row("the token endpoint")
 
 
 def test_the_causes_of_a_failed_dial_are_those_of_the_relay() -> None:
     said = {cause for each in faults() for cause in re.findall(r"`upstream\.failed`: `(\w+)`", each[3])}
     assert said
-    assert said <= set(upstream.FAILURE_CAUSES)
+    assert said <= set(FAILURE_CAUSES)

@@ -9,12 +9,14 @@ import pytest
 
 from rtproxy import log as events
 from rtproxy import settings
-from rtproxy.call import gated, room, splice
-from rtproxy.call import heartbeat as wheel
-from rtproxy.call.closing import ENDINGS
+from rtproxy.call import room
+from rtproxy.call.ending import ENDINGS
+from rtproxy.call.patience import Times
 from rtproxy.door import halfopen
-from rtproxy.model import dial, upstream
+from rtproxy.model import dial
+from rtproxy.model.upstream import DialTimes
 from rtproxy.wire import credit
+from rtproxy.wire.credit import Allowance
 from rtproxy.wire.frames import FRAME_LIMIT
 
 ROOT = Path(__file__).parents[1]
@@ -97,21 +99,21 @@ def test_every_file_that_is_linked_exists() -> None:
 def test_the_limits_have_the_numbers_of_the_relay() -> None:
     said = limits()
     assert f"{FRAME_LIMIT >> 20} MiB" in said["a frame"]
-    answer = f"{upstream.DIAL_TIMEOUT_S:g} s, {dial.ANSWER_LIMIT >> 10} KiB"
-    reason = f"{upstream.REASON_S:g} s, {dial.REASON_BYTES >> 10} KiB"
+    answer = f"{DialTimes().dial_s:g} s, {dial.ANSWER_LIMIT >> 10} KiB"
+    reason = f"{DialTimes().reason_s:g} s, {dial.REASON_BYTES >> 10} KiB"
     assert f"{answer}; {reason}" in said["the model's answer to a dial; the body of a refusal"]
     assert f"{halfopen.HANDSHAKE_S:g} s" in said["a request, to be said"]
-    assert f"{wheel.STALL_S:g} s" in said["a reader that stands still"]
-    assert splice.ANSWER_S + splice.LINGER_S <= 6
+    assert f"{Times().stall_s:g} s" in said["a reader that stands still"]
+    assert Times().answer_s + Times().linger_s <= 6
     assert "6 s later" in said["a call"]
-    small = f"{credit.UNITS_A_S:,.0f} units a second, {credit.UNITS_AT_MOST:,} at once"
+    small = f"{Allowance().units_a_s:,.0f} units a second, {Allowance().units_at_most:,.0f} at once"
     assert small in said["small frames and reads of one side"]
     assert f"each {credit.WORTH} bytes" in said["small frames and reads of one side"]
-    assert f"after {credit.FLOOD_S:g} s" in said["small frames and reads of one side"]
+    assert f"after {Allowance().flood_s:g} s" in said["small frames and reads of one side"]
     (together,) = (text for limit, text in said.items() if limit.endswith("withheld, together"))
     assert room.OF_MEMORY == 4, "a quarter"
     assert f"messages over {room.FREE >> 10} KiB that are withheld, together" in said
-    assert f"{gated.WHOLE_S:g} s each" in together
+    assert f"{Times().whole_s:g} s each" in together
 
 
 @pytest.mark.parametrize(

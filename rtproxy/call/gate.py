@@ -16,7 +16,7 @@ import orjson
 
 from rtproxy.call.room import FREE, Share
 from rtproxy.call.sketch import Sketch
-from rtproxy.wire.frames import CLOSE, FRAME_LIMIT, HEAD_MAX, TEXT, Walker, head, mask, text_frame
+from rtproxy.wire.frames import FRAME_LIMIT, HEAD_MAX, TEXT, Count, Walker, head, mask, text_frame
 
 MESSAGE_LIMIT = FRAME_LIMIT + HEAD_MAX
 """Bytes of one message with the heads of its frames: one frame of the greatest length, or what many come to."""
@@ -47,7 +47,7 @@ class Gate:
 
     ``refusal`` is an error event for the client, until it is taken; ``rest`` is what stands behind the refused event,
     and as a `Walker`'s what is too much for one go. ``leaving`` counts bytes of a long message that may go on and have
-    not: they come in pieces, feed nothing. ``frames``, ``halt``, ``code`` and ``keeps_close`` are as a `Walker`'s;
+    not: they come in pieces, feed nothing. ``halt``, ``close`` and ``code`` are as a `Walker`'s;
     ``"too_big"`` is a message over MESSAGE_LIMIT, too, and ``"no_room"`` one that `room` has no place for. ``began``
     counts messages: while ``withheld``, in bytes, is over `room.FREE`, the last one is to be whole soon.
     """
@@ -62,6 +62,7 @@ class Gate:
         "_key",
         "_leaves",
         "_left",
+        "_limit",
         "_parts",
         "_passed",
         "_read",
@@ -72,17 +73,24 @@ class Gate:
         "_walker",
         "began",
         "halt",
-        "keeps_close",
         "leaving",
         "refusal",
         "withheld",
     )
 
-    def __init__(self, allowed: frozenset[str], passed: Callable[[bytes], None], share: Share) -> None:
+    def __init__(
+        self,
+        allowed: frozenset[str],
+        passed: Callable[[bytes], None],
+        share: Share,
+        count: Count,
+        limit: int = MESSAGE_LIMIT,
+    ) -> None:
         self._allowed = allowed
         self._passed = passed
         self._share = share
-        self._walker = Walker(masked=True)
+        self._limit = limit
+        self._walker = Walker(count, masked=True)
         self._came: deque[bytearray] = deque()
         self._sketch = Sketch()
         self._text = self._final = False
@@ -93,12 +101,11 @@ class Gate:
         self._behind = b""
         self.began = self.leaving = self.withheld = 0
         self.halt = ""
-        self.keeps_close = False
         self.refusal = b""
 
     @property
-    def frames(self) -> int:
-        return self._walker.frames
+    def close(self) -> bytes:
+        return self._walker.close
 
     @property
     def code(self) -> int:
@@ -106,13 +113,16 @@ class Gate:
 
     @property
     def rest(self) -> bytes:
-        return self._behind or self._walker.rest
+        return self._behind or self._walker.rest or (b"" if self.halt else self._walker.close)
 
     def feed(self, data: bytes) -> bytes:
         """Takes the client's next bytes and returns those that may go on: up to a refused event, if there is one."""
         if self.leaving:
             assert not data
             return self._piece()
+        if self._halted():
+            self.drop()
+            return b""
         data = self._behind + (self._walker.feed(data) if data or not self._behind else b"")
         passed: list[bytes] = []
         pos, end = 0, len(data)
@@ -122,11 +132,10 @@ class Gate:
             if not self._left:
                 first, at, length = head(data, pos)
                 if first & 8:
-                    if not (self.keeps_close and first & 0xF == CLOSE):
-                        passed.append(data[pos : at + length])
+                    passed.append(data[pos : at + length])
                     pos = at + length
                     continue
-                if self._size + at - pos + length > MESSAGE_LIMIT:
+                if self._size + at - pos + length > self._limit:
                     self.halt = "too_big"
                     break
                 self._begin(first, data[at - 4 : at], length)
@@ -148,15 +157,23 @@ class Gate:
         self._behind = data[pos:]
         if self.halt:
             self.drop()
-        elif not (self._behind or self.leaving):
+        elif not (self._behind or self.leaving > 0 or self._close_waits()):
             self.halt = self._walker.halt
         return b"".join(passed)
+
+    def _close_waits(self) -> bool:
+        """A Close is heard when the client was told what was refused before it."""
+        return bool(self.refusal and self._walker.close)
+
+    def _halted(self) -> bool:
+        return bool(self.halt)
 
     def drop(self) -> None:
         """Nothing of what is kept will go on."""
         self._forget()
         self._leaves.clear()
         self._behind = b""
+        self._walker.forget()
         self.leaving = 0
 
     def _forget(self) -> None:
@@ -171,7 +188,7 @@ class Gate:
         if not self.leaving:
             self._share.release()
             if not self._behind:
-                self.halt = self._walker.halt
+                self.halt = self.halt or self._walker.halt
         return bytes(piece)
 
     def _begin(self, first: int, key: bytes, length: int) -> None:

@@ -7,46 +7,66 @@ heartbeat, so a thousand sessions beat in small groups and an idle replica wakes
 import asyncio
 import math
 import time
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from rtproxy.wire.slices import in_slices
 
-if TYPE_CHECKING:
-    from rtproxy.call.leg import Leg
-    from rtproxy.call.splice import Splice
-
-STALL_S = 30.0
-"""A reader that takes no byte for this long is given up (design: ended by limit, 1008)."""
 TICK_MAX_S = 0.5
 SLOTS_MIN = 20
 
 
-class Wheel:
-    """Beats the splices that are ``add``-ed once every ``heartbeat_s`` and watches legs that do not drain."""
+class Stalling(Protocol):
+    """A leg that bytes wait for (`leg.Leg`)."""
 
-    def __init__(self, heartbeat_s: float) -> None:
+    def untaken(self) -> tuple[int, ...]:
+        """Changes whenever its side reads."""
+
+    def stalled(self) -> None:
+        """It took no byte for too long."""
+
+
+class Beating(Protocol):
+    """A call that stands (`splice.Splice`). ``slot`` is the wheel's own."""
+
+    slot: int
+
+    @property
+    def legs(self) -> tuple[Stalling, ...]: ...
+
+    def beat(self) -> None:
+        """One heartbeat on both legs."""
+
+
+class Wheel:
+    """Beats the calls that are ``add``-ed once every ``heartbeat_s``, and watches legs that do not drain.
+
+    A reader that takes no byte for ``stall_s`` is given up.
+    """
+
+    def __init__(self, heartbeat_s: float, stall_s: float) -> None:
+        self._stall_s = stall_s
         slots = max(SLOTS_MIN, math.ceil(heartbeat_s / TICK_MAX_S))
         self._tick_s = heartbeat_s / slots
-        self._slots: list[set[Splice]] = [set() for _ in range(slots)]
+        self._slots: list[set[Beating]] = [set() for _ in range(slots)]
         self._now = 0
-        self._full: dict[Leg, tuple[float, tuple[int, ...]]] = {}
+        self._full: dict[Stalling, tuple[float, tuple[int, ...]]] = {}
 
-    def add(self, splice: "Splice") -> None:
+    def add(self, call: Beating) -> None:
         """The first beat comes one whole heartbeat from now."""
-        splice.slot = (self._now - 1) % len(self._slots)
-        self._slots[splice.slot].add(splice)
+        call.slot = (self._now - 1) % len(self._slots)
+        self._slots[call.slot].add(call)
 
-    def discard(self, splice: "Splice") -> None:
-        """Forgets a splice that ended; its legs too."""
-        self._slots[splice.slot].discard(splice)
-        self._full.pop(splice.client, None)
-        self._full.pop(splice.upstream, None)
+    def discard(self, call: Beating) -> None:
+        """Forgets a call that ended; its legs too."""
+        self._slots[call.slot].discard(call)
+        for leg in call.legs:
+            self._full.pop(leg, None)
 
-    def watch(self, leg: "Leg") -> None:
+    def watch(self, leg: Stalling) -> None:
         """From now on ``leg`` must take bytes every 30 s, until `unwatch`."""
         self._full[leg] = (time.monotonic(), leg.untaken())
 
-    def unwatch(self, leg: "Leg") -> None:
+    def unwatch(self, leg: Stalling) -> None:
         """``leg`` drained."""
         self._full.pop(leg, None)
 
@@ -61,16 +81,16 @@ class Wheel:
             self._now = (self._now + 1) % len(self._slots)
             await in_slices(self._full, self._check)
 
-    def _beat(self, splice: "Splice") -> None:
-        if splice in self._slots[self._now]:  # it may have ended meanwhile
-            splice.beat()
+    def _beat(self, call: Beating) -> None:
+        if call in self._slots[self._now]:  # it may have ended meanwhile
+            call.beat()
 
-    def _check(self, leg: "Leg") -> None:
+    def _check(self, leg: Stalling) -> None:
         if leg not in self._full:
             return
         since, seen = self._full[leg]
         untaken, now = leg.untaken(), time.monotonic()
         if untaken != seen:
             self._full[leg] = (now, untaken)
-        elif now - since >= STALL_S:
-            leg.splice.stalled(leg)
+        elif now - since >= self._stall_s:
+            leg.stalled()

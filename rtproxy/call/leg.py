@@ -1,149 +1,160 @@
-"""One leg of a session: its socket, and what the relay itself says on it, always between two frames of the other."""
+"""One leg of a call: its socket, the flow that it reads, the flow that it hears, and our own frames on it."""
 
-import asyncio
 import socket
-from typing import TYPE_CHECKING
 
-from rtproxy.call.closing import VANISHED
-from rtproxy.wire.frames import PING, Tap, close_frame, control
+from rtproxy.call.ending import Ending, Side
+from rtproxy.call.heartbeat import Wheel
+from rtproxy.wire.clock import Clock
+from rtproxy.wire.flow import FULL, PAUSED, Flow
+from rtproxy.wire.frames import PING, close_frame, control
+from rtproxy.wire.outbox import Outbox
+from rtproxy.wire.poller import Watcher
+from rtproxy.wire.socket import Socket
 from rtproxy.wire.tls import Tls
-from rtproxy.wire.wire import Wire, drop
-
-if TYPE_CHECKING:
-    from rtproxy.call.splice import Splice
 
 FINISH_LIMIT = 512 * 1024
 """What may still be read to finish the frame that a stalled reader is in the middle of."""
 _PING_PAYLOAD = b"rtproxy"
 
 
-class Leg(Wire):
-    """One leg, named ``client`` or ``upstream``. ``closed_with`` is the first Close code on it in either direction.
+class Leg:
+    """One leg, named ``client`` or ``upstream``; `Splice` sets the rest of it.
 
-    ``pending`` are control frames of ours that wait for the other leg's frame to end.
+    ``says`` reads from its socket, ``hears`` writes to it, beside ``outbox``; ``side`` is what ``ending`` knows of it.
     """
 
-    __slots__ = ("_to_boundary", "closed_with", "heard", "name", "pending", "pinged", "splice")
-    peer: "Leg"
+    __slots__ = ("_clock", "_heard", "_pinged", "_wheel", "ending", "hears", "name", "outbox", "says", "side", "socket")
+    says: Flow
+    hears: Flow
+    outbox: Outbox
+    ending: Ending
+    side: Side
 
-    def __init__(self, splice: "Splice", name: str, sock: socket.socket, tls: Tls | None, tap: Tap | None) -> None:
-        super().__init__(splice.poller, sock, tls, masked=name == "client", tap=tap)
-        self.splice = splice
+    def __init__(
+        self, name: str, poller: Watcher, clock: Clock, wheel: Wheel, sock: socket.socket, tls: Tls | None
+    ) -> None:
         self.name = name
-        self.pending = b""
-        self._to_boundary = 0
-        self.pinged = False
-        self.heard = 0
-        self.closed_with = VANISHED
+        self._clock, self._wheel = clock, wheel
+        self.socket = Socket(poller, sock, tls)
+        self.socket.owner = self
+        self._pinged = False
+        self._heard = 0
 
-    def close(self, code: int, reason: str) -> None:
-        """Sends our own Close at the next frame boundary, and nothing of the other leg after it.
+    # What the ending of the call wants of it (`ending.Leg`).
 
-        Without one where no boundary will come: the other leg is gone in the middle of a frame.
-        """
-        if self.sent or self.closing:
-            return
-        if self.peer.gone and self.peer.skip:
-            self.break_off()
-            return
-        self.sent = True
-        self.mark(code)
-        if self._inject(close_frame(code, reason, masked=self.name == "upstream")):
-            self.nothing_more()
+    @property
+    def inside_a_frame(self) -> bool:
+        return self.says.reader.skip > 0
 
-    def break_off(self) -> None:
-        """Writes nothing further, and hangs up when its side has taken what was said before; `Splice` waits for it."""
-        self.sent = True
-        self.nothing_more()
-        if not sum(self.untaken()):
-            self.hang_up()
+    @property
+    def has_taken_all(self) -> bool:
+        return not sum(self.socket.untaken())
 
-    def nothing_more(self) -> None:
-        """The Close was written: what the other leg still says is read, for its own Close, and dropped."""
-        self.peer.out = drop
-        self.peer.release()
+    def write_close(self, code: int, reason: str) -> bool:
+        return self.outbox.send(close_frame(code, reason, masked=self.name == "upstream"), last=True)
 
-    def mark(self, code: int) -> None:
-        """Keeps the first code of the leg."""
-        if self.closed_with == VANISHED:
-            self.closed_with = code
+    def pass_close(self) -> None:
+        if not self.socket.closing:
+            self.socket.write(self.hears.reader.close)
+        self.outbox.stop()
+
+    def mute(self) -> None:
+        self.outbox.stop()
 
     def finish_frame(self) -> None:
-        """Lets the other leg finish the frame our Close waits for although this one is full, where that is little."""
-        if self.peer.skip <= FINISH_LIMIT:
-            self.peer.release()
+        if self.hears.reader.skip <= FINISH_LIMIT:
+            self.hears.release(FULL)
+
+    def hang_up(self) -> None:
+        self.socket.hang_up()
+
+    def abort(self) -> None:
+        self.socket.abort()
+
+    # What the heartbeat wants.
 
     def ping(self) -> bool:
         """One heartbeat; false when the leg was pinged a beat ago and has said nothing since."""
-        if self.full or self.held_back:
+        received = self.says.count.bytes
+        if self.socket.full or self.says.held:
             # Neither our ping nor a pong can get through: the stall watch has this leg.
-            self.pinged = False
-        elif self.pinged and self.received == self.heard:
+            self._pinged = False
+        elif self._pinged and received == self._heard:
             return False
         else:
             ping = control(PING, _PING_PAYLOAD, masked=self.name == "upstream")
-            self.pinged = not self.pending and self._inject(ping)
-        self.heard = self.received
+            self._pinged = not self.outbox.waits and self.outbox.send(ping)
+        self._heard = received
         return True
 
-    def _inject(self, frame: bytes) -> bool:
-        """Writes a control frame of ours between two frames: now where that is so (true), else when it is."""
-        if self.peer.skip == 0:
-            self.write(frame)
-            return True
-        if not self.pending:
-            self._to_boundary = self.peer.skip
-            self.peer.out = self._write_to_boundary
-        self.pending += frame
-        return False
+    def stalled(self) -> None:
+        """It took no byte for too long."""
+        self.ending.stalled(self.side)
 
-    def _write_to_boundary(self, data: bytes) -> int:
-        boundary = self._to_boundary
-        if len(data) < boundary:
-            self._to_boundary -= len(data)
-            self.write(data)
-            return len(data)
-        self.write(data[:boundary] + self.pending)
-        self.pending = b""
-        if self.sent:
-            self.nothing_more()
-            self.splice.told(self)
-        else:
-            self.peer.out = self.keep if self.full else self.send
-            if data[boundary:]:
-                self.write(data[boundary:])
-        return len(data)
+    def untaken(self) -> tuple[int, ...]:
+        """See `Socket.untaken`."""
+        return self.socket.untaken()
 
-    # What the wire tells.
+    def progress(self) -> tuple[int, ...]:
+        """Changes whenever bytes moved on this leg: arrived, left the relay, or left the kernel."""
+        return (self.says.count.bytes, *self.socket.untaken())
 
-    def halted(self) -> None:
-        self.splice.halted(self)
-
-    def ended(self) -> None:
-        if self.gone:
-            return
-        # A peer that sent its Close and then half-closed still reads: the answer is on its way.
-        waits = self.got and not self.sent
-        self.splice.vanished(self)
-        if not waits:
-            self.hang_up()
+    # What the socket tells (`socket.Owner`).
 
     def filled(self) -> None:
-        self.splice.wheel.watch(self)
+        self.says.reader.calm = False
+        self.hears.fill()
+        self._wheel.watch(self)
 
     def drained(self) -> None:
-        self.splice.wheel.unwatch(self)
+        self.hears.drain()
+        self._wheel.unwatch(self)
+        self._resume()
+
+    def leaves(self) -> None:
+        self.says.stop()
+        self.hears.drop()
+        self.ending.leaves(self.side)
 
     def closed(self) -> None:
-        self.lost = True
-        if self.pending:  # the boundary that our Close waited for never came
-            self.closed_with = self.code if self.halt == "close" else VANISHED
-        self.peer.release()
-        self.splice.vanished(self)
-        self.splice.lost(self)
+        self.ending.down(self.side)
+
+    # What the flow from it tells (`flow.Owner`).
+
+    def halted(self) -> None:
+        reader = self.says.reader
+        if reader.halt == "close":
+            self.ending.close(self.side, reader.code)
+        else:
+            self.ending.fault(self.side, reader.halt)
+
+    def ended(self) -> None:
+        self.ending.over(self.side)
 
     def failed(self, defect: Exception) -> None:
         context = {"message": f"the {self.name} leg of a call failed", "exception": defect}
-        asyncio.get_running_loop().call_exception_handler(context)
-        self.splice.end("relay.failed")
+        self._clock.call_exception_handler(context)
+        self.ending.order("relay.failed")
         self.abort()
+
+    # What the outbox tells (`outbox.Owner`).
+
+    def close_written(self) -> None:
+        self.ending.written(self.side)
+
+    def message_done(self) -> None:
+        self._resume()
+
+    # A gate's refusals.
+
+    def refuse(self, refusal: bytes) -> None:
+        """Sends a message of ours; until it is out, the side is not read."""
+        self.says.count.refused += 1
+        self.says.hold(PAUSED)
+        if self.side.may_be_told and not self.socket.closing:
+            self.outbox.send_message(refusal)
+        self._resume()
+
+    def _resume(self) -> None:
+        if self.says.held & PAUSED and not (self.socket.full or self.outbox.message or self.socket.closing):
+            self.says.resume()

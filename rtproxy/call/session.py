@@ -12,17 +12,16 @@ from typing import NamedTuple, Protocol
 
 from aiohttp import web
 
-from rtproxy.call.closing import VANISHED
-from rtproxy.call.heartbeat import Wheel
+from rtproxy.call.ending import VANISHED
 from rtproxy.call.room import Room
-from rtproxy.call.splice import Splice
+from rtproxy.call.splice import Means, Splice
 from rtproxy.call.trace import Trace
 from rtproxy.log import Field, Log
 from rtproxy.model.turns import Turns
 from rtproxy.model.upstream import Dialed
 from rtproxy.refusal import Refused, draining, full, unknown
 from rtproxy.upgrade import path_of, switching
-from rtproxy.wire.poller import Poller
+from rtproxy.wire.frames import Count
 from rtproxy.wire.takeover import Taken, take_over
 
 LAST_S, LAST_SHARE = 30.0, 0.1
@@ -44,8 +43,7 @@ class Shared(NamedTuple):
 
     ledger: Ledger
     log: Log
-    poller: Poller
-    wheel: Wheel
+    means: Means
     room: Room
     client_events: frozenset[str]
     max_call_s: float | None
@@ -65,17 +63,20 @@ class Session:
         "_trace",
         "_turn",
         "client",
+        "down",
         "ended_by",
         "id",
         "leaving",
         "started",
         "turns",
+        "up",
     )
 
     def __init__(self, client: str, shared: Shared, trace: Trace, give_back: Callable[[], None] = lambda: None) -> None:
         self.id = secrets.token_hex(8)
         self.client = client
         self.turns = Turns()
+        self.up, self.down = Count(), Count()
         self.started = time.monotonic()
         self.ended_by = ""
         self.leaving = False
@@ -129,8 +130,9 @@ class Session:
     def _join(self, client: Taken, upstream: Taken) -> None:
         shared = self._shared
         share = shared.room.share(self.client)
+        counts = self.up, self.down
         self._splice = Splice(
-            client, upstream, self.turns, shared.poller, shared.wheel, self._ended, shared.client_events, share
+            client, upstream, counts, self.turns, shared.means, self._ended, shared.client_events, share
         )
         if self.turns.on_change is not None:  # a drain began while the model was dialed
             self._splice.read_client()
@@ -208,24 +210,16 @@ class Session:
     @property
     def moved(self) -> int:
         """Grows whenever something of `counts` does."""
-        splice = self._splice
-        if splice is None:
-            return 0
-        return splice.client.received + splice.upstream.received + splice.events_refused + self.turns.responses
+        return self.up.bytes + self.down.bytes + self.up.refused + self.turns.responses
 
     def counts(self) -> dict[str, int]:
         """What the call has moved and used so far."""
-        up, down, refused = (0, 0), (0, 0), 0
-        if self._splice is not None:
-            client, upstream = self._splice.client, self._splice.upstream
-            up, down = (client.frames, client.received), (upstream.frames, upstream.received)
-            refused = self._splice.events_refused
         return {
-            "frames_up": up[0],
-            "frames_down": down[0],
-            "bytes_up": up[1],
-            "bytes_down": down[1],
-            "events_refused": refused,
+            "frames_up": self.up.frames,
+            "frames_down": self.down.frames,
+            "bytes_up": self.up.bytes,
+            "bytes_down": self.down.bytes,
+            "events_refused": self.up.refused,
             "responses": self.turns.responses,
             **self.turns.usage.tokens(),
         }
@@ -233,9 +227,11 @@ class Session:
     def _ended(self) -> None:
         splice = self._splice
         assert splice is not None
-        codes = splice.client.closed_with, splice.upstream.closed_with
+        self._splice = None
+        ending = splice.ending
+        codes = ending.client.closed_with, ending.upstream.closed_with
         self._log("bridge.completed", session=self.id, client_code=codes[0], upstream_code=codes[1])
-        self._summarise(splice.ended_by, *codes)
+        self._summarise(ending.ended_by, *codes)
 
     def _summarise(self, ended_by: str, client_code: int, upstream_code: int) -> None:
         self.ended_by = ended_by

@@ -22,7 +22,7 @@ from multidict import CIMultiDictProxy
 from yarl import URL
 
 from rtproxy.proxies import Proxy
-from rtproxy.wire.kernel import prepare
+from rtproxy.wire.socket import prepare
 from rtproxy.wire.takeover import Taken
 from rtproxy.wire.tls import READ_BYTES, Tls
 

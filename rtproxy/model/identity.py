@@ -10,15 +10,12 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from azure.identity.aio import DefaultAzureCredential
 
 from rtproxy.settings import ENTRA_SCOPE
 
-REFRESH_MIN_S = 5.0
-"""The token endpoint is asked no more often than this, whatever it answers."""
-FETCH_TIMEOUT_S = 15.0
-"""One attempt. The client's own limit is minutes; `az` takes seconds."""
 START_S = 2.0
 """What a start waits for the first token: the template's startup probe gives it 10 s, the issuer's keys included."""
 OTHER_SCOPES = {ENTRA_SCOPE: "https://ai.azure.com/.default", "https://ai.azure.com/.default": ENTRA_SCOPE}
@@ -28,6 +25,15 @@ DOUBTFUL_S = 300.0
 
 # Its warnings quote the endpoint's answer: what may be said of a failure goes to ``on_failure``.
 logging.getLogger("azure").setLevel(logging.CRITICAL)
+
+
+class TokenTimes(NamedTuple):
+    """Time limits, in seconds; tests hand in shorter ones."""
+
+    refresh_min_s: float = 5.0
+    """The token endpoint is asked no more often than this, whatever it answers."""
+    fetch_s: float = 15.0
+    """One attempt. The client's own limit is minutes; `az` takes seconds."""
 
 
 class NoToken(Exception):
@@ -57,7 +63,8 @@ class Identity:
     ``on_failure`` is called with the name of the error each time no token could be had.
     """
 
-    def __init__(self, scope: str, on_failure: Callable[[str], None]) -> None:
+    def __init__(self, scope: str, on_failure: Callable[[str], None], times: TokenTimes) -> None:
+        self._times = times
         self._on_failure = on_failure
         self._token = Token(scope)
         self._other = Token(OTHER_SCOPES[scope]) if scope in OTHER_SCOPES else None
@@ -126,14 +133,17 @@ class Identity:
             if found is not None and found.scope == self._token.scope:
                 self._token = found
             self._tried.set()
-            await asyncio.sleep(REFRESH_MIN_S)
+            await asyncio.sleep(self._times.refresh_min_s)
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(max(0.0, (self._token.expires - _now()) / 2 - REFRESH_MIN_S)):
+                async with asyncio.timeout(max(0.0, self._half_life_s() - self._times.refresh_min_s)):
                     await self._wanted.wait()
             self._wanted.clear()
 
+    def _half_life_s(self) -> float:
+        return (self._token.expires - _now()) / 2
+
     async def _ask(self, scope: str) -> None:
-        self._ask_again = _now() + REFRESH_MIN_S
+        self._ask_again = _now() + self._times.refresh_min_s
         found = await self._fetch(scope)
         if found is not None and self._other is not None:
             self._other = found
@@ -141,7 +151,7 @@ class Identity:
 
     async def _fetch(self, scope: str) -> Token | None:
         try:
-            async with asyncio.timeout(FETCH_TIMEOUT_S):
+            async with asyncio.timeout(self._times.fetch_s):
                 token = await self._credential.get_token(scope)
         except Exception as problem:  # noqa: BLE001 - the client raises whatever it stumbles over in an answer
             # Messages quote that answer: the name of the error is all that may be logged.

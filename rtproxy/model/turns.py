@@ -50,6 +50,7 @@ class Turns:
         "_debts",
         "_floor",
         "_manual",
+        "_now",
         "_read",
         "_requests",
         "_settle_until",
@@ -68,7 +69,8 @@ class Turns:
         "usage",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        self._now = now
         self.on_change: Callable[[], None] | None = None
         self.on_event: Callable[[str], None] | None = None
         self.messages: Callable[[], int] = no_messages
@@ -113,7 +115,7 @@ class Turns:
 
     def settling_s(self) -> float:
         """Seconds for which a request is still awaited that may never come; 0 or less when none is."""
-        return self._settle_until - time.monotonic() if self._settle_until else 0.0
+        return self._settle_until - self._now() if self._settle_until else 0.0
 
     def hear(self, kind: bytes, event: Event) -> None:
         """Takes an event of the model whose type is in TABLE; ``event`` is empty where its text could not be read."""
@@ -148,7 +150,7 @@ class Turns:
         return bool(self.answer_due or self._ask_due or self._debts or asked)
 
     def _settle(self) -> None:
-        self._settle_until = time.monotonic() + SETTLE_S
+        self._settle_until = self._now() + SETTLE_S
 
     # Who holds the floor where the model does not say.
 

@@ -26,8 +26,6 @@ from rtproxy.wire.frames import close_frame
 from rtproxy.wire.takeover import Taken
 from rtproxy.wire.tls import client_context
 
-DIAL_TIMEOUT_S = 10.0
-"""Name, TCP, TLS and the model's 101; a caller hears silence for as long."""
 CODE_CHARACTERS = 64
 RETRY_AFTER_MS = "retry-after-ms"
 _REQUEST_ID_HEADERS = ("apim-request-id", "x-request-id")
@@ -36,9 +34,16 @@ _SECONDS = re.compile(r"[0-9]{1,10}")
 _MILLISECONDS = re.compile(r"[0-9]{1,10}(\.[0-9]{1,3})?")
 _DATE, _DATE_CHARACTERS = "%a, %d %b %Y %H:%M:%S GMT", 29
 
-REASON_S = 1.0
-"""Behind a refusal, its body."""
 FAILURE_CAUSES = ("refused", "unreachable", "timeout", "token", "descriptors", "proxy")
+
+
+class DialTimes(NamedTuple):
+    """Time limits, in seconds; tests hand in shorter ones."""
+
+    dial_s: float = 10.0
+    """Name, TCP, TLS and the model's 101; a caller hears silence for as long."""
+    reason_s: float = 1.0
+    """Behind a refusal, its body."""
 
 
 class Dialed(NamedTuple):
@@ -103,7 +108,8 @@ def realtime_url(settings: Settings) -> URL:
 class Upstream:
     """Dials the model. Dials may run at once; they share a TLS context, and the last session to resume."""
 
-    def __init__(self, settings: Settings, identity: Identity | None) -> None:
+    def __init__(self, settings: Settings, identity: Identity | None, times: DialTimes) -> None:
+        self._times = times
         self._url = realtime_url(settings)
         self._proxy = settings.https_proxy.of(self._url)
         self._api_key = settings.api_key
@@ -115,9 +121,9 @@ class Upstream:
         """Opens a WebSocket to the model, offering ``subprotocols``; ``query`` and ``headers`` are the call's own part.
 
         Where the model refuses the token of an identity it is dialled once more, with a token of the other scope.
-        Raises DialFailed, in DIAL_TIMEOUT_S and REASON_S at most.
+        Raises DialFailed, in the two `DialTimes` at most.
         """
-        deadline = asyncio.get_running_loop().time() + DIAL_TIMEOUT_S
+        deadline = asyncio.get_running_loop().time() + self._times.dial_s
         if self._identity is None:
             return await self._dial(deadline, subprotocols, query, headers, None)
         try:
@@ -164,7 +170,7 @@ class Upstream:
                     raise
         except TimeoutError:
             through = " through the proxy of HTTPS_PROXY" if self._proxy else ""
-            text = f"The model did not answer within {DIAL_TIMEOUT_S:g} s{through}."
+            text = f"The model did not answer within {self._times.dial_s:g} s{through}."
             raise DialFailed(504, "timeout", text) from None
         except (OSError, HttpProcessingError) as problem:
             if no_descriptor_is_left():
@@ -177,7 +183,7 @@ class Upstream:
             raise DialFailed(502, "unreachable", f"The model could not be reached ({what}).") from problem
         try:
             if not _is_sound(answer, key):
-                reason = b"" if answer.status == 101 else await connection.reason(answer, REASON_S)
+                reason = b"" if answer.status == 101 else await connection.reason(answer, self._times.reason_s)
                 raise _refused(answer, _error_code(reason, headers))
         except BaseException:
             connection.leave()

@@ -10,7 +10,7 @@ from aiohttp import web
 from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer, set_span_in_context
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from rtproxy.call.closing import VANISHED
+from rtproxy.call.ending import VANISHED
 from rtproxy.call.trace import Trace, context_of
 from rtproxy.log import Field
 from rtproxy.model.turns import Turns

@@ -13,7 +13,7 @@ from prometheus_client import generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from rtproxy.call.closing import ENDINGS
+from rtproxy.call.ending import ENDINGS
 from rtproxy.call.roster import Roster
 from rtproxy.call.session import Session
 from rtproxy.log import Log

@@ -8,7 +8,8 @@ is bare for its client, so bytes pass as they came and only headers are read:
 
 Two rules hold for what `Walker.feed` returns. A header goes on only when it is whole and sound, so a faulty or
 oversized frame never reaches the other leg. A control frame (at most 131 bytes) goes on only when it is whole,
-so between two returned chunks the other leg is either inside a data frame (``skip > 0``) or at a boundary.
+so between two returned chunks the other leg is either inside a data frame (``skip > 0``) or at a boundary. A Close does
+not go on by itself: what becomes of it depends on how far the call's ending is.
 """
 
 import os
@@ -37,8 +38,8 @@ OPENING = struct.Struct(">I").unpack_from
 """The first two bytes of a frame and a length in two bytes, where that is what follows, as one number."""
 
 
-class Tap(Protocol):
-    """Sees the text messages of one direction, as they pass, in the chunks they came in.
+class Finder(Protocol):
+    """Reads the text messages of one direction, as they pass, in the chunks they came in.
 
     ``ignores`` are beginnings of messages that it need not be shown. ``parsed`` counts bytes that it parsed; whoever
     feeds it sets it back.
@@ -54,59 +55,91 @@ class Tap(Protocol):
         """The message goes on; true asks for still more. ``done`` marks its last byte."""
 
 
+class Count:
+    """What one direction of a call has moved. It outlives the leg and the walker that count in it.
+
+    ``frames`` are whole headers seen, ``aside`` those among them that begin no message, ``bytes`` all that arrived,
+    ``refused`` messages that a gate did not let pass.
+    """
+
+    __slots__ = ("aside", "bytes", "frames", "refused")
+
+    def __init__(self) -> None:
+        self.frames = self.aside = self.bytes = self.refused = 0
+
+    def messages(self) -> int:
+        """How many messages have begun."""
+        return self.frames - self.aside
+
+
 class Walker:
-    """Follows the frames that arrive on one leg. Not to be shared between legs.
+    """Follows the frames that arrive on one leg, and counts them in ``count``. Not to be shared between legs.
 
-    ``frames`` counts whole headers seen, ``aside`` those among them that begin no message. ``halt`` says that nothing
-    further is to pass on: a name out of ``"close"`` (a Close went on last; ``code`` is its code, 1005 when it had
-    none), ``"fault"`` (a framing fault, to be answered 1002) and ``"too_big"`` (a frame over 16 MiB was announced,
-    1009); others are set from outside. With ``keeps_close`` a Close does not go on.
+    ``halt`` says why nothing further is to pass on: ``"close"`` (the leg sent a Close: ``close`` is the frame, which is
+    not passed on by `feed`, and ``code`` its code, 1005 when it had none), ``"fault"`` (a framing fault, to be answered
+    1002) or ``"too_big"`` (a frame over 16 MiB was announced, 1009); others are set from outside.
 
-    ``rest`` is what is too much for one go, behind whole frames: feed nothing, to go on with it.
+    ``skip`` is how much of the current frame is still to come. ``rest`` is what is too much for one go, behind whole
+    frames: feed nothing, to go on with it.
 
     ``calm`` says that a whole text frame that is alone in its chunk may pass without `feed`, as nearly all do: where
     the chunk's OPENING less its size is ``usual``, and what follows the ``head_size`` bytes of the header starts with
-    one of ``ignored``. Whoever lets it pass counts it in ``frames``.
+    one of ``ignored``. Whoever lets it pass counts it.
     """
 
     __slots__ = (
+        "_finder",
         "_fragmented",
         "_held",
         "_last",
         "_mask_bit",
-        "_tap",
         "_wanted",
-        "aside",
         "calm",
+        "close",
         "code",
-        "frames",
+        "count",
         "halt",
         "head_size",
         "ignored",
-        "keeps_close",
         "rest",
         "skip",
         "usual",
     )
 
-    def __init__(self, *, masked: bool, tap: Tap | None = None) -> None:
+    def __init__(self, count: Count, *, masked: bool, finder: Finder | None = None) -> None:
+        self.count = count
         self._mask_bit = 0x80 if masked else 0
         self.head_size = 8 if masked else 4
         self.usual = ((0x80 | TEXT) << 24 | (self._mask_bit | _LENGTH_IN_TWO) << 16) - self.head_size
-        self.ignored = (b"",) if tap is None else tap.ignores
+        self.ignored = (b"",) if finder is None else finder.ignores
         self.calm = True
-        self._tap = tap
+        self._finder = finder
         self._wanted = False
         self._last = False
         self._held = b""
         self._fragmented = False
         self.skip = 0
-        self.frames = 0
-        self.aside = 0
         self.halt = ""
+        self.close = b""
         self.code = 0
-        self.keeps_close = False
         self.rest = b""
+
+    @property
+    def fragmented(self) -> bool:
+        """Whether a message is under way whose last frame has not begun (section 5.4)."""
+        return self._fragmented
+
+    def waits(self) -> bool:
+        """Whether there is something to pass on without more bytes."""
+        return bool(self.rest)
+
+    def forget(self) -> None:
+        """What has not been passed on will not be."""
+        self.rest = b""
+
+    def show_all(self) -> None:
+        """From now on no frame passes without `feed`."""
+        self.ignored = ()
 
     def feed(self, data: bytes) -> bytes:
         """Takes the next bytes of the leg and returns those that may go on; never raises for what they hold."""
@@ -125,9 +158,9 @@ class Walker:
         if self.halt:
             return b""
         mask_bit = self._mask_bit
-        tap = self._tap
-        enough = self.frames + FRAMES_IN_ONE_GO
-        while pos < end and self.frames < enough:
+        finder, count = self._finder, self.count
+        enough = count.frames + FRAMES_IN_ONE_GO
+        while pos < end and count.frames < enough:
             # The header, inline: this loop turns once a frame and a call would cost as much as its body.
             at = pos + 2
             if at > end:
@@ -154,27 +187,27 @@ class Walker:
                         return self._hold(data, pos)
                     if first == 0x88:
                         return self._close(data, pos, at, length)
-                    self.frames += 1
-                    self.aside += 1
+                    count.frames += 1
+                    count.aside += 1
                     pos = at + length
                     continue
                 if first not in _CONTINUATIONS or not self._fragmented:
                     return self._stop(data, pos, "fault")
-                self.aside += 1
+                count.aside += 1
             if length > FRAME_LIMIT:
                 return self._stop(data, pos, "too_big")
-            self.frames += 1
+            count.frames += 1
             pos = at + length
             last = first > 127
             self._fragmented = not last
-            if tap is not None:
+            if finder is not None:
                 self._last = last
                 if first & 0xF == TEXT:
-                    self._wanted = tap.begin(data, at, pos if pos < end else end, last and pos <= end)
+                    self._wanted = finder.begin(data, at, pos if pos < end else end, last and pos <= end)
                 elif self._wanted:
                     self._more(data, at, min(pos, end), pos <= end)
-                if tap.parsed > PARSED_IN_ONE_GO:
-                    tap.parsed = enough = 0
+                if finder.parsed > PARSED_IN_ONE_GO:
+                    finder.parsed = enough = 0
         if pos < end:
             self.rest = data[pos:]
             return data[:pos]
@@ -182,13 +215,9 @@ class Walker:
         self.calm = pos == end and not self._fragmented
         return data
 
-    def messages(self) -> int:
-        """How many messages have begun."""
-        return self.frames - self.aside
-
     def _more(self, data: bytes, start: int, stop: int, whole: bool) -> None:
-        assert self._tap is not None
-        self._wanted = self._tap.more(data, start, stop, whole and self._last)
+        assert self._finder is not None
+        self._wanted = self._finder.more(data, start, stop, whole and self._last)
 
     def _hold(self, data: bytes, pos: int) -> bytes:
         self._held = data[pos:]
@@ -205,10 +234,10 @@ class Walker:
         code = int.from_bytes(payload[:2]) if length >= 2 else NO_CODE
         if length == 1 or (length and not (may_be_sent(code) and _is_text(payload[2:]))):
             return self._stop(data, pos, "fault")
-        self.frames += 1
-        self.aside += 1
-        self.halt, self.code = "close", code
-        return data[:pos] if self.keeps_close else data[: at + length]
+        self.count.frames += 1
+        self.count.aside += 1
+        self.halt, self.code, self.close = "close", code, data[pos : at + length]
+        return data[:pos]
 
 
 def may_be_sent(code: int) -> bool:
@@ -261,7 +290,7 @@ def control(opcode: int, payload: bytes, *, masked: bool) -> bytes:
 
 
 def close_frame(code: int, reason: str, *, masked: bool) -> bytes:
-    """A Close with ``code`` and ``reason``; an empty one for `closing.NO_CODE`. Codes for logs only are refused."""
+    """A Close with ``code`` and ``reason``; an empty one for NO_CODE. Codes for logs only are refused."""
     if code == NO_CODE:
         return control(CLOSE, b"", masked=masked)
     assert may_be_sent(code), f"{code} never goes on the wire"

@@ -13,6 +13,7 @@ import select
 import time
 from collections import deque
 from collections.abc import Callable
+from typing import Protocol
 
 from rtproxy.wire.slices import SLICE_S, Soon
 
@@ -25,6 +26,23 @@ _BATCH = 64
 MOMENT_S = 0.01
 
 Failed = Callable[[Exception], None]
+
+
+class Watcher(Protocol):
+    """What a call needs of a `Poller`."""
+
+    def add(self, fileno: int, ready: Callable[[int], None], failed: Failed) -> None: ...
+
+    def discard(self, fileno: int) -> None: ...
+
+    def again(self, fileno: int) -> None: ...
+
+    def put_off(self, go: Callable[[], None], failed: Failed) -> None: ...
+
+    def put_off_a_moment(self, go: Callable[[], None], failed: Failed) -> None: ...
+
+    @property
+    def soon(self) -> Callable[[Callable[[], object]], None]: ...
 
 
 class Poller:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from aiohttp import web
 
-from rtproxy.wire.kernel import prepare
+from rtproxy.wire.socket import prepare
 from rtproxy.wire.tls import Tls
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from rtproxy.model.identity import REFRESH_MIN_S
+from rtproxy.model.identity import TokenTimes
 from stage.identity import Directory, beside, make_app
 from stage.rawpeer import CLOSE
 from stage.world import World
@@ -77,7 +77,7 @@ async def test_a_token_that_expired_while_the_machine_slept_is_renewed_as_soon_a
     world.slept_s = 2 * DAY_S
     world.tell()
     assert (await line.get("/readyz"))[0] == 503
-    async with asyncio.timeout(REFRESH_MIN_S + 2):
+    async with asyncio.timeout(TokenTimes().refresh_min_s + 2):
         await directory.until(lambda: len(directory.tokens) == 2)
         while (await line.get("/readyz"))[0] != 200:
             pass

@@ -11,7 +11,7 @@ import trustme
 
 from stage.rawpeer import TEXT, RawServer
 from stage.world import World
-from tests.conftest import DEADLINE_S, Caller, RelayFactory, error
+from tests.conftest import DEADLINE_S, Caller, Limits, RelayFactory, error
 from tests.faults.conftest import SOON_S, Line, LineFactory
 from tests.standstill import within
 
@@ -74,10 +74,10 @@ async def test_the_next_call_goes_where_the_name_points_now_and_live_calls_stay_
 
 
 async def test_a_call_is_504_when_nobody_answers_for_the_name_and_the_next_one_is_not_held_up(
-    relay_for: RelayFactory, upstream: RawServer, dial: Caller, monkeypatch: pytest.MonkeyPatch
+    relay_for: RelayFactory, upstream: RawServer, dial: Caller, monkeypatch: pytest.MonkeyPatch, shorten: Limits
 ) -> None:
     """In this process, so that nobody waits for the 10 s of a dial."""
-    monkeypatch.setattr("rtproxy.model.upstream.DIAL_TIMEOUT_S", 0.3)
+    shorten(dial_s=0.3)
     relay = await relay_for(upstream.port, AZURE_OPENAI_ENDPOINT=f"http://localhost:{upstream.port}")
     loop = asyncio.get_running_loop()
     look_up = loop.getaddrinfo

@@ -9,7 +9,7 @@ import pytest
 
 from stage.identity import Directory, beside, make_app
 from stage.rawpeer import TEXT, RawServer
-from tests.conftest import DEADLINE_S, Caller, RelayFactory, error
+from tests.conftest import DEADLINE_S, Caller, Limits, RelayFactory, error
 from tests.faults.conftest import SOON_S
 from tests.standstill import within
 
@@ -21,10 +21,10 @@ DOWN_S = 1.0
 
 
 @pytest.fixture
-async def directory(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Directory]:
+async def directory(monkeypatch: pytest.MonkeyPatch, shorten: Limits) -> AsyncIterator[Directory]:
     """The endpoint beside relays of this process."""
     directory = Directory(lifetime_s=LIFETIME_S)
-    monkeypatch.setattr("rtproxy.model.identity.REFRESH_MIN_S", PACE_S)
+    shorten(refresh_min_s=PACE_S)
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
     async with beside(make_app(directory), directory.header) as environ:

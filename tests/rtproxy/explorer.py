@@ -5,23 +5,24 @@ read again; the relay drains, revokes, beats, or its time is up. From every stat
 first, and a state that was seen is not walked again. Nothing here waits: the clock moves when a timer is due.
 """
 
-import asyncio
 import heapq
 import itertools
 import select
 import socket
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from enum import Enum
 from functools import cache
 from typing import Any, NamedTuple
 
-from rtproxy.call.closing import VANISHED
+from rtproxy.call.ending import VANISHED, Wait
 from rtproxy.call.leg import Leg
+from rtproxy.call.patience import Times
 from rtproxy.call.room import Room
-from rtproxy.call.splice import Splice
+from rtproxy.call.splice import Means, Splice
 from rtproxy.model.turns import Turns
-from rtproxy.wire.frames import NO_CODE, mask
+from rtproxy.wire.credit import Allowance
+from rtproxy.wire.frames import NO_CODE, Count, mask
 from rtproxy.wire.poller import BROKEN, READABLE, WRITABLE
 from rtproxy.wire.takeover import Taken
 
@@ -34,7 +35,7 @@ OF_THE_RELAY = ("drain", "call.long", "client.revoked", "beat", "cut", "time")
 EVENTS = (*(f"{side}:{what}" for side in CODES for what in OF_A_SIDE), *OF_THE_RELAY)
 EVENTS_UNTIL_THE_END = 200
 """More timers than any ending has."""
-COUNTERS = frozenset(("received", "frames", "aside", "heard", "events_refused", "slot", "_progress", "_give_up_at"))
+COUNTERS = frozenset(("_heard", "slot", "_before", "_give_up_at"))
 """They grow for ever and would make every state a new one."""
 
 
@@ -225,32 +226,17 @@ class Call:
         self.sockets = dict(zip(CODES, map(Socket, pairs), strict=True))
         self.ended = 0
         self.codes: dict[str, int] = {}
-        with self._running():
-            takens = [Taken(each, None, b"") for each in self.sockets.values()]  # type: ignore[arg-type]
-            self.splice = Splice(
-                *takens,
-                Turns(),
-                self.poller,  # type: ignore[arg-type]
-                self.wheel,  # type: ignore[arg-type]
-                self._end,
-                allowed,
-                Room(1 << 30).share("one"),
-            )
-            self.legs = {"client": self.splice.client, "upstream": self.splice.upstream}
-            self.splice.start(b"", b"")
-            self.poller.once_more.clear()
-
-    @contextmanager
-    def _running(self) -> Iterator[None]:
-        asyncio._set_running_loop(self.clock)  # type: ignore[arg-type]
-        try:
-            yield
-        finally:
-            asyncio._set_running_loop(None)
+        takens = [Taken(each, None, b"") for each in self.sockets.values()]  # type: ignore[arg-type]
+        means = Means(self.poller, self.wheel, self.clock, Times(), Allowance())  # type: ignore[arg-type]
+        share = Room(1 << 30).share("one")
+        self.splice = Splice(*takens, (Count(), Count()), Turns(), means, self._end, allowed, share)
+        self.legs = {"client": self.splice.client, "upstream": self.splice.upstream}
+        self.splice.start(b"", b"")
+        self.poller.once_more.clear()
 
     def _end(self) -> None:
         self.ended += 1
-        self.codes = {side: leg.closed_with for side, leg in self.legs.items()}
+        self.codes = {side: leg.side.closed_with for side, leg in self.legs.items()}
 
     def may(self, event: str) -> bool:
         """Whether ``event`` can happen now."""
@@ -259,7 +245,7 @@ class Call:
             return {
                 "time": any(not each.cancelled for *_, each in self.clock.timers),
                 "cut": not self.ended,
-                "beat": not (self.ended or self.splice.ended_by),
+                "beat": not (self.ended or self.splice.ending.ended_by),
             }.get(what, not self.ended)
         sock = self.sockets[side]
         if sock.closed:
@@ -279,18 +265,17 @@ class Call:
     def happen(self, event: str) -> None:
         """Lets ``event`` happen, and all that follows from it before time passes."""
         side, _, what = event.rpartition(":")
-        with self._running():
-            if side:
-                self._said(side, what)
-            elif what == "time":
-                self.clock.move_on()
-            elif what == "beat":
-                self.splice.beat()
-            elif what == "cut":
-                self.splice.cut()
-            else:
-                self.splice.end(what)
-            self._settle()
+        if side:
+            self._said(side, what)
+        elif what == "time":
+            self.clock.move_on()
+        elif what == "beat":
+            self.splice.beat()
+        elif what == "cut":
+            self.splice.cut()
+        else:
+            self.splice.end(what)
+        self._settle()
 
     def _said(self, side: str, what: str) -> None:
         sock, whole = self.sockets[side], frame(side, 2, bytes(40))
@@ -315,7 +300,7 @@ class Call:
         elif what in ("stall", "read"):
             sock.stalled = what == "stall"
         elif what == "stands_still":
-            self.splice.stalled(self.legs[side])
+            self.legs[side].stalled()
         if what not in ("stall", "stands_still"):
             self._report(sock)
 
@@ -348,16 +333,17 @@ class Call:
             (
                 *(sock.said, sock.ended, sock.reset, sock.stalled, sock.closed, sock.in_a_frame, sock.closing),
                 *(sock.faulty, sock.close_was_read, sock.fileno() in self.poller.owners, sent(sock.heard)),
-                () if self.ended else _plain(self.legs[side]),
+                () if self.ended else _parts(self.legs[side]),
             )
             for side, sock in self.sockets.items()
         )
         if self.ended:
             return self.ended, sides, tuple(self.codes.items())
-        due = self.splice._timer is not None
-        patience = max(0, min(60, self.splice._give_up_at - self.clock.now))
-        waits = (due and self.splice._moved(), round(patience / 30), tuple(self.clock.due()))
-        return self.ended, sides, _plain(self.splice), waits
+        patience = self.splice._patience
+        left_s = max(0, min(60, patience._give_up_at - self.clock.now))
+        moved = patience._timer is not None and patience.lateness(Wait.ANSWER)
+        waits = (moved, round(left_s / 30), tuple(self.clock.due()))
+        return self.ended, sides, _plain(self.splice.ending), waits
 
     def wrong(self) -> Iterator[str]:
         """What must never be, however the call got here."""
@@ -378,6 +364,14 @@ class Call:
         yield from (f"a leg raised {defect!r}" for defect in self.clock.defects)
 
 
+def _parts(leg: Leg) -> tuple[object, ...]:
+    """All that one side of a call consists of."""
+    reader = leg.says.reader
+    gate = getattr(reader, "_gate", None)
+    parts = (leg, leg.socket, leg.says, reader, leg.outbox, leg.side, *([gate, gate._walker] if gate else []))
+    return tuple(map(_plain, parts))
+
+
 def _plain(thing: object) -> tuple[object, ...]:
     """The values of its slots, as far as they are plain: flags, buffers, names of methods."""
     return tuple(_value(getattr(thing, name, None)) for name in _names(type(thing)))
@@ -389,7 +383,7 @@ def _names(kind: type) -> tuple[str, ...]:
 
 
 def _value(value: object) -> object:
-    if value is None or isinstance(value, (bool, int, bytes, str, frozenset)):
+    if value is None or isinstance(value, (bool, int, bytes, str, frozenset, Enum)):
         return value
     if isinstance(value, Leg):
         return value.name
@@ -438,7 +432,7 @@ def explore(states: int, allowed: frozenset[str] = frozenset()) -> Found:
                     ways.append(way)
                 for each in call.wrong():
                     wrong[each].append(way)
-                if call.splice.ended_by and not call.ended:
+                if call.splice.ending.ended_by and not call.ended:
                     call.let_time_pass()
                     for each in call.wrong() if call.ended else ("it never ends",):
                         wrong[each].append((*way, "..."))

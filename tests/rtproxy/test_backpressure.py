@@ -8,7 +8,7 @@ import pytest
 
 from stage.rawpeer import BINARY, CLOSE, TEXT, RawPeer, RawServer, announced, frame
 from stage.replica import Replica
-from tests.conftest import DEADLINE_S, Caller, CallFactory, ReplicaFactory
+from tests.conftest import DEADLINE_S, Caller, CallFactory, Limits, ReplicaFactory
 from tests.standstill import within
 
 KIB = 1024
@@ -69,10 +69,8 @@ async def test_a_slow_reader_costs_less_than_a_mib_and_others_keep_their_latency
 
 
 @pytest.mark.parametrize("stalled", ["client", "upstream"])
-async def test_a_reader_that_stands_still_is_given_up(
-    call: CallFactory, monkeypatch: pytest.MonkeyPatch, stalled: str
-) -> None:
-    monkeypatch.setattr("rtproxy.call.heartbeat.STALL_S", 0.5)
+async def test_a_reader_that_stands_still_is_given_up(call: CallFactory, shorten: Limits, stalled: str) -> None:
+    shorten(stall_s=0.5)
     client, model, relay = await call(receive_buffer=64 * KIB)
     talker = model if stalled == "client" else client
     stop = asyncio.Event()
@@ -96,8 +94,8 @@ async def test_a_reader_that_stands_still_is_given_up(
     assert (closed["ended_by"], closed["client_code"], closed["upstream_code"]) == ("limit", *codes)
 
 
-async def test_a_slow_reader_that_moves_is_not_given_up(call: CallFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rtproxy.call.heartbeat.STALL_S", 0.5)
+async def test_a_slow_reader_that_moves_is_not_given_up(call: CallFactory, shorten: Limits) -> None:
+    shorten(stall_s=0.5)
     client, model, relay = await call(receive_buffer=64 * KIB)
     stop = asyncio.Event()
     flooding = asyncio.create_task(flood(model, stop))
@@ -110,10 +108,8 @@ async def test_a_slow_reader_that_moves_is_not_given_up(call: CallFactory, monke
     assert not [e for e in relay.events if e["event"] == "connection.closed"]
 
 
-async def test_a_reset_is_noticed_on_a_leg_that_is_held_back(
-    call: CallFactory, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("rtproxy.call.splice.ANSWER_S", 0.2)
+async def test_a_reset_is_noticed_on_a_leg_that_is_held_back(call: CallFactory, shorten: Limits) -> None:
+    shorten(answer_s=0.2)
     client, model, relay = await call()
     model.reader._transport.pause_reading()
     sending = asyncio.create_task(client.write(announced(BINARY, 15 * MIB, masked=True) + bytes(14 * MIB)))
@@ -126,10 +122,10 @@ async def test_a_reset_is_noticed_on_a_leg_that_is_held_back(
 
 
 async def test_the_model_is_told_when_a_client_stands_still_in_the_middle_of_a_large_frame(
-    call: CallFactory, monkeypatch: pytest.MonkeyPatch
+    call: CallFactory, shorten: Limits
 ) -> None:
-    monkeypatch.setattr("rtproxy.call.heartbeat.STALL_S", 0.5)
-    monkeypatch.setattr("rtproxy.call.splice.ANSWER_S", 0.2)
+    shorten(stall_s=0.5)
+    shorten(answer_s=0.2)
     client, model, relay = await call(receive_buffer=64 * KIB)
     client.reader._transport.pause_reading()
     sending = asyncio.create_task(model.send(BINARY, bytes(15 * MIB)))

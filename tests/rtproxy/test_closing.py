@@ -13,7 +13,7 @@ from rtproxy.call.session import Session
 from rtproxy.call.splice import Splice
 from rtproxy.carry import ROSTER
 from stage.rawpeer import BINARY, CLOSE, TEXT, RawPeer, RawServer, announced, close_payload, frame
-from tests.conftest import Call, Caller, CallFactory, RelayFactory
+from tests.conftest import Call, Caller, CallFactory, Limits, RelayFactory
 from tests.standstill import within
 
 MIB = 1024 * 1024
@@ -113,10 +113,8 @@ async def test_the_other_leg_is_closed_within_a_second_when_a_peer_says_close_an
         assert await there.ended() == "fin"
 
 
-async def test_a_close_that_nobody_answers_ends_the_call_all_the_same(
-    call: CallFactory, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("rtproxy.call.splice.ANSWER_S", 0.1)
+async def test_a_close_that_nobody_answers_ends_the_call_all_the_same(call: CallFactory, shorten: Limits) -> None:
+    shorten(answer_s=0.1)
     client, model, relay = await call()
     await client.send(CLOSE, close_payload(1000))
     assert (await model.read()).code == 1000
@@ -183,7 +181,7 @@ async def test_every_whole_delta_reaches_a_slow_client_that_talks_when_its_model
 ) -> None:
     client, model, relay = await call(receive_buffer=32 * 1024)
     (session,) = relay.app[ROSTER].sessions
-    session._splice.client._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 512 * 1024)
+    session._splice.client.socket._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 512 * 1024)
     said = frame(BINARY, b"a" * 4000, masked=False) * 50 + announced(BINARY, 4000, masked=False) + b"a" * 100
 
     client.writer.transport.pause_reading()  # its own buffer would take all of it at once
@@ -205,13 +203,13 @@ async def test_every_whole_delta_reaches_a_slow_client_that_talks_when_its_model
 
 
 async def test_a_client_that_was_held_back_is_heard_again_when_its_model_vanishes(
-    call: CallFactory, monkeypatch: pytest.MonkeyPatch
+    call: CallFactory, shorten: Limits
 ) -> None:
-    monkeypatch.setattr("rtproxy.call.splice.ANSWER_S", 0.2)
+    shorten(answer_s=0.2)
     client, model, relay = await call()
     model.reader._transport.pause_reading()
     (session,) = relay.app[ROSTER].sessions
-    session._splice.upstream._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8 * 1024)
+    session._splice.upstream.socket._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8 * 1024)
     sending = asyncio.create_task(client.write(frame(BINARY, bytes(4000), masked=True) * 3500))
     _, stuck = await asyncio.wait((sending,), timeout=0.5)
     assert stuck, "the relay holds the client back, and so reads nothing from it"

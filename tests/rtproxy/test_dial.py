@@ -11,7 +11,7 @@ from aiohttp.test_utils import unused_port
 
 from rtproxy.upgrade import accept_of
 from stage.rawpeer import CLOSE, TEXT, RawPeer, RawServer, frame
-from tests.conftest import DEADLINE_S, KEY, Caller, Relay, RelayFactory, error
+from tests.conftest import DEADLINE_S, KEY, Caller, Limits, Relay, RelayFactory, error
 from tests.standstill import within
 
 SECRET = "the-models-secret"
@@ -122,8 +122,8 @@ async def test_a_429_without_retry_after_passes_without_one(dialing: Dialing) ->
     assert "retry-after" not in client.headers
 
 
-async def test_a_model_that_does_not_answer_is_504(dialing: Dialing, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rtproxy.model.upstream.DIAL_TIMEOUT_S", 0.1)
+async def test_a_model_that_does_not_answer_is_504(dialing: Dialing, shorten: Limits) -> None:
+    shorten(dial_s=0.1)
     relay, connecting, model = await dialing()
     client = await connecting
     assert (client.status, (await error(client))["code"]) == (504, "upstream_timeout")
@@ -131,8 +131,8 @@ async def test_a_model_that_does_not_answer_is_504(dialing: Dialing, monkeypatch
     assert await model.ended() == "fin"
 
 
-async def test_a_model_that_stops_in_its_answer_is_504(dialing: Dialing, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rtproxy.model.upstream.DIAL_TIMEOUT_S", 0.1)
+async def test_a_model_that_stops_in_its_answer_is_504(dialing: Dialing, shorten: Limits) -> None:
+    shorten(dial_s=0.1)
     _, connecting, model = await dialing()
     await model.write(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n")
     assert (await connecting).status == 504

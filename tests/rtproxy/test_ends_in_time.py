@@ -10,7 +10,7 @@ import pytest
 from rtproxy.call.session import Session
 from rtproxy.carry import ROSTER
 from stage.rawpeer import BINARY, CLOSE, RawPeer, RawServer, announced, close_payload, frame
-from tests.conftest import DEADLINE_S, Caller, CallFactory, Relay, ReplicaFactory
+from tests.conftest import DEADLINE_S, Caller, CallFactory, Limits, Relay, ReplicaFactory
 from tests.standstill import standstill
 
 MIB = 1 << 20
@@ -18,9 +18,9 @@ ANSWER_S = 0.4
 
 
 @pytest.fixture(autouse=True)
-def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rtproxy.call.splice.ANSWER_S", ANSWER_S)
-    monkeypatch.setattr("rtproxy.call.splice.LINGER_S", ANSWER_S / 4)
+def _short_waits(shorten: Limits) -> None:
+    shorten(answer_s=ANSWER_S)
+    shorten(linger_s=ANSWER_S / 4)
 
 
 @contextlib.asynccontextmanager

@@ -10,23 +10,27 @@ from functools import partial
 import pytest
 
 from rtproxy.carry import ROSTER
-from rtproxy.model.tap import CallerTap, ModelTap
+from rtproxy.model.events import ClientEvents, ModelEvents
 from rtproxy.model.turns import Turns
-from rtproxy.wire import credit, slices
-from rtproxy.wire.credit import BEHIND, FLOOD_S, UNITS_A_S, UNITS_AT_MOST, WORTH, Credit
-from rtproxy.wire.frames import FRAMES_IN_ONE_GO, Walker
+from rtproxy.wire import slices
+from rtproxy.wire.credit import WORTH, Allowance, Credit
+from rtproxy.wire.flow import SLOWED
+from rtproxy.wire.frames import FRAMES_IN_ONE_GO, Count, Walker
 from rtproxy.wire.poller import Poller
 from rtproxy.wire.slices import Soon, in_slices
 from stage.rawpeer import BINARY, CLOSE, PING, PONG, TEXT, RawPeer, announced, frame
-from tests.conftest import DEADLINE_S, CallFactory
+from tests.conftest import DEADLINE_S, CallFactory, Limits
 from tests.rtproxy.goes import all_of
+
+BEHIND, FLOOD_S, PAUSE_S = Allowance().behind, Allowance().flood_s, Allowance().pause_s
+UNITS_A_S, UNITS_AT_MOST = Allowance().units_a_s, int(Allowance().units_at_most)
 
 # What is counted.
 
 
 def spending(units: int, every_s: float, for_s: float) -> Credit:
     """A side that spends so many units so often, and does not wait when it should."""
-    side, now = Credit(), 100.0
+    side, now = Credit(Allowance()), 100.0
     while now < 100 + for_s:
         side.spend(units, now)
         now += every_s
@@ -47,13 +51,13 @@ def test_a_side_that_spent_all_waits_and_is_a_flood_when_it_goes_on() -> None:
     side = spending(100, 0.01, UNITS_AT_MOST / 9000 - 0.1)
     assert side.wait_s == 0
     side = spending(100, 0.01, 1)
-    assert side.wait_s >= credit.PAUSE_S
+    assert side.wait_s >= PAUSE_S
     assert not side.flood
     assert spending(100, 0.01, FLOOD_S + 1).flood
 
 
 def test_a_side_that_stops_for_a_moment_begins_anew() -> None:
-    side, now = Credit(), 100.0
+    side, now = Credit(Allowance()), 100.0
     for _ in range(10):
         side.spend(UNITS_AT_MOST, now)
         assert not side.flood
@@ -68,26 +72,26 @@ def test_a_walk_stops_after_some_frames_and_goes_on_where_it_was() -> None:
     stream = b"".join(frame(PING, b"%d" % number, masked=True) for number in range(200)) + announced(
         TEXT, 9, masked=True
     )
-    walker = Walker(masked=True)
+    walker = Walker(Count(), masked=True)
     first = walker.feed(stream)
-    assert walker.frames == FRAMES_IN_ONE_GO
+    assert walker.count.frames == FRAMES_IN_ONE_GO
     assert first + walker.rest == stream
     assert first + all_of(walker, b"") == stream
-    assert (walker.frames, walker.skip, walker.rest) == (201, 9, b"")
+    assert (walker.count.frames, walker.skip, walker.rest) == (201, 9, b"")
 
 
 @pytest.mark.parametrize("masked", [False, True], ids=["model", "client"])
 def test_events_that_are_long_to_parse_take_more_than_one_go(masked: bool) -> None:
     turns = Turns()
-    tap = CallerTap(turns) if masked else ModelTap(turns)
+    tap = ClientEvents((turns,)) if masked else ModelEvents((turns,))
     inner = b"[" + b"[]," * 5000 + b"1]"
     # The client's has its type far behind, so that it is parsed to find it.
     event = b'{"x":' + inner + b',"type":"x"}' if masked else b'{"type":"response.done","x":' + inner + b"}"
     stream = frame(TEXT, event, masked=masked) * 4
-    walker = Walker(masked=masked, tap=tap)
+    walker = Walker(Count(), masked=masked, finder=tap)
     goes, passed = 1, walker.feed(stream)
     while walker.rest:
-        assert walker.frames <= 2 * goes
+        assert walker.count.frames <= 2 * goes
         passed += walker.feed(b"")
         goes += 1
     assert passed == stream
@@ -252,9 +256,9 @@ async def drink(peer: RawPeer) -> int | None:
 @pytest.mark.parametrize("kind", FLOODS)
 @pytest.mark.parametrize("side", ["client", "upstream"])
 async def test_a_side_that_floods_is_slowed_and_ended_and_the_other_one_told(
-    call: CallFactory, monkeypatch: pytest.MonkeyPatch, side: str, kind: str, listed: str
+    call: CallFactory, shorten: Limits, side: str, kind: str, listed: str
 ) -> None:
-    monkeypatch.setattr(credit, "FLOOD_S", 0.5)
+    shorten(flood_s=0.5)
     client, model, relay = await call(RTPROXY_CLIENT_EVENTS=listed)
     flooder, other = (client, model) if side == "client" else (model, client)
     flooding = asyncio.create_task(FLOODS[kind](flooder))
@@ -273,12 +277,10 @@ async def test_a_side_that_floods_is_slowed_and_ended_and_the_other_one_told(
     await both
 
 
-async def test_a_frame_that_comes_byte_by_byte_for_ever_ends_the_call(
-    call: CallFactory, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(credit, "FLOOD_S", 0.3)
-    monkeypatch.setattr(credit, "UNITS_AT_MOST", 100)
-    monkeypatch.setattr(credit, "UNITS_A_S", 1.0)
+async def test_a_frame_that_comes_byte_by_byte_for_ever_ends_the_call(call: CallFactory, shorten: Limits) -> None:
+    shorten(flood_s=0.3)
+    shorten(units_at_most=100)
+    shorten(units_a_s=1.0)
     client, model, relay = await call()
     trickling = asyncio.create_task(trickle(client))
     drinking = asyncio.gather(drink(client), drink(model))
@@ -312,16 +314,16 @@ async def test_what_a_slowed_side_says_last_is_heard_and_its_end_too(call: CallF
     assert (await relay.event("connection.closed"))["ended_by"] == "client"
 
 
-async def test_a_reset_of_a_slowed_side_is_noticed_at_once(call: CallFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(credit, "PAUSE_S", 600)
-    monkeypatch.setattr(credit, "UNITS_A_S", 1.0)
+async def test_a_reset_of_a_slowed_side_is_noticed_at_once(call: CallFactory, shorten: Limits) -> None:
+    shorten(pause_s=600)
+    shorten(units_a_s=1.0)
     client, model, relay = await call()
     reading = asyncio.create_task(model.read_until(CLOSE))
     await client.write(frame(PING, masked=True) * (UNITS_AT_MOST + 500))
     (session,) = relay.app[ROSTER].sessions
     assert session._splice is not None
     async with asyncio.timeout(DEADLINE_S):
-        while not session._splice.client.slowed:  # noqa: ASYNC110 - it is this test's own loop
+        while not session._splice.client.says.held & SLOWED:  # noqa: ASYNC110 - it is this test's own loop
             await asyncio.sleep(0.01)
     client.reset()
     assert (await reading).code == 1001
@@ -335,4 +337,4 @@ async def test_usual_frames_of_many_calls_are_not_charged(call: CallFactory) -> 
         await model.read()
     (session,) = relay.app[ROSTER].sessions
     assert session._splice is not None
-    assert not session._splice.client.behind
+    assert not session._splice.client.says.behind

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 import pytest
 
-from rtproxy.wire.frames import Walker, close_frame
+from rtproxy.wire.frames import Count, Walker, close_frame
 from stage.rawpeer import BINARY, CLOSE, PING, PONG, TEXT, announced, close_payload, frame
 from tests.rtproxy.goes import all_of
 
@@ -46,9 +46,9 @@ def conversation(seed: int, *, masked: bool, lengths: Iterable[int], messages: i
 
 
 def walked(chunks: Iterable[bytes], *, masked: bool) -> tuple[Walker, bytes]:
-    """A walker that was fed ``chunks``, and what it passed on."""
-    walker = Walker(masked=masked)
-    return walker, b"".join([all_of(walker, chunk) for chunk in chunks])
+    """A walker that was fed ``chunks``, and what it passed on, with the Close that it holds for others to pass on."""
+    walker = Walker(Count(), masked=masked)
+    return walker, b"".join([all_of(walker, chunk) for chunk in chunks]) + walker.close
 
 
 def cut(stream: bytes, rng: random.Random, longest: int) -> Iterable[bytes]:
@@ -64,7 +64,7 @@ def test_everything_up_to_the_close_passes_when_a_stream_comes_whole(masked: boo
     stream, frames = conversation(1, masked=masked, lengths=LENGTHS)
     walker, passed = walked([stream + b"after the close"], masked=masked)
     assert passed == stream
-    assert (walker.frames, walker.halt, walker.code) == (frames, "close", 4321)
+    assert (walker.count.frames, walker.halt, walker.code) == (frames, "close", 4321)
 
 
 @pytest.mark.parametrize("masked", [True, False])
@@ -73,7 +73,7 @@ def test_the_same_passes_when_a_stream_is_cut_in_two_anywhere(masked: bool) -> N
     for at in range(len(stream) + 1):
         walker, passed = walked([stream[:at], stream[at:]], masked=masked)
         assert passed == stream, at
-        assert (walker.frames, walker.halt, walker.code) == (frames, "close", 4321), at
+        assert (walker.count.frames, walker.halt, walker.code) == (frames, "close", 4321), at
 
 
 @pytest.mark.parametrize("masked", [True, False])
@@ -83,13 +83,13 @@ def test_the_same_passes_when_a_stream_is_cut_at_random(masked: bool, longest: i
     stream, frames = conversation(longest, masked=masked, lengths=lengths)
     walker, passed = walked(cut(stream, random.Random(longest), longest), masked=masked)
     assert passed == stream
-    assert (walker.frames, walker.halt, walker.code) == (frames, "close", 4321)
+    assert (walker.count.frames, walker.halt, walker.code) == (frames, "close", 4321)
 
 
 @pytest.mark.parametrize("masked", [True, False])
 def test_what_passed_on_ends_in_a_data_frame_or_at_a_boundary(masked: bool) -> None:
     stream, _ = conversation(3, masked=masked, lengths=LENGTHS[:7])
-    walker = Walker(masked=masked)
+    walker = Walker(Count(), masked=masked)
     passed = b""
     for chunk in cut(stream, random.Random(3), 40):
         passed += all_of(walker, chunk)
@@ -102,7 +102,7 @@ def test_what_passed_on_ends_in_a_data_frame_or_at_a_boundary(masked: bool) -> N
 @pytest.mark.parametrize("length", [5, 126, 65_536])
 def test_a_header_never_passes_in_part(masked: bool, length: int) -> None:
     head = announced(TEXT, length, masked=masked)
-    walker = Walker(masked=masked)
+    walker = Walker(Count(), masked=masked)
     assert [walker.feed(head[i : i + 1]) for i in range(len(head) - 1)] == [b""] * (len(head) - 1)
     assert walker.feed(head[-1:]) == head
     assert walker.skip == length
@@ -111,7 +111,7 @@ def test_a_header_never_passes_in_part(masked: bool, length: int) -> None:
 @pytest.mark.parametrize("masked", [True, False])
 def test_a_control_frame_never_passes_in_part(masked: bool) -> None:
     ping = sent(PING, b"p" * 125, masked=masked)
-    walker = Walker(masked=masked)
+    walker = Walker(Count(), masked=masked)
     assert walker.feed(ping[:-1]) == b""
     assert walker.feed(ping[-1:]) == ping
 
@@ -119,7 +119,7 @@ def test_a_control_frame_never_passes_in_part(masked: bool) -> None:
 def test_little_is_held_back_whatever_comes() -> None:
     rng = random.Random(4)
     for _ in range(3000):
-        walker = Walker(masked=rng.random() < 0.5)
+        walker = Walker(Count(), masked=rng.random() < 0.5)
         # A first byte that is often sound, or the walker would stop at once.
         fed = passed = 0
         for _ in range(rng.randint(1, 12)):
@@ -165,7 +165,7 @@ def test_a_fault_stops_the_stream_before_the_frame(fault: str, masked: bool) -> 
     broken = faults(masked)[fault]
     walker, passed = walked([before + broken, sent(TEXT, b"after", masked=masked)], masked=masked)
     assert walker.halt == "fault"
-    sound, last = walker.frames - 1, len(frame(TEXT, b"x", masked=masked))
+    sound, last = walker.count.frames - 1, len(frame(TEXT, b"x", masked=masked))
     assert passed == before + broken[: sound * last], "the fault is the last frame of each of these"
 
 
@@ -209,7 +209,7 @@ def test_a_frame_of_16_mib_passes_and_the_next_one_too(masked: bool) -> None:
     stream = frame(BINARY, bytes(16 * MIB), masked=masked) + frame(TEXT, b"next", masked=masked)
     walker, passed = walked([stream[:MIB], stream[MIB:]], masked=masked)
     assert passed == stream
-    assert (walker.frames, walker.halt, walker.skip) == (2, "", 0)
+    assert (walker.count.frames, walker.halt, walker.skip) == (2, "", 0)
 
 
 def test_a_close_of_ours_is_bare_towards_a_client() -> None:

@@ -17,10 +17,12 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from rtproxy.call.heartbeat import Wheel
-from rtproxy.call.splice import Splice
-from rtproxy.model.tap import COLLECT_LIMIT, CallerTap, ModelTap
+from rtproxy.call.patience import Times
+from rtproxy.call.splice import Means, Splice
+from rtproxy.model.events import COLLECT_LIMIT, ClientEvents, ModelEvents
 from rtproxy.model.turns import APPEND, CREATE, REQUESTS, TABLE, Turns
-from rtproxy.wire.frames import Walker
+from rtproxy.wire.credit import Allowance
+from rtproxy.wire.frames import Count, Walker
 from rtproxy.wire.poller import Poller
 from rtproxy.wire.takeover import Taken
 from stage.rawpeer import BINARY, CLOSE, PING, PONG, TEXT, announced, frame
@@ -194,14 +196,14 @@ class Walk(NamedTuple):
 
 def walk(chunks: Iterable[bytes], *, masked: bool) -> Walk:
     tap = Heard()
-    walker = Walker(masked=masked, tap=tap)
+    walker = Walker(Count(), masked=masked, finder=tap)
     passed, fed = b"", 0
     for chunk in chunks:
         passed += all_of(walker, chunk)
         fed += len(chunk)
         assert walker.halt or fed - len(passed) <= HELD_MAX
         assert not (walker.calm and (walker.skip or walker.halt or fed != len(passed)))
-    return Walk(passed, walker.frames, walker.halt, walker.code, walker.skip, tap.messages)
+    return Walk(passed + walker.close, walker.count.frames, walker.halt, walker.code, walker.skip, tap.messages)
 
 
 def reference(stream: bytes, masked: bool) -> Iterator[tuple[int, int, bytes]]:
@@ -296,7 +298,7 @@ def state(turns: Turns) -> tuple[object, ...]:
 
 def listened(chunks: Iterable[bytes]) -> Turns:
     turns = Turns()
-    walker = Walker(masked=False, tap=ModelTap(turns))
+    walker = Walker(Count(), masked=False, finder=ModelEvents((turns,)))
     for chunk in chunks:
         all_of(walker, chunk)
     assert not walker.halt
@@ -353,9 +355,9 @@ ASKED = st.one_of(
 
 def asked(chunks: Iterable[bytes]) -> Turns:
     turns, manual = Turns(), b'{"type":"session.created","session":{"turn_detection":null}}'
-    ModelTap(turns).begin(manual, 0, len(manual), True)
-    walker = Walker(masked=True, tap=CallerTap(turns))
-    turns.messages = walker.messages
+    ModelEvents((turns,)).begin(manual, 0, len(manual), True)
+    walker = Walker(Count(), masked=True, finder=ClientEvents((turns,)))
+    turns.messages = walker.count.messages
     for chunk in chunks:
         all_of(walker, chunk)
     assert not walker.halt
@@ -369,8 +371,8 @@ def test_every_cut_of_the_clients_events_moves_the_turn_alike(chunks: list[bytes
 
 @pytest.mark.parametrize("head", [b'{"type":"response.done","x":"', b"", b'{"type":"response.output_audio.delta"'])
 def test_a_message_of_any_length_is_kept_up_to_a_bound(head: bytes) -> None:
-    tap = ModelTap(Turns())
-    walker = Walker(masked=False, tap=tap)
+    tap = ModelEvents((Turns(),))
+    walker = Walker(Count(), masked=False, finder=tap)
     chunk = b"x" * 65_536
     walker.feed(announced(TEXT, len(head) + 16 * 1024 * 1024 - 64 * 1024, masked=False) + head)
     for _ in range(255):
@@ -405,24 +407,26 @@ def pair() -> tuple[socket.socket, socket.socket]:
 async def relayed(chunks: list[bytes], *, masked: bool) -> Tapped:
     """Sends chunks through a splice, each alone on its way, from the client (masked) or from the model."""
     loop = asyncio.get_running_loop()
-    poller, wheel, turns, over = Poller(), Wheel(25), Turns(), asyncio.Event()
+    poller, turns, over, counts = Poller(), Turns(), asyncio.Event(), (Count(), Count())
+    means = Means(poller, Wheel(25, 30), loop, Times(), Allowance())
     (client, client_leg), (model, model_leg) = pair(), pair()
-    splice = Splice(Taken(client_leg, None, b""), Taken(model_leg, None, b""), turns, poller, wheel, over.set)
+    splice = Splice(Taken(client_leg, None, b""), Taken(model_leg, None, b""), counts, turns, means, over.set)
     splice.start(b"", b"")
-    talker, listener, leg = (client, model, splice.client) if masked else (model, client, splice.upstream)
+    talker, listener, flow = (client, model, splice.client.says) if masked else (model, client, splice.upstream.says)
+    count, ending = flow.count, splice.ending
     given = 0
     async with asyncio.timeout(10):
         for chunk in chunks:
             await loop.sock_sendall(talker, chunk)
             given += len(chunk)
-            while leg.received < given and not splice.ended_by:  # noqa: ASYNC110 - it is this example's own loop
+            while count.bytes < given and not ending.ended_by:  # noqa: ASYNC110 - it is this example's own loop
                 await asyncio.sleep(0)
-        frames, received, halt, moved = leg.frames, leg.received, leg.halt, state(turns)
+        frames, received, halt, moved = count.frames, count.bytes, flow.reader.halt, state(turns)
         talker.close()
         passed = b""
         while data := await loop.sock_recv(listener, 1 << 16):
             passed += data
-            if halt or splice.ended_by:
+            if halt or ending.ended_by:
                 splice.cut()
         splice.cut()
         listener.close()
@@ -449,13 +453,13 @@ def _loop_is_closed() -> Iterator[None]:
 def test_what_a_leg_lets_pass_is_what_the_walker_does(case: tuple[bool, list[bytes]]) -> None:
     masked, chunks = case
     turns = Turns()
-    walker = Walker(masked=masked, tap=None if masked else ModelTap(turns))
-    walked = b"".join(all_of(walker, chunk) for chunk in chunks)
+    walker = Walker(Count(), masked=masked, finder=None if masked else ModelEvents((turns,)))
+    walked = b"".join(all_of(walker, chunk) for chunk in chunks) + walker.close
     seen = LOOP.run(relayed(chunks, masked=masked))
     assert seen.passed.startswith(walked)
     # Behind it comes at most one Close of the relay's own, and none into a frame.
     own = seen.passed[len(walked) :]
     assert own == b"" or (own[0] == 0x88 and walker.skip == 0 and len(own) == 2 + 4 * masked + (own[1] & 0x7F))
-    assert (seen.frames, seen.halt, seen.turns) == (walker.frames, walker.halt, state(turns))
+    assert (seen.frames, seen.halt, seen.turns) == (walker.count.frames, walker.halt, state(turns))
     if not walker.halt:
         assert seen.received == sum(map(len, chunks))

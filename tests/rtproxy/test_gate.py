@@ -17,18 +17,20 @@ from openai import AsyncOpenAI
 
 from rtproxy.call.gate import IN_ONE_GO, INNER_LIMIT, PARTS_FROM, PARTS_LIMIT, SKETCH_LIMIT, TOO_MUCH, Gate
 from rtproxy.call.heartbeat import Wheel
+from rtproxy.call.patience import Times
 from rtproxy.call.room import Room, Share
 from rtproxy.call.session import Session
-from rtproxy.call.splice import Splice
+from rtproxy.call.splice import Means, Splice
 from rtproxy.carry import ROSTER
 from rtproxy.model.turns import Turns
-from rtproxy.wire.frames import head
+from rtproxy.wire.credit import Allowance
+from rtproxy.wire.frames import Count, head
 from rtproxy.wire.poller import Poller
 from rtproxy.wire.takeover import Taken
 from stage.gpt.options import Options
 from stage.rawpeer import BINARY, CLOSE, PING, PONG, TEXT, RawPeer, RawServer, announced, close_payload, frame
 from stage.realtime import make_app
-from tests.conftest import DEADLINE_S, KEY, Caller, CallFactory, Relay, RelayFactory
+from tests.conftest import DEADLINE_S, KEY, Caller, CallFactory, Limits, Relay, RelayFactory
 
 MIB = 1024 * 1024
 LISTED = "response.create, input_audio_buffer.append"
@@ -66,7 +68,7 @@ def event_in(raw: bytes) -> dict[str, Any]:
 
 
 def sifted(chunks: Iterable[bytes], allowed: frozenset[str] = ALLOWED) -> Sifted:
-    gate = Gate(allowed, [].append, share())
+    gate = Gate(allowed, [].append, share(), Count())
     passed, errors = b"", []
     for chunk in chunks:
         passed += gate.feed(chunk)
@@ -75,7 +77,7 @@ def sifted(chunks: Iterable[bytes], allowed: frozenset[str] = ALLOWED) -> Sifted
                 errors.append(event_in(gate.refusal))
                 gate.refusal = b""
             passed += gate.feed(b"")
-    return Sifted(passed, errors, gate.halt)
+    return Sifted(passed + gate.close, errors, gate.halt)
 
 
 @pytest.mark.parametrize(
@@ -297,14 +299,14 @@ def test_every_cut_of_every_stream_passes_the_listed_events_and_nothing_else(
 
 
 def test_a_close_is_told_only_when_it_passes() -> None:
-    gate, close = Gate(ALLOWED, [].append, share()), sent(CLOSE, close_payload(4000))
+    gate, close = Gate(ALLOWED, [].append, share(), Count()), sent(CLOSE, close_payload(4000))
     assert gate.feed(sent(TEXT, UPDATE) + close) == b""
     assert (gate.halt, gate.rest) == ("", close)
     assert sifted([sent(TEXT, UPDATE) + close]).halt == "close"
 
 
 def test_many_small_messages_take_more_than_one_go() -> None:
-    gate = Gate(ALLOWED, [].append, share())
+    gate = Gate(ALLOWED, [].append, share(), Count())
     stream = sent(TEXT, CREATE) * 1000
     goes = [gate.feed(stream)]
     while gate.rest:
@@ -315,7 +317,7 @@ def test_many_small_messages_take_more_than_one_go() -> None:
 
 def test_messages_of_many_values_take_more_goes_than_messages_of_few() -> None:
     def goes(event: bytes) -> int:
-        gate, stream = Gate(ALLOWED, [].append, share()), sent(TEXT, event) * 8
+        gate, stream = Gate(ALLOWED, [].append, share(), Count()), sent(TEXT, event) * 8
         passed, count = gate.feed(stream), 1
         while gate.rest:
             passed, count = passed + gate.feed(b""), count + 1
@@ -328,11 +330,9 @@ def test_messages_of_many_values_take_more_goes_than_messages_of_few() -> None:
 
 
 @pytest.mark.parametrize("length", [0, 1, 5000])
-def test_a_message_is_given_up_when_its_fragments_come_to_more_than_the_limit(
-    monkeypatch: pytest.MonkeyPatch, length: int
-) -> None:
-    monkeypatch.setattr("rtproxy.call.gate.MESSAGE_LIMIT", 100_000)
-    gate, fed, fragment = Gate(ALLOWED, [].append, share()), 0, sent(0, b" " * length, fin=False)
+def test_a_message_is_given_up_when_its_fragments_come_to_more_than_the_limit(length: int) -> None:
+    gate, fed = Gate(ALLOWED, [].append, share(), Count(), 100_000), 0
+    fragment = sent(0, b" " * length, fin=False)
     assert gate.feed(sent(TEXT, CREATE, fin=False)) == b""
     while not gate.halt:
         assert gate.feed(fragment) == b""
@@ -373,9 +373,10 @@ async def spoken(steps: list[tuple[str, bytes]]) -> tuple[bytes, bytes]:
         each.setblocking(False)
     poller = Poller()
     legs = Taken(client_leg, None, b""), Taken(model_leg, None, b"")
-    splice = Splice(*legs, Turns(), poller, Wheel(25), over.set, ALLOWED, share())
+    means = Means(poller, Wheel(25, 30), loop, Times(), Allowance())
+    splice = Splice(*legs, (Count(), Count()), Turns(), means, over.set, ALLOWED, share())
     splice.start(b"", b"")
-    gate = Gate(ALLOWED, [].append, share())
+    gate = Gate(ALLOWED, [].append, share(), Count())
     gate.feed(sent(TEXT, UPDATE))
     errors = sum(len(gate.refusal) for _, said in steps if said == sent(TEXT, UPDATE))
     from_model = sum(len(said) for who, said in steps if who == "model")
@@ -586,9 +587,9 @@ async def test_a_drain_closes_both_legs_at_once_while_a_message_is_withheld(call
 
 
 async def test_a_drain_comes_between_fragments_before_a_refusal_that_waits_and_nothing_after_it(
-    call: CallFactory, monkeypatch: pytest.MonkeyPatch
+    call: CallFactory, shorten: Limits
 ) -> None:
-    monkeypatch.setattr("rtproxy.call.splice.ANSWER_S", 60)
+    shorten(answer_s=60)
     client, model, relay = await call(RTPROXY_CLIENT_EVENTS=LISTED)
     await model.send(TEXT, b"one", fin=False)
     await client.read()
@@ -608,9 +609,9 @@ async def test_a_drain_comes_between_fragments_before_a_refusal_that_waits_and_n
 
 
 async def test_a_drain_amid_a_frame_is_told_to_the_client_after_its_refusal_and_then_to_the_model(
-    call: CallFactory, monkeypatch: pytest.MonkeyPatch
+    call: CallFactory, shorten: Limits
 ) -> None:
-    monkeypatch.setattr("rtproxy.call.splice.ANSWER_S", 60)
+    shorten(answer_s=60)
     client, model, relay = await call(RTPROXY_CLIENT_EVENTS=LISTED)
     await model.write(announced(BINARY, 100, masked=False) + b"a" * 50)
     await client.reader.readexactly(52)
@@ -628,20 +629,18 @@ async def test_a_drain_amid_a_frame_is_told_to_the_client_after_its_refusal_and_
     assert await client.reader.read() == b""
 
 
-async def test_a_client_whose_model_reads_nothing_is_let_go_in_a_drain(
-    call: CallFactory, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("rtproxy.call.splice.ANSWER_S", 1)
+async def test_a_client_whose_model_reads_nothing_is_let_go_in_a_drain(call: CallFactory, shorten: Limits) -> None:
+    shorten(answer_s=1)
     client, model, relay = await call(RTPROXY_CLIENT_EVENTS=LISTED)
     await model.send(TEXT, b"one", fin=False)
     await client.read()
     model.reader._transport.pause_reading()
     (session,) = relay.app[ROSTER].sessions
-    session._splice.upstream._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 64 * 1024)
+    session._splice.upstream.socket._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 64 * 1024)
     head = b'{"type":"input_audio_buffer.append","audio":"'
     await client.write(frame(TEXT, head + b"A" * 15 * MIB + b'"}', masked=True) + sent(TEXT, UPDATE))
     async with asyncio.timeout(DEADLINE_S):
-        while not session._splice.upstream.full:  # noqa: ASYNC110 - it is this test's own loop
+        while not session._splice.upstream.socket.full:  # noqa: ASYNC110 - it is this test's own loop
             await asyncio.sleep(0.01)
         session.close()
         assert (await client.read()).code == 1012
@@ -654,7 +653,7 @@ async def test_a_client_is_held_back_by_its_model_when_some_of_what_it_says_is_r
     client, model, relay = await call(RTPROXY_CLIENT_EVENTS=LISTED)
     model.reader._transport.pause_reading()
     (session,) = relay.app[ROSTER].sessions
-    leg = session._splice.upstream
+    leg = session._splice.upstream.socket
     leg._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 64 * 1024)
     sending = asyncio.create_task(client.write((sent(TEXT, APPEND) + sent(TEXT, UPDATE)) * 10_000))
     drinking = asyncio.create_task(client.ended())
@@ -673,7 +672,7 @@ async def test_a_client_is_not_read_while_it_does_not_take_its_refusals(call: Ca
     client, model, relay = await call(RTPROXY_CLIENT_EVENTS=LISTED, receive_buffer=64 * 1024)
     client.reader._transport.pause_reading()
     (session,) = relay.app[ROSTER].sessions
-    leg = session._splice.client
+    leg = session._splice.client.socket
     leg._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 64 * 1024)
     many = 2000
     sending = asyncio.create_task(client.write(sent(TEXT, b"{}".ljust(10_000)) * many + sent(TEXT, CREATE)))
@@ -749,15 +748,13 @@ async def test_an_append_of_16_mib_passes_the_gate_to_a_slow_model_and_what_foll
     await sending
 
 
-async def test_a_client_that_takes_no_refusal_for_30_s_is_given_up(
-    call: CallFactory, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("rtproxy.call.heartbeat.STALL_S", 0.5)
-    monkeypatch.setattr("rtproxy.call.splice.ANSWER_S", 0.2)
+async def test_a_client_that_takes_no_refusal_for_30_s_is_given_up(call: CallFactory, shorten: Limits) -> None:
+    shorten(stall_s=0.5)
+    shorten(answer_s=0.2)
     client, model, relay = await call(RTPROXY_CLIENT_EVENTS=LISTED, receive_buffer=64 * 1024)
     client.reader._transport.pause_reading()
     (session,) = relay.app[ROSTER].sessions
-    session._splice.client._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 64 * 1024)
+    session._splice.client.socket._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 64 * 1024)
     sending = asyncio.create_task(client.write(sent(TEXT, b"{}") * 20_000))
     assert (await model.read_until(CLOSE)).code == 1001
     await model.send(CLOSE, close_payload(1001))

@@ -11,7 +11,7 @@ import pytest
 from stage.identity import Directory, beside, make_app
 from stage.rawpeer import RawServer
 from stage.replica import Replica
-from tests.conftest import DEADLINE_S, Caller, Relay, RelayFactory, ReplicaFactory, error
+from tests.conftest import DEADLINE_S, Caller, Limits, Relay, RelayFactory, ReplicaFactory, error
 from tests.standstill import within
 
 STARTUP_PROBE_S = 10.0
@@ -33,13 +33,13 @@ async def environ(directory: Directory) -> AsyncIterator[dict[str, str]]:
 
 
 @pytest.fixture
-def here(environ: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def here(environ: dict[str, str], monkeypatch: pytest.MonkeyPatch, shorten: Limits) -> Iterator[None]:
     """The identity is this process's, and short-lived tokens are renewed in time."""
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
     for name, value in environ.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr("rtproxy.model.identity.REFRESH_MIN_S", 0.1)
+    shorten(refresh_min_s=0.1)
     return
 
 
@@ -204,9 +204,9 @@ async def test_a_slow_endpoint_does_not_keep_a_relay_from_its_startup_probe(
 
 
 async def test_a_silent_endpoint_does_not_keep_a_relay_from_starting(
-    relay_for: RelayFactory, upstream: RawServer, directory: Directory, here: None, monkeypatch: pytest.MonkeyPatch
+    relay_for: RelayFactory, upstream: RawServer, directory: Directory, here: None, shorten: Limits
 ) -> None:
-    monkeypatch.setattr("rtproxy.model.identity.FETCH_TIMEOUT_S", 0.2)
+    shorten(fetch_s=0.2)
     directory.silent = True
     relay = await asyncio.wait_for(relay_for(upstream.port, **NO_KEY), DEADLINE_S)
     assert (await relay.event("upstream.failed"))["error"] == "TimeoutError"

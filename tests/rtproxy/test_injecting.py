@@ -2,12 +2,10 @@
 
 import asyncio
 
-import pytest
-
 from rtproxy.call.session import Session
 from rtproxy.carry import ROSTER
 from stage.rawpeer import BINARY, CLOSE, PING, TEXT, RawPeer, announced, close_payload, frame
-from tests.conftest import CallFactory, Relay
+from tests.conftest import CallFactory, Limits, Relay
 
 MIB = 1024 * 1024
 CHUNK = 64 * 1024
@@ -120,9 +118,9 @@ async def test_what_a_client_said_is_logged_where_the_boundary_that_its_own_clos
 
 
 async def test_a_call_that_has_lasted_as_long_as_one_may_ends_behind_a_trickling_frame_and_not_in_it(
-    call: CallFactory, monkeypatch: pytest.MonkeyPatch
+    call: CallFactory, shorten: Limits
 ) -> None:
-    monkeypatch.setattr("rtproxy.call.splice.LINGER_S", 0.01)
+    shorten(linger_s=0.01)
     client, model, relay = await call(RTPROXY_MAX_CALL_SECONDS="40")
     session = await half_a_frame_down(client, model, relay)
     session._nearly_over(0)

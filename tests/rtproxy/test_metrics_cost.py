@@ -69,7 +69,7 @@ async def test_a_strangers_page_costs_at_most_one_and_a_half_of_a_probe_with_a_t
 def crowded() -> Metrics:
     """The figures of a replica with a thousand calls, none of which stands."""
     roster, log = Roster(), Log("app--blue", "app--blue-1", _Nowhere())
-    shared = Shared(roster, log, *(None,) * 3, frozenset(), None)  # type: ignore[arg-type]  # no socket is joined
+    shared = Shared(roster, log, None, None, frozenset(), None)  # type: ignore[arg-type]  # no socket is joined
     for _ in range(CALLS):
         roster.add(Session("alice", shared, Trace({})))
     return Metrics(roster, lambda: False, log)

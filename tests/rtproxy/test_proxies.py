@@ -17,7 +17,7 @@ from yarl import URL
 from rtproxy.proxies import Proxies
 from rtproxy.settings import SettingsError, load
 from stage.rawpeer import TEXT, RawServer
-from tests.conftest import DEADLINE_S, Caller, Relay, RelayFactory, ReplicaFactory, error, settings_for
+from tests.conftest import DEADLINE_S, Caller, Limits, Relay, RelayFactory, ReplicaFactory, error, settings_for
 from tests.rtproxy.test_settings import relay as run_relay
 
 ENDPOINT = "https://voice.invalid"
@@ -183,9 +183,9 @@ async def test_a_proxy_that_nobody_reaches_is_502_and_named(behind: Behind, dial
 
 
 async def test_a_proxy_that_says_nothing_is_504_and_named(
-    behind: Behind, proxy: FakeProxy, dial: Caller, monkeypatch: pytest.MonkeyPatch
+    behind: Behind, proxy: FakeProxy, dial: Caller, shorten: Limits
 ) -> None:
-    monkeypatch.setattr("rtproxy.model.upstream.DIAL_TIMEOUT_S", 0.2)
+    shorten(dial_s=0.2)
     proxy.answer = None
     client = await dial((await behind()).port)
     told = await error(client)

@@ -12,7 +12,7 @@ import pytest
 from rtproxy.model.dial import REASON_BYTES
 from rtproxy.model.upstream import CODE_CHARACTERS
 from stage.rawpeer import RawPeer, RawServer
-from tests.conftest import DEADLINE_S, Caller, Relay, RelayFactory, error
+from tests.conftest import DEADLINE_S, Caller, Limits, Relay, RelayFactory, error
 
 SECRET = "the-models-secret"
 MODEL_KEY = "model-key"
@@ -116,9 +116,9 @@ async def test_a_code_that_is_none_is_printable_in_the_log_and_not_told_to_the_c
 @pytest.mark.parametrize("body", [b"", b'64\r\n{"error":{"code":"Half'], ids=["none", "half"])
 @pytest.mark.parametrize("head", ["Content-Length: 100", "Transfer-Encoding: chunked", "X: y"])
 async def test_a_body_that_does_not_come_is_not_awaited_for_long(
-    refusing: Refusing, monkeypatch: pytest.MonkeyPatch, head: str, body: bytes
+    refusing: Refusing, shorten: Limits, head: str, body: bytes
 ) -> None:
-    monkeypatch.setattr("rtproxy.model.upstream.REASON_S", 0.2)
+    shorten(reason_s=0.2)
     started = time.monotonic()
     client, _, failed, _ = await refusing(f"404 No\r\n{head}", body, end=False)
     assert time.monotonic() - started < DEADLINE_S / 2

@@ -15,11 +15,12 @@ from pathlib import Path
 import pytest
 import trustme
 
+from rtproxy.call.ending import Told
 from rtproxy.carry import ROSTER
 from rtproxy.wire.poller import Poller
 from stage.rawpeer import BINARY, CLOSE, TEXT, RawPeer, RawServer, announced, close_payload, frame
 from stage.replica import Replica
-from tests.conftest import DEADLINE_S, Caller, CallFactory, ReplicaFactory
+from tests.conftest import DEADLINE_S, Caller, CallFactory, Limits, ReplicaFactory
 from tests.standstill import within
 
 KIB = 1024
@@ -293,29 +294,30 @@ async def test_a_model_is_held_back_while_a_drain_waits_for_a_slow_reader(call: 
     splice = session._splice
     assert splice is not None
     _, stuck = await asyncio.wait((sending,), timeout=0.5)
-    held = len(splice.client._unsent)
+    held = len(splice.client.socket._unsent)
     sending.cancel()
     client.reset()
     assert held < MIB
 
 
 async def test_a_client_is_held_back_while_its_model_stands_still_and_both_wait_for_the_end_of_a_frame(
-    call: CallFactory, monkeypatch: pytest.MonkeyPatch
+    call: CallFactory, shorten: Limits
 ) -> None:
-    monkeypatch.setattr("rtproxy.call.heartbeat.STALL_S", 0.5)
+    shorten(stall_s=0.5)
     client, model, relay = await call(RTPROXY_HEARTBEAT_SECONDS="2")
     (session,) = relay.app[ROSTER].sessions
     model.reader._transport.pause_reading()
     await model.write(announced(BINARY, 100, masked=False) + bytes(50))
     splice = session._splice
     assert splice is not None
+    ending = splice.ending
     flooding = asyncio.create_task(pour(client, frame(BINARY, bytes(64 * KIB), masked=True) * 300))
     held = 0
     async with within(DEADLINE_S):
-        while not splice.ended_by or splice.last:
+        while not ending.ended_by or Told.LAST in (ending.client.told, ending.upstream.told):
             await asyncio.sleep(0.01)
-            held = max(held, len(splice.upstream._unsent))
-    assert splice.ended_by == "limit"
+            held = max(held, len(splice.upstream.socket._unsent))
+    assert ending.ended_by == "limit"
     assert held < MIB
     client.writer.transport.abort()
     await asyncio.gather(flooding, return_exceptions=True)
@@ -323,9 +325,9 @@ async def test_a_client_is_held_back_while_its_model_stands_still_and_both_wait_
 
 @pytest.mark.parametrize("side", SIDES)
 async def test_a_reader_that_stands_still_is_given_up_though_it_goes_on_talking(
-    call: CallFactory, monkeypatch: pytest.MonkeyPatch, side: str
+    call: CallFactory, shorten: Limits, side: str
 ) -> None:
-    monkeypatch.setattr("rtproxy.call.heartbeat.STALL_S", 0.5)
+    shorten(stall_s=0.5)
     client, model, relay = await call(receive_buffer=64 * KIB)
     stuck, flooding = ends(client, model, side)
     stuck.reader._transport.pause_reading()

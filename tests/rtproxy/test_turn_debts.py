@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any, get_args
 
 import orjson
@@ -12,29 +11,32 @@ from openai.types.beta.realtime.realtime_server_event import RealtimeServerEvent
 from openai.types.realtime.realtime_client_event import RealtimeClientEvent
 from openai.types.realtime.realtime_server_event import RealtimeServerEvent
 
-from rtproxy.model.tap import READ_LIMIT, CallerTap, ModelTap
+from rtproxy.model.events import READ_LIMIT, ClientEvents, ModelEvents
 from rtproxy.model.turns import APPEND, DEBTS_LIMIT, QUIET, REQUESTS, RESPONDING, SPEAKING, TABLE, WAITING, Turns
-from rtproxy.wire.frames import Walker
-from rtproxy.wire.wire import ABOUT, SHORTEST
+from rtproxy.wire.flow import ABOUT, SHORTEST
+from rtproxy.wire.frames import Count, Walker
 from stage.rawpeer import BINARY, PING, PONG, TEXT, frame
 
 PCM = "A" * 6400
 """100 ms of silence, as a client says it."""
 
 
+NOW = [1000.0]
+
+
 class Call:
     """A call as the relay sees it: what its sides say, in frames, through the walkers of both legs."""
 
     def __init__(self, *, reading: bool = False, **session: Any) -> None:
-        self.turns = Turns()
+        self.turns = Turns(lambda: NOW[0])
         self.moves = 0
-        self._caller = CallerTap(self.turns)
-        self._up = Walker(masked=True, tap=self._caller)
-        self._down = Walker(masked=False, tap=ModelTap(self.turns))
+        self._caller = ClientEvents((self.turns,))
+        self._up = Walker(Count(), masked=True, finder=self._caller)
+        self._down = Walker(Count(), masked=False, finder=ModelEvents((self.turns,)))
         self._reads = reading
         self._audio = 0
         self._caller.on_audio = self._expect
-        self.turns.messages = self._up.messages
+        self.turns.messages = self._up.count.messages
         self.turns.on_change = self._moved
         self.model("session.created", session={"id": "sess_1", "type": "realtime", **session})
 
@@ -49,11 +51,11 @@ class Call:
         return self
 
     def client(self, kind: str, **fields: Any) -> Call:
-        """As `wire` has it: a usual frame passes unseen, unless somebody reads on."""
+        """As `flow` has it: a usual frame passes unseen, unless somebody reads on."""
         said = frame(TEXT, orjson.dumps({"type": kind, **fields}), masked=True)
         unseen = max(SHORTEST, self._audio - ABOUT) < len(said) < self._audio + ABOUT
         if not self._reads and self._up.calm and unseen:
-            self._up.frames += 1
+            self._up.count.frames += 1
         else:
             self._up.feed(said)
         return self
@@ -92,11 +94,9 @@ def detected(**more: Any) -> dict[str, Any]:
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The time that a turn goes by: a test moves it."""
-    now = [1000.0]
-    monkeypatch.setattr("rtproxy.model.turns.time.monotonic", lambda: now[0])
-    return now
+def clock() -> list[float]:
+    """The time that every turn here goes by: a test moves it."""
+    return NOW
 
 
 FUNCTION = {"type": "function_call", "status": "completed", "call_id": "call_1", "id": "item_f"}
@@ -604,4 +604,4 @@ def test_time_passes_unheard_where_nothing_settles() -> None:
     assert call.turns.settling_s() <= 0
     call.responds(status="failed")
     assert 0 < call.turns.settling_s() <= 3.0
-    assert call.turns._settle_until > time.monotonic()
+    assert call.turns._settle_until > NOW[0]

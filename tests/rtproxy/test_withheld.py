@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rtproxy.call import gated
 from rtproxy.call.gate import Gate, _read
 from rtproxy.call.room import FREE, Room, memory
 from rtproxy.call.sketch import BLOCK, Sketch
 from rtproxy.carry import ROSTER, SHARED
+from rtproxy.wire.frames import Count
 from stage.rawpeer import CLOSE, TEXT, close_payload, frame
-from tests.conftest import DEADLINE_S, CallFactory
+from tests.conftest import DEADLINE_S, CallFactory, Limits
 
 KIB, MIB = 1 << 10, 1 << 20
 LISTED = "response.create, input_audio_buffer.append"
@@ -179,9 +179,9 @@ async def test_the_room_of_a_message_that_does_not_go_on_is_given_back(call: Cal
 
 
 async def test_a_long_message_that_does_not_become_whole_in_its_time_gets_1008(
-    call: CallFactory, monkeypatch: pytest.MonkeyPatch
+    call: CallFactory, shorten: Limits
 ) -> None:
-    monkeypatch.setattr(gated, "WHOLE_S", 0.3)
+    shorten(whole_s=0.3)
     client, model, relay = await call(RTPROXY_CLIENT_EVENTS=LISTED)
     await client.write(frame(TEXT, append(MIB), masked=True)[:-1])
     told = await client.read()
@@ -192,10 +192,8 @@ async def test_a_long_message_that_does_not_become_whole_in_its_time_gets_1008(
     assert relay.app[SHARED].room.taken == 0
 
 
-async def test_the_time_of_a_message_is_its_own_and_short_ones_have_none(
-    call: CallFactory, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(gated, "WHOLE_S", 0.5)
+async def test_the_time_of_a_message_is_its_own_and_short_ones_have_none(call: CallFactory, shorten: Limits) -> None:
+    shorten(whole_s=0.5)
     client, model, _ = await call(RTPROXY_CLIENT_EVENTS=LISTED)
     for _ in range(4):
         raw = frame(TEXT, append(200 * KIB), masked=True)
@@ -219,13 +217,13 @@ async def test_a_long_message_goes_on_in_pieces_and_the_relays_close_waits_for_i
     (session,) = relay.app[ROSTER].sessions
     splice = session._splice
     assert splice is not None
-    splice.upstream._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 64 * KIB)
+    splice.upstream.socket._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 64 * KIB)
     said = append(8 * MIB)
     await client.write(frame(TEXT, said, masked=True))
     async with asyncio.timeout(DEADLINE_S):
-        while not splice.upstream.full:  # noqa: ASYNC110 - it is this test's own loop
+        while not splice.upstream.socket.full:  # noqa: ASYNC110 - it is this test's own loop
             await asyncio.sleep(0.01)
-    assert len(splice.upstream._unsent) <= 256 * KIB, "a piece, not the message"
+    assert len(splice.upstream.socket._unsent) <= 256 * KIB, "a piece, not the message"
     session.close()
     assert (await client.read()).code == 1012
     await client.send(CLOSE, close_payload(1012))
@@ -236,7 +234,7 @@ async def test_a_long_message_goes_on_in_pieces_and_the_relays_close_waits_for_i
 
 
 def test_no_go_of_the_longest_message_takes_or_passes_on_more_than_some_pieces() -> None:
-    gate = Gate(frozenset(("input_audio_buffer.append",)), [].append, Room(1 << 30).share("alice"))
+    gate = Gate(frozenset(("input_audio_buffer.append",)), [].append, Room(1 << 30).share("alice"), Count())
     raw = frame(TEXT, append(16 * MIB), masked=True)
     passed = [gate.feed(raw[at : at + 64 * KIB]) for at in range(0, len(raw), 64 * KIB)]
     assert [len(each) for each in passed[:-1] if each] == []

@@ -1,17 +1,18 @@
-"""Finds the events of a call in the frames that pass, for `turns`: as little of them as tells where a turn is.
+"""Finds the events of a call in the frames that pass, for taps such as `turns`: as little of them as they need.
 
 The model's messages are bare. The head of each is searched for its type, and only the few that move a turn are read.
 A client's are masked, and nearly all are audio, in frames of one length: a frame about as long as the last one that
-was read and was audio passes the usual way (`wire`) and is not looked at, so that it costs nothing. Of every other
+was read and was audio passes the usual way (`flow`) and is not looked at, so that it costs nothing. Of every other
 frame the head is unmasked, and in a drain, when a moment between turns is sought, of all.
 """
 
 import contextlib
 from collections.abc import Callable
+from typing import Any, Protocol
 
 import orjson
 
-from rtproxy.model.turns import APPEND, REQUESTS, TABLE, Turns
+from rtproxy.model.turns import APPEND, REQUESTS, TABLE
 from rtproxy.wire.frames import mask
 
 HEAD_BYTES = 128
@@ -38,16 +39,26 @@ def kind_of(data: bytes, start: int, end: int) -> bytes | None:
     return None
 
 
-class ModelTap:
-    """Shows the model's events to ``turns`` (a `frames.Tap`)."""
+class Tap(Protocol):
+    """Who is shown the events of a call, while they pass."""
 
-    __slots__ = ("_kind", "_text", "_turns", "parsed")
+    def hear(self, kind: bytes, event: dict[str, Any]) -> None:
+        """An event of the model whose type is in `turns.TABLE`; ``event`` is empty where it could not be read."""
+
+    def ask(self, kind: bytes) -> None:
+        """The type of an event of the client; most are not looked at."""
+
+
+class ModelEvents:
+    """Shows the model's events to ``taps`` (a `frames.Finder`)."""
+
+    __slots__ = ("_kind", "_taps", "_text", "parsed")
 
     ignores: tuple[bytes, ...] = (b'{"type":"response.output_audio', b'{"type":"response.audio')
     """Nearly every message, and none that moves a turn."""
 
-    def __init__(self, turns: Turns) -> None:
-        self._turns = turns
+    def __init__(self, taps: tuple[Tap, ...]) -> None:
+        self._taps = taps
         self._kind: bytes | None = None
         self._text: bytearray | None = None
         self.parsed = 0
@@ -89,22 +100,23 @@ class ModelTap:
             self.parsed += len(text)
             with contextlib.suppress(orjson.JSONDecodeError):
                 event = orjson.loads(text)
-        self._turns.hear(kind, event if isinstance(event, dict) else {})
+        for tap in self._taps:
+            tap.hear(kind, event if isinstance(event, dict) else {})
 
 
-class CallerTap:
-    """Shows the types of a client's events to ``turns`` (a `frames.Tap`), of those that do not pass the usual way.
+class ClientEvents:
+    """Shows the types of a client's events to ``taps`` (a `frames.Finder`), of those that do not pass the usual way.
 
     ``on_audio`` is told of the payload's length of each whole frame that was audio.
     """
 
-    __slots__ = ("_key", "_said", "_turns", "on_audio", "parsed")
+    __slots__ = ("_key", "_said", "_taps", "on_audio", "parsed")
 
     ignores: tuple[bytes, ...] = (b"",)
     """What passes the usual way is not looked at."""
 
-    def __init__(self, turns: Turns) -> None:
-        self._turns = turns
+    def __init__(self, taps: tuple[Tap, ...]) -> None:
+        self._taps = taps
         self._key = b""
         self._said = bytearray()
         self.parsed = 0
@@ -149,8 +161,12 @@ class CallerTap:
         kind = kind_of(head, 0, len(head))
         if kind is None or not (kind == APPEND or kind in REQUESTS):
             return None
-        self._turns.ask(kind)
+        self._show(kind)
         return kind
+
+    def _show(self, kind: bytes) -> None:
+        for tap in self._taps:
+            tap.ask(kind)
 
     def _parse(self, text: bytes) -> None:
         """A message whose first ``"type"`` is that of a part of it, or stands far behind."""
@@ -161,7 +177,7 @@ class CallerTap:
             return
         kind = event.get("type") if isinstance(event, dict) else None
         if isinstance(kind, str):
-            self._turns.ask(kind.encode())
+            self._show(kind.encode())
 
 
 def no_audio(size: int) -> None:

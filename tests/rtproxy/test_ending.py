@@ -1,0 +1,263 @@
+"""The machine of a call's ending, walked through all its states: what no event, in whatever order, may bring about."""
+
+from collections import deque
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import pytest
+
+from rtproxy.call.ending import ENDINGS, VANISHED, Ending, Lateness, Said, Side, Socket, Stream, Told, Wait
+from rtproxy.wire.frames import may_be_sent
+
+CODES = {"client": 4000, "upstream": 1000}
+CAUSES = ("drain", "client.revoked")
+LATE = [
+    Lateness(wait, patient=patient, moved=moved, read=moved)
+    for wait in Wait
+    for patient in (True, False)
+    for moved in (True, False)
+]
+
+
+class Leg:
+    """A side whose frames and buffers are two switches. ``sent`` is what the machine had it send."""
+
+    def __init__(self) -> None:
+        self.inside_a_frame = False
+        self.has_taken_all = True
+        self.sent: list[str] = []
+        self.closing = ""
+        self.peer: Leg
+
+    def write_close(self, code: int, reason: str) -> bool:
+        assert not self.closing, "it is sent nothing when its socket closes"
+        if self.peer.inside_a_frame:
+            self.sent.append("due")
+            return False
+        self.sent.append("close")
+        return True
+
+    def pass_close(self) -> None:
+        self.sent.append("passed")
+
+    def mute(self) -> None:
+        self.sent.append("muted")
+
+    def finish_frame(self) -> None: ...
+
+    def hang_up(self) -> None:
+        self.closing = self.closing or "leaves"
+
+    def abort(self) -> None:
+        self.closing = "aborted"
+
+
+class Patience:
+    """Knows for what the call waits; that this may be for the last time any event `late` may say."""
+
+    def __init__(self) -> None:
+        self.waits: Wait | None = None
+
+    def wait(self, wait: Wait) -> None:
+        self.waits = wait
+
+    def renew_no_more(self) -> None: ...
+
+    def hurry(self) -> None: ...
+
+    def taking(self) -> tuple[bool, bool]:
+        return False, False
+
+
+class Call:
+    """The machine between two legs, and what may happen to it now."""
+
+    def __init__(self) -> None:
+        self.client, self.upstream = Leg(), Leg()
+        self.client.peer, self.upstream.peer = self.upstream, self.client
+        self.patience = Patience()
+        self.downs = 0
+        self.ending = Ending(self.client, self.upstream, self.patience, self._down)
+
+    def _down(self) -> None:
+        self.downs += 1
+
+    def copy(self) -> "Call":
+        """Another call in the same state."""
+        other = Call()
+        for (side, leg), (other_side, other_leg) in zip(self.sides(), other.sides(), strict=True):
+            for name in ("said", "said_code", "stream", "told", "socket", "code"):
+                setattr(other_side, name, getattr(side, name))
+            other_leg.inside_a_frame, other_leg.has_taken_all = leg.inside_a_frame, leg.has_taken_all
+            other_leg.sent, other_leg.closing = list(leg.sent), leg.closing
+        mine, its = self.ending, other.ending
+        its.ended_by, its.by_relay, its._row = mine.ended_by, mine.by_relay, mine._row
+        its._faulty = mine._faulty and (its.client if mine._faulty is mine.client else its.upstream)
+        other.patience.waits, other.downs = self.patience.waits, self.downs
+        return other
+
+    def sides(self) -> tuple[tuple[Side, Leg], tuple[Side, Leg]]:
+        return (self.ending.client, self.client), (self.ending.upstream, self.upstream)
+
+    def key(self) -> tuple[object, ...]:
+        sides = (
+            (
+                *(side.said, side.stream, side.told, side.socket, side.code, side.said_code),
+                *(leg.inside_a_frame, leg.has_taken_all, leg.closing, tuple(leg.sent)),
+            )
+            for side, leg in self.sides()
+        )
+        row = self.ending._row
+        return (*sides, self.ending.ended_by, row, self.ending._faulty is None, self.patience.waits, self.downs)
+
+    def events(self) -> Iterator[str]:
+        if self.downs:
+            return
+        for name, (side, leg) in zip(CODES, self.sides(), strict=True):
+            if side.socket is Socket.UP and side.stream is Stream.OPEN and side.said is Said.MORE:
+                yield from (f"{name}:frame ends",) if leg.inside_a_frame else (f"{name}:frame", f"{name}:close")
+                yield f"{name}:fault"
+            if side.socket is Socket.UP and side.stream is Stream.OPEN:
+                yield f"{name}:over"
+            if side.socket is not Socket.DOWN:
+                yield f"{name}:down"
+                yield f"{name}:stalled"
+                yield f"{name}:reads" if not leg.has_taken_all else f"{name}:reads nothing"
+        yield from (f"order:{cause}" for cause in CAUSES)
+        yield "cut"
+        if self.patience.waits is not None:
+            yield from (f"late:{number}" for number, each in enumerate(LATE) if each.wait is self.patience.waits)
+
+    def happen(self, event: str) -> None:
+        name, _, what = event.partition(":")
+        if name == "order":
+            self.ending.order(what)
+        elif name == "late":
+            self.ending.late(LATE[int(what)])
+        elif name == "cut":
+            self.ending.cut()
+        else:
+            self._of_a_side(*self.sides()[name == "upstream"], what)
+
+    def _of_a_side(self, side: Side, leg: Leg, what: str) -> None:
+        if what in ("frame", "frame ends"):
+            leg.inside_a_frame = what == "frame"
+            if what == "frame ends" and side.peer.told is Told.DUE:
+                leg.peer.sent[-1] = "close"
+                self.ending.written(side.peer)
+        elif what == "close":
+            self.ending.close(side, CODES[side.name])
+        elif what == "fault":
+            self.ending.fault(side, "fault")
+        elif what in ("reads", "reads nothing"):
+            leg.has_taken_all = what == "reads"
+        elif what == "down":
+            leg.closing = "down"
+            self.ending.down(side)
+        else:
+            getattr(self.ending, what)(side)
+
+    def wrong(self) -> Iterator[str]:
+        """What must not be."""
+        for side, leg in self.sides():
+            closes = [each for each in leg.sent if each in ("close", "passed", "due")]
+            if len(closes) > 1:
+                yield f"two Closes for the {side.name}: {leg.sent}"
+            if (side.told in (Told.CLOSE, Told.DUE)) != bool(closes) and side.told is not Told.MUTE:
+                yield f"the {side.name} was sent {leg.sent}, the machine says {side.told}"
+            on_the_wire = bool({"close", "passed"} & set(leg.sent)) or side.said is Said.CLOSE
+            if self.downs and (side.closed_with != VANISHED) > on_the_wire:
+                yield f"the summary has {side.closed_with} for the {side.name}, and there was no Close"
+        if self.downs > 1:
+            yield "it was over twice"
+
+    def let_time_pass(self) -> None:
+        """Nobody does anything any more: sockets that leave close, and one wait after another is over."""
+        for _ in range(12):
+            for side, leg in self.sides():
+                if self.downs:
+                    return
+                if leg.closing and side.socket is not Socket.DOWN and (leg.has_taken_all or leg.closing == "aborted"):
+                    self.ending.down(side)
+            if self.patience.waits is not None and not self.downs:
+                self.ending.late(Lateness(self.patience.waits, patient=False, moved=False, read=False))
+
+
+class Walk(NamedTuple):
+    """All ``states`` that can be reached, in which of them a side was, and a way to each thing that is ``wrong``."""
+
+    states: int
+    sides: set[tuple[Told, Socket]]
+    wrong: dict[str, tuple[str, ...]]
+
+
+def walk() -> Walk:
+    start = Call()
+    walked = Walk(0, set(), {})
+    seen, queue = {start.key()}, deque([(start, tuple[str, ...]())])
+    while queue:
+        before, way = queue.popleft()
+        for event in before.events():
+            call, path = before.copy(), (*way, event)
+            call.happen(event)
+            if (key := call.key()) in seen:
+                continue
+            seen.add(key)
+            queue.append((call, path))
+            walked.sides.update((side.told, side.socket) for side, _ in call.sides())
+            for each in call.wrong():
+                walked.wrong.setdefault(each, path)
+            if call.ending.ended_by and not call.downs:
+                later = call.copy()
+                later.let_time_pass()
+                for each in later.wrong() if later.downs else ("it never ends",):
+                    walked.wrong.setdefault(each, (*path, "..."))
+    return walked._replace(states=len(seen))
+
+
+def test_in_no_state_of_the_machine_is_anything_wrong() -> None:
+    walked = walk()
+    assert walked.wrong == {}
+    assert walked.states > 50_000
+    # LAST is left at once, or when the other side's socket is.
+    assert {told for told, _ in walked.sides} == set(Told)
+
+
+PATHS = {
+    "a Close goes on as it came, and its answer": (
+        ("client:close", "upstream:close"),
+        (["passed"], ["passed"], 4000, 4000),
+    ),
+    "the model is told of a drain behind the client": (
+        ("upstream:frame", "order:drain", "upstream:frame ends"),
+        (["close"], ["close"], 1012, 1001),
+    ),
+    "and when the client can be told no more": (
+        ("upstream:frame", "order:drain", "upstream:over"),
+        (["due", "muted"], [], VANISHED, VANISHED),
+    ),
+    "a client that broke the framing is told when the model has answered": (
+        ("client:fault", "upstream:close"),
+        (["close"], ["close"], 1002, 1001),
+    ),
+    "a Close whose answer can no longer come is answered here": (
+        ("client:close", "upstream:over"),
+        (["close"], ["passed"], 4000, 4000),
+    ),
+}
+
+
+@pytest.mark.parametrize("way", PATHS)
+def test_what_both_sides_get(way: str) -> None:
+    events, gets = PATHS[way]
+    call = Call()
+    for event in events:
+        assert event in call.events()
+        call.happen(event)
+    (client, _), (upstream, _) = call.sides()
+    assert (call.client.sent, call.upstream.sent, client.closed_with, upstream.closed_with) == gets
+
+
+def test_every_cause_has_a_row_whose_codes_may_be_sent() -> None:
+    codes = {code for row in ENDINGS.values() for code in (row.client_code, row.upstream_code) if code is not None}
+    assert all(map(may_be_sent, codes))
