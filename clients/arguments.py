@@ -2,18 +2,16 @@
 
 from __future__ import annotations  # array[int] has no run-time form before Python 3.12
 
-import argparse
 from array import array
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from clients import recording
-from clients.checks import Limits
+from clients import speech
 from clients.kinds import KINDS
-from clients.options import add_way, leave_if_any, not_understood, number
-from clients.record import Record
-from clients.speech import RATE_HZ
+from clients.observations import Record
+from clients.options import CommandLine
+from clients.summary import Limits
 from clients.target import Target, target
 
 KEY_VARIABLE = "RTPROXY_KEY"
@@ -81,8 +79,8 @@ class Plan:
     record: Record
     json: bool
 
-    def told(self) -> dict[str, Any]:
-        """For the record: without the key."""
+    def as_recorded(self) -> dict[str, Any]:
+        """The plan as the record has it: without the key."""
         return {
             "url": str(self.target.url),
             "connect_to": self.target.connect_to and str(self.target.connect_to),
@@ -104,63 +102,42 @@ class Plan:
 
 
 def parse(argv: Sequence[str], environ: Mapping[str, str]) -> Plan:
-    """Leaves with exit 2 and every problem named, or with exit 0 after --help. No problem quotes the key."""
-    problems: list[str] = []
-    parser = _parser(problems)
-    args, unknown = parser.parse_known_args(argv)
-    problems += not_understood(unknown)
-    given = vars(args)
+    """Ends with exit 2 and every problem named, or with exit 0 after --help. No problem quotes the key."""
+    line = _command_line()
+    given = line.read(argv)
     key = given.pop("key") or environ.get(KEY_VARIABLE) or None
     where = {name: given.pop(name) for name in ("model", "key_header", "ca_file", "insecure", "connect_to")}
-    aim, mistakes = target(given.pop("url"), key=key, **where)
-    problems += mistakes
-    try:
-        record = Record(given.pop("record"), key)
-    except OSError as error:
-        problems.append(f"--record cannot be written: {error}")
-    spoken = None
+    aim, problems = target(given.pop("url"), key=key, **where)
+    line.problems += problems
+    recorded = None
     if (file := given.pop("utterance_file")) is not None:
         try:
-            spoken = recording.read(file)
-            given["utterance"] = round(len(spoken) / RATE_HZ, 2)
+            recorded = speech.read(file)
+            given["utterance"] = round(len(recorded) / speech.RATE_HZ, 2)
         except ValueError as problem:
-            problems.append(f"--utterance-file: {problem}")
-    leave_if_any(problems, parser)
+            line.problems.append(f"--utterance-file: {problem}")
+    record = line.finish(given.pop("record"), key)
     limits = Limits(**{name: given.pop(name) for name in list(given) if name.startswith("max_")})
-    return Plan(target=aim, limits=limits, recording=spoken, record=record, **given)
+    return Plan(target=aim, limits=limits, recording=recorded, record=record, **given)
 
 
-def _kinds(problems: list[str]) -> Callable[[str], tuple[str, ...]]:
-    """An argparse type, like `options.number`."""
+def _command_line() -> CommandLine:
+    line = CommandLine("hold", "URL [options], see --help", DESCRIPTION, f"{KINDS_HELP}\n{EXAMPLES}")
 
-    def check(text: str) -> tuple[str, ...]:
+    def kinds(text: str) -> tuple[str, ...]:
         names = tuple(name.strip() for name in text.split(","))
         if unknown := [name for name in names if name not in KINDS]:
-            problems.append(f"--kinds wants some of {', '.join(KINDS)}, comma-separated, not {unknown[0]!r}")
+            line.problems.append(f"--kinds wants some of {', '.join(KINDS)}, comma-separated, not {unknown[0]!r}")
             return (DEFAULT_KIND,)
         return names
 
-    return check
-
-
-def _parser(problems: list[str]) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m clients.hold",
-        usage="%(prog)s URL [options], see --help",
-        description=DESCRIPTION,
-        epilog=f"{KINDS_HELP}\n{EXAMPLES}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    add = parser.add_argument
+    add = line.add
     add("url", metavar="URL", help="ws://, wss://, http:// or https://; without a path /v1/realtime is meant")
-    for flag, kind, least, default, about in NUMBERS:
-        ending = "" if default is None else f" (default {default:g})"
-        kind_of = number(flag, kind, least, problems)
-        add(flag, type=kind_of, default=default, metavar="N", help=about + ending)
+    for number in NUMBERS:
+        line.add_number(*number, metavar="N")
     add(
         "--kinds",
-        type=_kinds(problems),
+        type=kinds,
         default=(DEFAULT_KIND,),
         metavar="LIST",
         help=f"kinds of the calls, one after the other; twice counts double (default {DEFAULT_KIND}); see below",
@@ -174,7 +151,7 @@ def _parser(problems: list[str]) -> argparse.ArgumentParser:
     add("--model", default="gpt-realtime", help="deployment named in the URL where it names none")
     add("--key", help=f"the relay's client key; better in ${KEY_VARIABLE}, where no process list shows it")
     add("--key-header", choices=("authorization", "api-key"), default="authorization", help="where it goes")
-    add_way(parser, problems)
+    line.add_way()
     add("--record", metavar="FILE", help="append every observation as a JSON line")
     add("--json", action="store_true", help="print the summary as one JSON object")
-    return parser
+    return line

@@ -5,27 +5,35 @@ With calls that hang up by themselves the place begins the next one, as its next
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import aiohttp
 
 from clients.arguments import Plan
-from clients.dial import Connection, Line
-from clients.ids import Ids
-from clients.kinds import KINDS
+from clients.dial import Connection, Line, Refusal
+from clients.hearing import Ids
+from clients.kinds import KINDS, between
 from clients.observations import Observation, Pong, Reconnecting, Refused, Turn, ms
-from clients.pace import LONGEST_BACKOFF_S, backoff, between
-from clients.refusal import Refusal
 from clients.session import Session
 from clients.speech import Piece
 
-# A dial begun later than this before the end of the hold is not held against the target.
+FIRST_BACKOFF_S = 0.25
+LONGEST_BACKOFF_S = 5.0
+# A dial begun later than this before the end of the hold does not count against the target.
 FAIR_DIAL_S = 2.0
 LONGEST_PAUSE_S = 1.0
 
 
+def backoff() -> Iterator[float]:
+    """Seconds before each attempt, growing by the golden ratio."""
+    longest = FIRST_BACKOFF_S
+    while True:
+        yield between(longest / 2, longest)
+        longest = min(longest * 1.618, LONGEST_BACKOFF_S)
+
+
 class Call:
-    """Beside `run`, only facts for whoever watches; the measurements are the latest ones."""
+    """`run` is the life of the place; the other attributes are for display, the latest measurements of each kind."""
 
     def __init__(
         self,
@@ -46,7 +54,7 @@ class Call:
         self._plan = plan
         self._utterance = utterance
         self._ids = ids
-        self._note_elsewhere = note
+        self._note_to_hold = note
         self._end = end
         self._had_session = False
         self._dialled_at = 0.0
@@ -153,4 +161,4 @@ class Call:
                 self.first_audio_ms = observation.first_audio_ms
             case Pong():
                 self.rtt_ms = observation.rtt_ms
-        self._note_elsewhere(observation)
+        self._note_to_hold(observation)

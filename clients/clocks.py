@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from clients.evidence import Evidence
-from clients.facts import Act, Clock
+from clients.recorded import Act, Clock
 
 WRITING_S = 0.25
 """A busy machine may write of one moment so far apart; a clock that is off by less is right."""

@@ -17,20 +17,27 @@ import orjson
 
 from clients import speech
 from clients.dial import Connection
-from clients.events import THROTTLED, Event, failure_code_of, failure_of, field_of, list_of, part_of
-from clients.hearing import AUDIO_DELTAS, Hearing
-from clients.ids import Ids, Owner
-from clients.kinds import Kind
+from clients.events import (
+    THROTTLED,
+    Event,
+    differences,
+    failure_code_of,
+    failure_of,
+    field_of,
+    in_dialect_of,
+    list_of,
+    part_of,
+)
+from clients.hearing import AUDIO_DELTAS, Hearing, Ids, Owner
+from clients.kinds import Kind, between
 from clients.observations import Fault, FaultName, Observation, Turn, TurnState, ms
-from clients.pace import between
 from clients.responses import BYTES_PER_S, Response, loudness
 from clients.speech import Piece
-from clients.terms import differences, in_dialect_of
 
 FIRST_TURN_WITHIN_S = 3.0
 SESSION_DEADLINE_S = 10.0
 UPDATE_DEADLINE_S = 8.0
-# A call that hangs up sooner after its session.update does not hold the missing answer against anybody.
+# A call that hangs up sooner after its session.update does not report a missing answer.
 UPDATE_DUE_S = 4.0
 MOST_ASKED_AGAIN = 3
 ASK_AGAIN_AFTER_S = (1.0, 1.5)
@@ -91,8 +98,8 @@ class Conversation:
         self._note = note
         self._hearing = Hearing(Owner(call, connection.session), ids, self._note_fault)
         self._created: asyncio.Future[Event] = asyncio.get_running_loop().create_future()
-        self._asked_terms: Event | None = None
-        self._asked_terms_at = math.inf
+        self._wanted_terms: Event | None = None
+        self._terms_sent_at = math.inf
         self._updated = asyncio.Event()
         self._exchange = Exchange()
         self._deadline: asyncio.Timeout | None = None
@@ -118,7 +125,7 @@ class Conversation:
 
     async def talk(self, every: float, until: float) -> None:
         """Returns between two turns, once `until` (monotonic) has come. Raises ConnectionResetError: no more socket."""
-        await self._ask_for_terms()
+        await self._send_terms()
         turn_at = math.inf
         if every and self._kind.talks:
             turn_at = time.monotonic() + between(0, min(every, FIRST_TURN_WITHIN_S))
@@ -148,10 +155,10 @@ class Conversation:
             self._note_turn("cut")
 
     def hung_up(self) -> None:
-        """We have ended it: an open turn is left unanswered, which is nobody's fault."""
+        """We have ended it: an open turn is left unanswered, which is no failure."""
         if self.turn != "idle":
             self._note_turn("unanswered")
-        if not self._updated.is_set() and time.monotonic() - self._asked_terms_at >= UPDATE_DUE_S:
+        if not self._updated.is_set() and time.monotonic() - self._terms_sent_at >= UPDATE_DUE_S:
             self._not_updated()
 
     # What a kind does in a turn.
@@ -208,17 +215,17 @@ class Conversation:
             place = {"item_id": item, "content_index": 0, "audio_end_ms": played_ms}
             await self.send({"type": "conversation.item.truncate", **place})
 
-    # What follows from what is heard. All of it at once: a relay that drains may close right behind an event.
+    # Reactions to events. All of it at once: a relay that drains may close right behind an event.
 
     def _session_created(self, event: Event) -> None:
         if not self._created.done():
             self._created.set_result(part_of(event, "session"))
 
     def _session_updated(self, event: Event) -> None:
-        if self._asked_terms is None or self._updated.is_set():
+        if self._wanted_terms is None or self._updated.is_set():
             return
         self._updated.set()
-        if paths := differences(self._asked_terms, part_of(event, "session")):
+        if paths := differences(self._wanted_terms, part_of(event, "session")):
             self._hearing.fault("session_differs", f"not as asked for: {', '.join(paths)}")
 
     def _item_added(self, event: Event) -> None:
@@ -248,9 +255,9 @@ class Conversation:
         exchange.code = code or exchange.code
         calls = [item for item in list_of(response, "output") if item.get("type") == "function_call"]
         if code == THROTTLED and exchange.asked_again < MOST_ASKED_AGAIN:
-            self._owe(self._ask_again)
+            self._add_step(self._ask_again)
         elif calls and response.get("status") == "completed":
-            self._owe(partial(self._run_tools, [str(each.get("call_id")) for each in calls]))
+            self._add_step(partial(self._run_tools, [str(each.get("call_id")) for each in calls]))
         else:
             self._end_turn(str(response.get("status")))
 
@@ -280,7 +287,7 @@ class Conversation:
         self._exchange.asked_at = self.turn_began
         self._allow(self._turn_deadline)
 
-    def _owe(self, step: Step) -> None:
+    def _add_step(self, step: Step) -> None:
         """The caller's own time does not count against the model."""
         self._enter("waiting")
         self._allow(None)
@@ -322,11 +329,11 @@ class Conversation:
     def _speech_s(self) -> float:
         return len(self.utterance) * speech.CHUNK_S
 
-    async def _ask_for_terms(self) -> None:
+    async def _send_terms(self) -> None:
         created = self._created.result() if self._created.done() else {}
-        self._asked_terms = in_dialect_of(created, self._kind.terms)
-        self._asked_terms_at = time.monotonic()
-        await self.send({"type": "session.update", "session": self._asked_terms})
+        self._wanted_terms = in_dialect_of(created, self._kind.terms)
+        self._terms_sent_at = time.monotonic()
+        await self.send({"type": "session.update", "session": self._wanted_terms})
         try:
             async with asyncio.timeout(UPDATE_DEADLINE_S):
                 await self._updated.wait()
@@ -334,9 +341,9 @@ class Conversation:
             self._not_updated()
 
     def _not_updated(self) -> None:
-        if self._asked_terms_at < math.inf:
-            waited_s = time.monotonic() - self._asked_terms_at
-            self._asked_terms_at = math.inf
+        if self._terms_sent_at < math.inf:
+            waited_s = time.monotonic() - self._terms_sent_at
+            self._terms_sent_at = math.inf
             self._hearing.fault("no_session_updated", f"none {waited_s:.1f} s after session.update")
 
     async def _send(self, message: bytes) -> None:
@@ -361,7 +368,7 @@ class Conversation:
                 detail=exchange.detail,
                 code=exchange.code,
                 function_calls=exchange.function_calls,
-                responses=[response.told() for response in heard],
+                responses=[response.as_heard() for response in heard],
                 worst_gap_ms=ms(max(gaps)) if gaps else None,
                 loudness=round(level, 4) if samples else None,
             )
@@ -382,4 +389,4 @@ class Conversation:
 
 
 async def _nothing() -> None:
-    """A step that only says that the answer has begun."""
+    """A step that only signals that the answer has begun."""

@@ -2,6 +2,8 @@
 
 Only what no healthy service does is a fault. Responses may come unasked (after `timeout_triggered`), several may run at
 once, MCP events carry no response_id and outlive their response, and one event (`dtmf_event_received`) has no id.
+
+The service makes its ids at random, so one that two calls hear reached one of them by mistake.
 """
 
 import re
@@ -9,13 +11,15 @@ import secrets
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from clients.events import Event, field_of, parse, part_of, text_of
-from clients.ids import Ids, Owner
 from clients.observations import FaultName
 from clients.responses import Response
 
+# Minutes of a few calls, half a minute of 500: a misdirected event arrives soon, and a hold's memory stays bounded.
+REMEMBERED = 50_000
 AUDIO_DELTAS = frozenset({"response.output_audio.delta", "response.audio.delta"})  # GA, beta
 AUDIO_DONE = frozenset({"response.output_audio.done", "response.audio.done"})
 TRANSCRIPT_DELTAS = frozenset({"response.output_audio_transcript.delta", "response.audio_transcript.delta"})
@@ -24,9 +28,37 @@ WORD_DELTAS = TRANSCRIPT_DELTAS | {"response.output_text.delta", "response.text.
 # Errors that a healthy service sends to a caller who did nothing wrong: the call grew too old, the deployment is busy.
 EXPECTED_ERRORS = frozenset({"session_expired", "rate_limit_exceeded", "inference_rate_limit_exceeded"})
 ENDED_REMEMBERED = 50
-# A hundred lines say what a thousand would: a broken model must not fill the disk.
+# Of each kind: a broken model must not fill the disk.
 MOST_FAULTS = 100
 _LONGEST_ID = 64
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Owner:
+    """One session of a call; a call that comes back is another owner."""
+
+    call: int
+    session: str | None
+
+    def __str__(self) -> str:
+        return f"call {self.call}" + (f" (session {self.session})" if self.session else "")
+
+
+class Ids:
+    """Which call of a hold heard an id first. At least the last `REMEMBERED` ids, at most twice as many."""
+
+    def __init__(self) -> None:
+        self._newer: dict[str, Owner] = {}
+        self._older: dict[str, Owner] = {}
+
+    def claim(self, name: str, owner: Owner) -> Owner | None:
+        """Who heard it before, which may be `owner`; None: nobody, and `owner` has it from now on."""
+        known = self._newer.get(name) or self._older.get(name)
+        if known is None:
+            if len(self._newer) >= REMEMBERED:
+                self._older, self._newer = self._newer, {}
+            self._newer[name] = owner
+        return known
 
 
 class Hearing:
@@ -79,7 +111,7 @@ class Hearing:
         return name
 
     def answered(self) -> None:
-        """A turn was answered: what the caller created in it stands in the conversation by now, or never will."""
+        """A turn was answered: what the caller created in it is in the conversation by now, or is lost."""
         for name in self._unconfirmed:
             self.fault("lost_item", f"item {printed(name)} was never added, and the answer came without it")
         self._unconfirmed.clear()
@@ -90,7 +122,7 @@ class Hearing:
             self._note_fault(fault, detail)
 
     def _is_new(self, event_id: str, kind: str) -> bool:
-        """False only for another call's: an event that came twice was heard twice."""
+        """False only for another call's: an event that comes twice is handled twice."""
         owner = self._ids.claim(event_id, self._owner)
         if owner is None:
             return True
@@ -100,7 +132,7 @@ class Hearing:
         return self._cross_talk("event", event_id, owner, kind)
 
     def _owns(self, what: str, name: Any, kind: str) -> bool:
-        """Claims an id that nobody had heard. What is no id belongs to nobody."""
+        """Claims an id that is new. What is no id belongs to nobody."""
         if not isinstance(name, str):
             return True
         owner = self._ids.claim(name, self._owner)
@@ -229,5 +261,5 @@ def _part(event: Event) -> tuple[str, str]:
 
 
 def printed(name: object) -> str:
-    """An id or a type from the other end, as part of a line: short, printable, and marked where it is none."""
+    """An id or a type from the other end, as part of a line: short, and `?` for each unusual character."""
     return re.sub(r"[^\w.:-]", "?", str(name))[:_LONGEST_ID]

@@ -4,27 +4,34 @@ python -m clients.hold ws://127.0.0.1:8080 --connections 5 --duration 300
 """
 
 import asyncio
+import dataclasses
 import os
 import resource
 import signal
 import sys
 import time
+from functools import partial
+from typing import Any
 
 import aiohttp
+import orjson
 import uvloop
 
-from clients import speech
+from clients import options, speech
 from clients.arguments import Plan, parse
 from clients.call import Call
-from clients.checks import BAD_ARGUMENTS, INTERRUPTED
-from clients.ids import Ids
-from clients.live import View
+from clients.dial import cause_and_cure
+from clients.hearing import Ids
 from clients.observations import HoldCompleted, HoldStarted, Observation
-from clients.outcome import Outcome, complain
-from clients.summary import Tally
+from clients.options import BAD_ARGUMENTS, INTERRUPTED
+from clients.summary import Tally, check
+from clients.view import View, show
 
+HELD, FAILED, UNREACHABLE = 0, 1, 3
 # Beside one socket a call: the interpreter, the loop, the resolver's threads, the record.
 FILES_BESIDE_SOCKETS = 64
+
+complain = partial(options.complain, "hold")
 
 
 class Hold:
@@ -47,7 +54,7 @@ class Hold:
     async def run(self) -> None:
         """Until the time is over, no call is in place, or an interrupt. By then every session has been closed."""
         plan = self._plan
-        self._note(HoldStarted(arguments=plan.told()))
+        self._note(HoldStarted(arguments=plan.as_recorded()))
         self._began = time.monotonic()
         watching = asyncio.create_task(self._view.watch())
         alarm = asyncio.get_running_loop().call_later(plan.ramp + plan.duration, self._end.set)
@@ -81,7 +88,7 @@ class Hold:
         self._end.set()
 
     def report(self) -> int:
-        """Prints what was found, notes it as the last line of the record, and returns the exit code."""
+        """Prints the result, notes it as the last line of the record, and returns the exit code."""
         lasted_s = round(time.monotonic() - self._began, 1)
         outcome = Outcome(self._plan, self._tally, lasted_s, self._interrupted)
         self._note(HoldCompleted(summary=outcome.summary()))
@@ -92,8 +99,57 @@ class Hold:
         self._tally.add(self._plan.record.write(observation))
 
 
+class Outcome:
+    """The result of a finished hold: the summary, the exit code, and what is printed."""
+
+    def __init__(self, plan: Plan, tally: Tally, lasted_s: float, interrupted: bool) -> None:
+        self._plan = plan
+        self._tally = tally
+        self._lasted_s = lasted_s
+        self._interrupted = interrupted
+        self._checks = check(plan.limits, tally.measured())
+
+    @property
+    def exit_code(self) -> int:
+        """A target that gave no session is no failed check; a record with holes or without an answer proves nothing."""
+        if not self._tally.opened:
+            return UNREACHABLE if self._tally.refusals else INTERRUPTED
+        kept = all(each.held for each in self._checks) and self._plan.record.failure is None
+        return HELD if kept and not self._tally.never_answered else FAILED
+
+    def summary(self) -> dict[str, Any]:
+        """What --json prints, and the last line of the record carries."""
+        return {
+            "hold": self._plan.record.hold,
+            "url": str(self._plan.target.url),
+            "duration_s": self._plan.duration,
+            "lasted_s": self._lasted_s,
+            "interrupted": self._interrupted,
+            **self._tally.numbers(),
+            "checks": [dataclasses.asdict(each) | {"held": each.held} for each in self._checks],
+            "record_failure": self._plan.record.failure,
+            "exit_code": self.exit_code,
+        }
+
+    def show(self) -> None:
+        """The result on stdout, what went wrong around it on stderr."""
+        if self._plan.json:
+            sys.stdout.write(orjson.dumps(self.summary()).decode() + "\n")
+        elif self._tally.opened:
+            until = f"{self._lasted_s:g} s, until the interrupt"
+            show(self._tally, self._checks, until if self._interrupted else f"{self._plan.duration:g} s")
+        if self.exit_code == UNREACHABLE:
+            ((cause, _),) = self._tally.refusals_by_cause().most_common(1)
+            complain(f"{self._plan.target.url} let no session in: {cause_and_cure(*cause)}")
+        if self._tally.never_answered:
+            turns = ", ".join(f"{count} {status}" for status, count in self._tally.turns.most_common())
+            complain(f"turns were taken and none was completed: {turns}")
+        if self._plan.record.failure:
+            complain(f"the record is incomplete: {self._plan.record.failure}")
+
+
 def may_open_files(count: int) -> bool:
-    """Lifts the soft limit, which is 1024 or 256 by default, as far as the hard one lets us."""
+    """Lifts the soft limit, which is 1024 or 256 by default, as far as the hard one allows."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != resource.RLIM_INFINITY and soft < count:
         soft = count if hard == resource.RLIM_INFINITY else min(count, hard)
@@ -113,8 +169,8 @@ def main() -> int:
     plan = parse(sys.argv[1:], os.environ)
     files = plan.connections + FILES_BESIDE_SOCKETS
     if not may_open_files(files):
-        complain(f"--connections {plan.connections} needs {files} open files; raise the hard limit (ulimit -Hn)")
-        return BAD_ARGUMENTS
+        needs = f"--connections {plan.connections} needs {files} open files"
+        return complain(f"{needs}; raise the hard limit (ulimit -Hn)", BAD_ARGUMENTS)
     return uvloop.run(hold(plan))
 
 

@@ -1,23 +1,27 @@
 """The kinds of call that people hold, each as what its caller asks for and how its caller takes a turn."""
 
+import random
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from clients import speech
-from clients.events import Event
-from clients.pace import between
+from clients.events import INSTRUCTIONS, Event, terms
 from clients.speech import Piece
-from clients.terms import INSTRUCTIONS, terms
 
-# As long as people look for the key that mutes: longer than any silence that ends a turn, shorter than patience.
+# Longer than any silence that ends a turn, shorter than the other side waits.
 MUTED_S = (2.0, 6.0)
 QUESTION = "Please say in one short sentence that this line works."
 TOOLS = ("look_up_caller", "look_up_order")
 
 
+def between(least: float, most: float) -> float:
+    """Calls act always a little apart, so that many of them never act in step."""
+    return random.uniform(least, most)  # noqa: S311 - spreads load, guards nothing
+
+
 class Talk(Protocol):
-    """What a caller can do; `clients.conversation` does it. Each raises ConnectionResetError without a socket."""
+    """What a caller can do; `conversation` implements it. Each raises ConnectionResetError without a socket."""
 
     utterance: Sequence[Piece]
 
@@ -27,10 +31,10 @@ class Talk(Protocol):
     async def send(self, event: Event) -> None: ...
 
     async def pause(self, seconds: float) -> None:
-        """Says nothing, and may take that much longer over the turn."""
+        """Says nothing, and has that much longer for the turn."""
 
     def type(self) -> None:
-        """What is sent next is typed: it is the caller's until the model shows that it has it."""
+        """What is sent next is typed: the caller's turn lasts until the model confirms that it has it."""
 
     def spoken(self) -> None:
         """The caller has finished: from here on the answer is awaited."""
@@ -39,10 +43,10 @@ class Talk(Protocol):
         """True at its first audio; False when the turn is over, which it may be at the same time."""
 
     async def answered(self) -> None:
-        """Until the turn is over; what the caller owes meanwhile, the output of a tool, is done here."""
+        """Until the turn is over. What the caller has to do meanwhile, such as the output of a tool, is done here."""
 
     async def interrupt(self) -> None:
-        """Takes the floor back while the model speaks; the answer to what is said now is the one that counts."""
+        """Begins to speak while the model speaks; the answer to what is said now is the one that counts."""
 
     async def forget_unheard(self) -> None:
         """Tells the model how much of the interrupted answer was heard."""
@@ -98,7 +102,7 @@ async def _barge_in(talk: Talk) -> None:
 
 
 async def _mute(talk: Talk) -> None:
-    """Whoever mutes in mid-sentence still holds the floor, and ends the sentence later: a turn like any other."""
+    """Mutes in mid-sentence and ends the sentence later: it stays one turn."""
     middle = max(1, len(talk.utterance) // 2)
     await talk.say(talk.utterance[:middle])
     await talk.pause(between(*MUTED_S))
@@ -121,6 +125,7 @@ _WITH_TOOLS = terms(
     instructions=f"{INSTRUCTIONS} Before each answer, call {TOOLS[0]} and call {TOOLS[1]} with the number 1.",
     tools=[_tool(name) for name in TOOLS],
 )
+
 
 KINDS = {
     kind.name: kind

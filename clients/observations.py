@@ -1,13 +1,18 @@
-"""What a hold or a probe can observe: a closed list. `record.py` writes each as one line of JSON.
+"""What a client can observe, a closed list, and the record of it: a line of JSON each.
 
-`ts` is UTC, ISO 8601, in ms; `call` is a place in the hold, from 1; what is not known is null. The four ids of a
-session are those of the relay's 101 (`x-rtproxy-revision`, `-replica`, `-session`) and the model's own from
-session.created.
+A line is `ts`, `hold` (8 hex digits, one run: several may share a file), `observation` (its name) and its fields. `ts`
+is UTC, ISO 8601, in ms; `call` is a place in the hold, from 1; what is not known is null. The four ids of a session are
+those of the relay's 101 (`x-rtproxy-revision`, `-replica`, `-session`) and the model's own from session.created.
 """
 
+import dataclasses
+import os
+import secrets
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, ClassVar, Literal, TypedDict
+
+import orjson
 
 ClosedBy = Literal["local", "remote", "dropped"]
 TurnState = Literal["idle", "speaking", "answering", "waiting"]
@@ -25,6 +30,8 @@ FaultName = Literal[
     "other_words",
     "lost_item",
 ]
+# The fields whose text comes from the other end, which may quote our key.
+FREE_TEXT = ("message", "reason", "detail", "code", "status")
 
 
 def utc_now() -> str:
@@ -83,7 +90,7 @@ class Opened(Observation):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refused(Observation):
-    """No session. `status` is null when no HTTP answer came; `code` then is one of ours: see refusal.py."""
+    """No session. `status` is null when no HTTP answer came; `code` then is one of ours: see dial.py."""
 
     name = "refused"
     call: int
@@ -231,7 +238,7 @@ class Probed(Observation):
 class Knocked(Observation):
     """The answer to a dial without a key (`none`) or with one that nobody has (`wrong`); `status` 101: it was let in.
 
-    `status` is null when no HTTP answer came; `code` is the envelope's, or then one of ours: see refusal.py.
+    `status` is null when no HTTP answer came; `code` is the envelope's, or then one of ours: see dial.py.
     """
 
     name = "knocked"
@@ -256,3 +263,38 @@ class Settled(Observation):
     asked: int
     waited_s: float
     in_force: bool
+
+
+class Record:
+    """Appends to a file, each line by one write: a kill leaves whole lines."""
+
+    def __init__(self, path: str | None, key: str | None) -> None:
+        """Raises OSError when the path cannot be written."""
+        self.hold = secrets.token_hex(4)
+        self.failure: str | None = None
+        self._key = key
+        self._fd = None if path is None else os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+
+    def write(self, observation: Observation) -> Observation:
+        """What was written: the key is gone from it. After a failed write no more is tried; `failure` says why."""
+        observation = self._without_key(observation)
+        if self._fd is not None and self.failure is None:
+            fields = dataclasses.asdict(observation)
+            about = {"ts": fields.pop("ts"), "hold": self.hold, "observation": observation.name}
+            line = orjson.dumps(about | fields, option=orjson.OPT_APPEND_NEWLINE)
+            try:
+                if os.write(self._fd, line) < len(line):
+                    self.failure = "the file took only part of a line"
+            except OSError as error:
+                self.failure = str(error)
+        return observation
+
+    def _without_key(self, observation: Observation) -> Observation:
+        if self._key is None:
+            return observation
+        quoting = {
+            name: text.replace(self._key, "[key]")
+            for name in FREE_TEXT
+            if isinstance(text := getattr(observation, name, None), str) and self._key in text
+        }
+        return dataclasses.replace(observation, **quoting) if quoting else observation

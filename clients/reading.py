@@ -15,8 +15,8 @@ from typing import Any, TypeVar
 import orjson
 
 from clients.clocks import corrected, measured
-from clients.evidence import Evidence
-from clients.facts import (
+from clients.evidence import Evidence, with_moves
+from clients.recorded import (
     Act,
     Audio,
     End,
@@ -33,7 +33,6 @@ from clients.facts import (
     Spoken,
     Turn,
 )
-from clients.moves import settled
 
 Line = dict[str, Any]
 Heard = TypeVar("Heard", Turn, Pong)
@@ -99,7 +98,7 @@ class _Reader:
             acts.sort(key=lambda act: act.at)
         found.probed.sort(key=lambda probed: probed.at)
         corrected(found, measured(found))
-        found.sessions = settled(found)
+        found.sessions = with_moves(found)
         return found
 
     def _observe(self, line: Line, at: float) -> None:

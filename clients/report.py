@@ -6,19 +6,22 @@ python -m clients.report run/ --verdict run/verdict.json --out report.html
 import argparse
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-from clients.checks import BAD_ARGUMENTS
+from clients import options
 from clients.drawing.page import page
 from clients.evidence import Evidence
 from clients.judging import judge
-from clients.judging.answer import verdict
-from clients.judging.rollback import rollout
+from clients.judging.answer import rollout, verdict
+from clients.options import BAD_ARGUMENTS, parser_of
 from clients.reading import read
 from clients.verdict import NO_EVIDENCE
+
+complain = partial(options.complain, "report")
 
 EPILOG = """\
 examples:
@@ -61,19 +64,12 @@ def _verdict(file: Path | None, evidence: Evidence) -> dict[str, Any]:
     return found
 
 
-def complain(text: str, code: int) -> int:
-    sys.stderr.write(f"clients.report: {text}\n")
-    return code
-
-
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m clients.report",
-        usage="%(prog)s PATH... --out FILE [--verdict FILE]",
-        description="Draw a record as one HTML file that needs no network.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+    parser = parser_of(
+        "report",
+        "PATH... --out FILE [--verdict FILE]",
+        "Draw a record as one HTML file that needs no network.",
+        EPILOG,
     )
     add = parser.add_argument
     add("paths", nargs="+", type=Path, metavar="PATH", help="a record, or a directory: every *.jsonl in it")

@@ -68,7 +68,7 @@ class Response:
         self._audio_tokens = tokens if isinstance(tokens, int) else None
 
     def wrong_length(self) -> str | None:
-        """In bytes, where a completed response counts its tokens and its audio is far from them."""
+        """The difference in words, where the audio of a completed response is far from the tokens that it counts."""
         if self.status != "completed" or self._audio_tokens is None:
             return None
         meant = self._audio_tokens * BYTES_PER_TOKEN
@@ -84,10 +84,10 @@ class Response:
         """
         for item in list_of(response, "output") if self.status == "completed" else ():
             parts = list_of(item, "content")
-            meant = "".join(text_of(part, "transcript") or text_of(part, "text") or "" for part in parts)
+            sent = "".join(text_of(part, "transcript") or text_of(part, "text") or "" for part in parts)
             heard = "".join(self._words.get(text_of(item, "id"), ()))
-            if heard != meant:
-                other = "as many others" if len(heard) == len(meant) else str(len(meant))
+            if heard != sent:
+                other = "as many others" if len(heard) == len(sent) else str(len(sent))
                 return f"{len(heard)} characters came in deltas, and its end has {other}"
         return None
 
@@ -98,7 +98,7 @@ class Response:
     def loudness(self) -> float:
         return loudness(self.squares, self.samples)
 
-    def told(self) -> AnswerHeard:
+    def as_heard(self) -> AnswerHeard:
         return {
             "id": self.id,
             "deltas": self._deltas,

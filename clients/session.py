@@ -9,22 +9,107 @@ import math
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from typing import NamedTuple
 
 import aiohttp
 from aiohttp import WSMsgType
 
 from clients.arguments import Plan
 from clients.conversation import Conversation
-from clients.dial import Connection
-from clients.endings import DROPPED, GOODBYE, NO_GOODBYE, SILENT, Ending, answer_to, by_close_frame, by_us
-from clients.ids import Ids
-from clients.kinds import Kind
-from clients.observations import Closed, Identity, Observation, Opened, utc_now
-from clients.pace import between
-from clients.pings import Pings
+from clients.dial import Connection, Socket
+from clients.hearing import Ids
+from clients.kinds import Kind, between
+from clients.observations import Closed, ClosedBy, Identity, Observation, Opened, Pong, ms, utc_now
 from clients.speech import Piece
 
+NO_STATUS = 1005
+ABNORMAL = 1006
+# RFC 6455 7.4.1: these stand for what was not on the wire, so we never put them there.
+NEVER_SENT = (1004, NO_STATUS, ABNORMAL, 1015)
+GOODBYE = "hold completed"
+FIRST_PING_WITHIN_S = 1.0
+# A network that swallows a connection sends no end of it; without this a call could be dead for most of a hold.
+SILENT_PINGS = 3
 CLOSE_DEADLINE_S = 5.0
+
+
+class Ending(NamedTuple):
+    """How a session ended, as `closed` has it."""
+
+    code: int
+    reason: str
+    closed_by: ClosedBy
+
+
+DROPPED = Ending(ABNORMAL, "", "dropped")
+SILENT = Ending(ABNORMAL, "nothing heard over three pings", "dropped")
+NO_GOODBYE = Ending(ABNORMAL, "our Close was not answered", "dropped")
+
+
+def _by_close_frame(code: int, reason: str | None) -> Ending:
+    """aiohttp gives 0 for a Close frame without a code."""
+    return Ending(code or NO_STATUS, reason or "", "remote")
+
+
+def _by_us(answered_code: int | None) -> Ending:
+    """The code of the answer; 1006 when the connection ended instead, which is no cut."""
+    return Ending(NO_STATUS if answered_code == 0 else answered_code or ABNORMAL, GOODBYE, "local")
+
+
+class Pings:
+    """Round trips of our own pings, and how often the other side pings us.
+
+    At most one ping is without an answer; `hear` is given every pong, ours or not.
+    """
+
+    def __init__(self, call: int, socket: Socket, note: Callable[[Pong], None]) -> None:
+        self._call = call
+        self._socket = socket
+        self._note = note
+        self._count = 0
+        self._sent_at: float | None = None
+        self._heard = False
+        self._pinged_at = time.monotonic()
+        self.pings_heard = 0
+        self._longest_unpinged_s = 0.0
+
+    async def send(self, every: float) -> None:
+        """Returns when the other side is silent. Raises ConnectionResetError when the socket is closed."""
+        await asyncio.sleep(between(0, min(every, FIRST_PING_WITHIN_S)))
+        silent = 0
+        while silent < SILENT_PINGS:
+            self._heard = False
+            self._count += 1
+            self._sent_at = time.monotonic()
+            await self._socket.ping(self._payload)
+            await asyncio.sleep(every)
+            if self._sent_at is not None:
+                self._note(Pong(call=self._call, rtt_ms=None))
+            silent = 0 if self._heard else silent + 1
+
+    def heard_something(self) -> None:
+        """Any message is a sign of life: pongs queue up behind audio."""
+        self._heard = True
+
+    def heard_ping(self) -> None:
+        self.pings_heard += 1
+        self._longest_unpinged_s = self.longest_unpinged_s
+        self._pinged_at = time.monotonic()
+
+    @property
+    def longest_unpinged_s(self) -> float:
+        """The longest time without a ping of the other side, from the 101 on until now."""
+        return max(self._longest_unpinged_s, time.monotonic() - self._pinged_at)
+
+    def hear(self, payload: bytes) -> None:
+        """A relay may pass on pongs that answer its own pings; the payload distinguishes them from ours."""
+        if self._sent_at is not None and payload == self._payload:
+            self._note(Pong(call=self._call, rtt_ms=ms(time.monotonic() - self._sent_at)))
+            self._sent_at = None
+
+    @property
+    def _payload(self) -> bytes:
+        return b"hold %d %d" % (self._call, self._count)
 
 
 class Session:
@@ -73,7 +158,7 @@ class Session:
             for task in (hanging_up, *beside):
                 task.cancel()
         if ending.closed_by == "remote":
-            await self._close(answer_to(ending.code))
+            await self._close(1000 if ending.code in NEVER_SENT else ending.code)
 
     async def _listen(self) -> Ending | None:
         """How the socket ended; None when we are hanging up, whose end `_hang_up_when_over` knows."""
@@ -91,7 +176,7 @@ class Session:
                 case WSMsgType.PONG:
                     self._pings.hear(message.data)
                 case WSMsgType.CLOSE:
-                    return by_close_frame(message.data, message.extra)
+                    return _by_close_frame(message.data, message.extra)
                 case WSMsgType.ERROR if isinstance(message.data, aiohttp.WebSocketError):
                     return Ending(message.data.code, str(message.data), "local")
                 case WSMsgType.CLOSING | WSMsgType.CLOSED | WSMsgType.ERROR:
@@ -117,7 +202,7 @@ class Session:
     async def _hang_up_when_over(self) -> Ending:
         await self._over.wait()
         answered = await self._close(1000)
-        return by_us(self._socket.close_code) if answered else NO_GOODBYE
+        return _by_us(self._socket.close_code) if answered else NO_GOODBYE
 
     async def _close(self, code: int) -> bool:
         """False when the deadline passed. aiohttp's own is for each message, so a stream of audio would extend it."""
@@ -179,6 +264,6 @@ class Session:
 
 
 async def _while_connected(sending: Awaitable[None]) -> None:
-    """A send may find the socket gone before the reader does; it is the reader that tells."""
+    """A send may find the socket closed before the reader does; it is the reader that reports it."""
     with suppress(ConnectionResetError):
         await sending

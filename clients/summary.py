@@ -1,9 +1,9 @@
-"""Observations folded into numbers while they come; the same numbers however they are shown."""
+"""Observations added up while they arrive, and the limits that a hold must keep."""
 
-import dataclasses
 import statistics
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from clients.events import THROTTLED
@@ -11,6 +11,46 @@ from clients.observations import Closed, Fault, Observation, Opened, Pong, Refus
 
 # A short answer of a fast model is complete after this long; whoever hangs up sooner has not waited for one.
 ANSWER_DUE_MS = 1500.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """None: not checked."""
+
+    max_cut: int = 0
+    max_connect_p95_ms: float | None = None
+    max_rtt_p95_ms: float | None = None
+    max_first_audio_p95_ms: float | None = None
+    max_failed_turns: int | None = None
+    max_faults: int | None = None
+
+    def given(self) -> dict[str, float]:
+        return {name: limit for name, limit in asdict(self).items() if limit is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """`measured` is None when there was nothing to measure, which fails: a limit nobody tested is not kept."""
+
+    name: str
+    limit: float
+    measured: float | None
+
+    @property
+    def held(self) -> bool:
+        return self.measured is not None and self.measured <= self.limit
+
+    def __str__(self) -> str:
+        """The option, what was measured, and by how much it is over."""
+        option = "--" + self.name.replace("_", "-")
+        if self.measured is None:
+            return f"{option} {self.limit:g}: nothing was measured"
+        over = "" if self.held else f", {self.measured - self.limit:.1f} over".replace(".0 over", " over")
+        return f"{option} {self.limit:g}: measured {self.measured:g}{over}"
+
+
+def check(limits: Limits, measured: dict[str, float | None]) -> list[Check]:
+    return [Check(name, limit, measured[name]) for name, limit in limits.given().items()]
 
 
 def spread(values: Sequence[float]) -> dict[str, float | None]:
@@ -136,7 +176,7 @@ class Tally:
             "closes": [
                 {"closed_by": side, "code": code, "count": count} for (side, code), count in self.closes.most_common()
             ],
-            "cuts": [dataclasses.asdict(cut) for cut in self.cuts],
+            "cuts": [asdict(cut) for cut in self.cuts],
             "refusals": [
                 {"status": status, "code": code, "message": message, "count": count}
                 for (status, code, message), count in self.refusals_by_cause().most_common()

@@ -1,18 +1,72 @@
-"""What a hold runs against: the URL in one form, where to dial, the credentials, and whom to trust for TLS."""
+"""What a client connects to: the URL in one form, the address to dial, the credentials, and whom to trust for TLS."""
 
+import ipaddress
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple, Self
+from urllib.parse import urlsplit
 
 from yarl import URL
-
-from clients.address import Address, may_be_looked_up
 
 REALTIME_PATH = "/v1/realtime"
 SCHEMES = {"ws": "ws", "wss": "wss", "http": "ws", "https": "wss"}
 PAGE_SCHEMES = {"ws": "http", "wss": "https", "http": "http", "https": "https"}
 # Names under which keys are put into URLs; there they end up in the log of every hop.
 KEY_PARAMETERS = {"api-key", "api_key", "apikey", "key", "token", "access_token", "code"}
+
+
+class Address(NamedTuple):
+    """Where to connect when that is not where the URL points: `--connect-to`, as curl has it."""
+
+    host: str
+    port: int
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """`HOST:PORT`. Raises ValueError."""
+        parts = urlsplit(f"//{text}")
+        if not parts.hostname or not parts.port or parts.netloc != text or "@" in text:
+            raise ValueError(text)
+        may_be_looked_up(parts.hostname)
+        return cls(parts.hostname, parts.port)
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+class Dialled(NamedTuple):
+    """A request for `url` that reaches another address: Host is still the URL's, and so is SNI for an IP address.
+
+    A dialled name is the one whose certificate is expected, such as that of a gateway that ends TLS and passes Host on,
+    through which a revision's own address is reached. No resolver does this, as aiohttp asks none when the
+    URL's host is an IP address.
+    """
+
+    url: URL
+    headers: dict[str, str]
+    server_hostname: str | None
+
+
+def dialled(url: URL, connect_to: Address | None) -> Dialled:
+    if connect_to is None:
+        return Dialled(url, {}, None)
+    there = url.with_host(connect_to.host).with_port(connect_to.port)
+    server_hostname = url.host if _is_ip(connect_to.host) else connect_to.host
+    return Dialled(there, {"Host": url.host_port_subcomponent or ""}, server_hostname)
+
+
+def may_be_looked_up(host: str) -> None:
+    """Raises ValueError for a label that is empty or too long, as a resolver would in the middle of a dial."""
+    host.encode("idna")
+
+
+def _is_ip(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ python -m clients.verdict run/ --json verdict.json
 import argparse
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,16 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from clients.checks import BAD_ARGUMENTS
+from clients import options
 from clients.judging import CHECKS, judge, known, selected
 from clients.judging.answer import verdict
 from clients.judging.check import STATUSES
-from clients.options import share
+from clients.options import BAD_ARGUMENTS, parser_of, share
 from clients.reading import read
 
 NO_EVIDENCE = 3
+
+complain = partial(options.complain, "verdict")
 WIDE = 150
 """Columns of a terminal in which measured and expected fit beside the sentence, which says them too."""
 STYLES = {"pass": "green", "fail": "bold red", "inconclusive": "yellow"}
@@ -88,19 +91,12 @@ def main() -> int:
     return code
 
 
-def complain(text: str, code: int) -> int:
-    sys.stderr.write(f"clients.verdict: {text}\n")
-    return code
-
-
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m clients.verdict",
-        usage="%(prog)s PATH... [options], see --help",
-        description="Judge a rollout from the JSON lines of holds, relays and the platform.",
-        epilog=EPILOG.format(checks="\n".join(f"  {name:24} {about}" for name, about, _ in CHECKS)),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+    parser = parser_of(
+        "verdict",
+        "PATH... [options], see --help",
+        "Judge a rollout from the JSON lines of holds, relays and the platform.",
+        EPILOG.format(checks="\n".join(f"  {name:24} {about}" for name, about, _ in CHECKS)),
     )
     add = parser.add_argument
     add("paths", nargs="+", type=Path, metavar="PATH", help="a record, or a directory: every *.jsonl in it")

@@ -1,8 +1,6 @@
 """A record as one HTML page.
 
-page     the page around the figure: headline, facts, then the tables of `tables`, in the style of `style`
-figure   weights and live sessions (`panels`) and a lane per call (`lanes`) over one time axis
-lanes    the lane per call: sessions as bars, turns, moves, cuts and refusals as marks
-acts     what the platform did, as few labels
-colours  a colour for each revision
+page    the page around the figure: headline, numbers, tables, and their style
+figure  weights, live sessions and a lane per call over one time axis
+marks   a colour for each revision, and the acts of the platform as few labels
 """

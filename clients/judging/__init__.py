@@ -1,36 +1,20 @@
 """The named checks of a verdict, a theme or two a module; each gives what was measured, expected, and one sentence.
 
-check        the form of all of them
-survival     who was cut, moved or refused; `causes` says why
-placement    where calls landed: as the relay logged it, and again after a reconnect
-routing      new calls against the weights, by an exact test; `binomial` is that test, `weighing` how many it takes
+check        the form of all of them, and the shift that most compare with the time before it
+survival     who was cut and why, moved or refused; who was let in without a key; how often a relay pings its callers
+placement    where calls landed: by the weights, as the relay logged it, and again after a reconnect
 cooldown     what scaled to zero, and what came in at weight 0
 termination  SIGTERM to exit, and the calls in between
 hearing      what a caller hears: whether it is whole, in order, and of this call
-quality      what a caller waits for, on each revision: before and during the shift; `comparison` has the tests
-heartbeat    how often a relay pings its callers
-admission    who was let in without a key
-rollback     what became of the rollout
+quality      what a caller waits for, on each revision: before and during the shift
 proof        what the record can prove at all: evidence.*
-answer       all of it as one sentence, numbers and an exit code
+answer       what became of the rollout; all of it as one sentence, numbers and an exit code
 """
 
 from collections.abc import Callable, Mapping, Sequence
 
 from clients.evidence import Evidence
-from clients.judging import (
-    admission,
-    cooldown,
-    hearing,
-    heartbeat,
-    placement,
-    proof,
-    quality,
-    rollback,
-    routing,
-    survival,
-    termination,
-)
+from clients.judging import answer, cooldown, hearing, placement, proof, quality, survival, termination
 from clients.judging.check import Check
 
 Decide = Callable[[Evidence, Evidence | None], Check]
@@ -66,7 +50,7 @@ CHECKS: tuple[tuple[str, str, Decide | None], ...] = (
     ("hearing.audio", "audio has its length and loudness; on a stage, every byte of both ways", hearing.audio),
     ("hearing.gaps", "the audio of an answer has no longer gaps than before", quality.gaps),
     ("quality.rtt", "pings come back as fast as before", quality.rtt),
-    ("quality.heartbeat", "a relay pings its callers as often as before", heartbeat.check),
+    ("quality.heartbeat", "a relay pings its callers as often as before", survival.heartbeat),
     ("quality.first_audio", "answers begin as soon as before", quality.first_audio),
     ("quality.turns", "turns are completed as often as before, on each revision and replica", quality.turns),
     ("quality.kinds", "each kind of call that talks completed a turn on each revision", quality.kinds),
@@ -76,9 +60,9 @@ CHECKS: tuple[tuple[str, str, Decide | None], ...] = (
     ("evidence.log", "the relays' log has every session", _alone(proof.log)),
     ("evidence.exits", "each replica that was asked to stop was seen to exit", _alone(proof.exits)),
     ("evidence.clock", "the clocks agree, or are corrected by how much they are off", _alone(proof.clock)),
-    ("admission.keys", "each dial without a key or with a wrong one got 401", _alone(admission.keys)),
-    ("rollback.outcome", "the rollout was completed", _alone(rollback.outcome_check)),
-    ("rollback.blue_untouched", "no call on blue was cut", _alone(rollback.blue_untouched)),
+    ("admission.keys", "each dial without a key or with a wrong one got 401", _alone(survival.keys)),
+    ("rollback.outcome", "the rollout was completed", _alone(answer.outcome)),
+    ("rollback.blue_untouched", "no call on blue was cut", _alone(answer.blue_untouched)),
 )
 """Name, what it asks, and who decides it; the routing checks are as many as there were settings of the weights."""
 NAMES = tuple(name for name, _, decide in CHECKS if decide)
@@ -89,7 +73,7 @@ def judge(evidence: Evidence, shares: Mapping[str, int] | None = None, baseline:
     """Every check, in the order in which a reader asks. `shares` stands in for the weights of the timeline."""
     found: list[Check] = []
     for _, _, decide in CHECKS:
-        found += [decide(evidence, baseline)] if decide else routing.steps(evidence, shares)
+        found += [decide(evidence, baseline)] if decide else placement.steps(evidence, shares)
     return found
 
 

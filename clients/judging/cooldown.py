@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 from clients.evidence import Evidence
-from clients.facts import Act
 from clients.judging.check import Check, Named, listed, several
+from clients.recorded import Act
 
 THEME = "cooldownPeriod"
 NO_NEW_CALLS = Named("cooldown.no_new_calls", THEME, "0")

@@ -10,9 +10,19 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from clients.evidence import Evidence
-from clients.facts import Session, Turn
-from clients.judging.check import Check, Named, listed, several
-from clients.judging.quality import ALWAYS, FEWEST, UNKNOWN, carriers, shift_of
+from clients.judging.check import (
+    ALWAYS,
+    FEWEST,
+    UNKNOWN,
+    Check,
+    Named,
+    capital,
+    carriers,
+    listed,
+    several,
+    shift_of,
+)
+from clients.recorded import Session, Turn
 
 THEME = "hearing"
 CROSS_TALK = Named("hearing.cross_talk", THEME, "0")
@@ -160,8 +170,7 @@ def _faulty(check: Named, evidence: Evidence, names: Sequence[str]) -> Check | N
         where = listed(sorted({str(fault.revision) for fault in mine}))
         times = f", {count} times" if count > calls else ""
         parts.append(f"{several(calls, 'call')} on {where} {FAULTS[name]}{times} ({mine[0].detail})")
-    said = "; ".join(parts)
-    return check(False, several(len(found), "fault"), f"{said[0].upper()}{said[1:]}.")
+    return check(False, several(len(found), "fault"), f"{capital('; '.join(parts))}.")
 
 
 def _answers_heard(evidence: Evidence, baseline: Evidence | None) -> dict[str, int]:

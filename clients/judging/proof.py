@@ -5,8 +5,8 @@ None of these fails a release: without the proof a check is inconclusive, and sa
 
 from clients.clocks import WRITING_S
 from clients.evidence import Evidence
-from clients.facts import STAGE_STOPPING, Session, utc
 from clients.judging.check import Check, Named, listed, several
+from clients.recorded import STAGE_STOPPING, Session, utc
 
 THEME = "evidence"
 HOLD = Named("evidence.hold", THEME, "calls all the time")

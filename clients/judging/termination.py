@@ -4,9 +4,9 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 
 from clients.evidence import Evidence
-from clients.facts import MOVED_CODE, STAGE_STOPPING, Session, Stop
-from clients.judging.causes import VANISHED
 from clients.judging.check import Check, Named, listed, several
+from clients.judging.survival import VANISHED
+from clients.recorded import MOVED_CODE, STAGE_STOPPING, Session, Stop
 
 THEME = "graceful termination"
 GRACE = Named("termination.grace", THEME, "within the grace period")

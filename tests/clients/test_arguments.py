@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from clients.address import Address
 from clients.arguments import parse
-from clients.target import target
+from clients.target import Address, target
 from tests.clients.conftest import KEY
 
 
@@ -136,7 +135,7 @@ def test_the_key_goes_into_the_header_asked_for() -> None:
 def test_a_plan_tells_everything_but_the_key() -> None:
     plan = parse(["ws://relay", "--key", KEY, "--max-rtt-p95-ms", "50", "--connect-to", "[::1]:80"], {})
 
-    assert plan.told()["limits"] == {"max_cut": 0, "max_rtt_p95_ms": 50}
-    assert plan.told()["authenticated"] is True
-    assert (plan.told()["connect_to"], plan.told()["call_seconds"]) == ("[::1]:80", 0)
-    assert KEY not in repr(plan) + str(plan.told())
+    assert plan.as_recorded()["limits"] == {"max_cut": 0, "max_rtt_p95_ms": 50}
+    assert plan.as_recorded()["authenticated"] is True
+    assert (plan.as_recorded()["connect_to"], plan.as_recorded()["call_seconds"]) == ("[::1]:80", 0)
+    assert KEY not in repr(plan) + str(plan.as_recorded())

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from clients.judging.comparison import ALPHA, fisher, higher, rank_sum, would_show
+from clients.chance import ALPHA, fisher, higher, rank_sum, would_show
 from clients.summary import spread
 from tests.clients.lines import GREEN, Lines, judged
 

@@ -6,8 +6,7 @@ from typing import Any
 import orjson
 import pytest
 
-from clients.hearing import Hearing
-from clients.ids import REMEMBERED, Ids, Owner
+from clients.hearing import REMEMBERED, Hearing, Ids, Owner
 
 Event = dict[str, Any]
 

@@ -3,7 +3,7 @@
 import orjson
 import pytest
 
-from clients.probe_arguments import parse
+from clients.probe import parse
 from stage.rawpeer import RawServer
 from tests.clients.conftest import Model, ModelFactory, ProbeFactory
 from tests.conftest import KEY, ReplicaFactory

@@ -2,8 +2,7 @@
 
 import pytest
 
-from clients.checks import Check
-from clients.summary import spread
+from clients.summary import Check, spread
 from tests.clients.conftest import HoldFactory, Model
 
 

@@ -14,7 +14,7 @@ import orjson
 import pytest
 import trustme
 
-from clients.probe_arguments import parse
+from clients.probe import parse
 from stage.rawpeer import RawPeer, RawServer
 from stage.replica import Replica
 from tests.clients.conftest import DEADLINE_S, ProbeFactory, Result

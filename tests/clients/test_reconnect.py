@@ -2,7 +2,7 @@
 
 from itertools import islice
 
-from clients.pace import LONGEST_BACKOFF_S, backoff
+from clients.call import LONGEST_BACKOFF_S, backoff
 from tests.clients.conftest import HoldFactory, Model
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from clients import recording
+from clients import speech
 from clients.speech import RATE_HZ, pieces
 from tests.clients.conftest import HoldFactory, ModelFactory
 
@@ -36,7 +36,7 @@ def quiet(seconds: float, rate: int = RATE_HZ) -> list[float]:
 
 @pytest.mark.parametrize("rate", [8_000, 16_000, 22_050, 24_000, 44_100, 48_000])
 def test_a_recording_of_any_usual_rate_keeps_its_length_its_pitch_and_its_level(tmp_path: Path, rate: int) -> None:
-    samples = recording.read(str(wav(tmp_path / "said.wav", tone(1.0, rate), rate)))
+    samples = speech.read(str(wav(tmp_path / "said.wav", tone(1.0, rate), rate)))
 
     crossings = sum(before < 0 <= after for before, after in pairwise(samples))
     assert len(samples) / RATE_HZ == pytest.approx(1.0, abs=0.03)
@@ -46,7 +46,7 @@ def test_a_recording_of_any_usual_rate_keeps_its_length_its_pitch_and_its_level(
 
 def test_the_silence_around_a_recording_is_left_out_and_what_is_heard_is_the_rest(tmp_path: Path) -> None:
     said = tone(0.5)
-    samples = recording.read(str(wav(tmp_path / "said.wav", [*quiet(1), *said, *quiet(2)])))
+    samples = speech.read(str(wav(tmp_path / "said.wav", [*quiet(1), *said, *quiet(2)])))
 
     assert len(samples) / RATE_HZ == pytest.approx(0.5, abs=0.05)
     assert b"".join(piece.pcm for piece in pieces(samples)).rstrip(b"\0") == samples.tobytes().rstrip(b"\0")
@@ -56,7 +56,7 @@ BAD: list[tuple[Callable[[Path], object], str]] = [
     (lambda path: wav(path, tone(1), channels=2), "has 2 channels of 16 bits, and it takes 1 of 16; for example: sox"),
     (lambda path: wav(path, tone(1), width=1), "has 1 channels of 8 bits"),
     (lambda path: wav(path, tone(1, 4000), 4000), "has 4000 samples a second, and it takes 8000 to 96000"),
-    (lambda path: wav(path, quiet(1)), "is silent, and nobody would answer it"),
+    (lambda path: wav(path, quiet(1)), "is silent, and no model would answer it"),
     (lambda path: wav(path, []), "is silent"),
     (lambda path: wav(path, tone(0.04)), "has 0.04 s of speech, and it takes 0.1 to 30 s"),
     (lambda path: wav(path, tone(31)), "has 31.00 s of speech"),
@@ -75,7 +75,7 @@ def test_what_is_no_such_recording_is_refused_with_the_cause(
     make(path)
 
     with pytest.raises(ValueError, match=r"said\.wav") as refused:
-        recording.read(str(path))
+        speech.read(str(path))
 
     assert problem in str(refused.value)
 

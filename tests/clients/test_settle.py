@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from clients.judging.weighing import askers, disagreement, enough
 from clients.reading import read
+from clients.settle import answers_wanted, disagreement, enough
 
 BLUE, GREEN = "rtproxy--blue", "rtproxy--green"
 DEADLINE_S = 60.0
@@ -147,7 +147,7 @@ def test_so_many_calls_leave_out_a_revision_less_than_once_in_a_hundred_times(gr
 @pytest.mark.parametrize("green", [5, 10, 50, 95])
 def test_a_round_agrees_with_its_own_weights_and_not_with_those_before(green: int) -> None:
     now, before = {BLUE: 100 - green, GREEN: green}, {BLUE: 100}
-    count = askers(now)
+    count = answers_wanted(now)
     draw = drawn(now)
     rounds = [Counter(draw(number) for number in range(count)) for _ in range(400)]
 

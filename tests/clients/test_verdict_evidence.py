@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from clients.facts import Hold
 from clients.reading import read
+from clients.recorded import Hold
 from tests.clients.lines import BLUE, Lines, replica, rollout
 
 

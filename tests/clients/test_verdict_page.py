@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from clients.clocks import WRITING_S
+from clients.evidence import RETURN_S
 from clients.judging import CHECKS, proof, quality
-from clients.moves import RETURN_S
 
 DOCS = Path(__file__).parents[2] / "docs"
 BOTH = pytest.mark.parametrize("page", [DOCS / "verdict.md", DOCS / "verdict.ja.md"], ids=lambda page: page.name)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from clients.judging.binomial import likely
+from clients.chance import likely
 from tests.clients.lines import BLUE, GREEN, Lines, judged, replica
 
 

@@ -1,4 +1,4 @@
-"""What a record proves, as plain values: times are seconds since the epoch (UTC), names are those of the lines."""
+"""What a record says, as plain values: times are seconds since the epoch (UTC), names are those of the lines."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,11 +10,9 @@ MOVED_CODE = 1012
 """A relay that drains says so with this code; between two turns it asks the caller to come back, and cuts nobody."""
 STAGE_STOPPING = "stage stopping"
 UNHEARD_S = 0.5
-"""The model's voice activity detection hears some speech before it says so, and that is all a relay goes by."""
-
-
+"""The model detects speech only after some of it, and a relay learns of speech from the model."""
 Asked = Literal["asked", "unasked", "again", "away", "unknown"]
-"""Of a 1012 between two turns, whether its replica had been asked to stop: see `moves`. Only `asked` is a move."""
+"""Of a 1012 between two turns, whether its replica had been asked to stop: see `evidence`. Only `asked` is a move."""
 
 
 def utc(at: float) -> str:
@@ -58,7 +56,7 @@ class End:
 
     @property
     def in_a_turn(self) -> bool:
-        """A caller who has only just begun to speak is known to nobody but the caller."""
+        """Not of a caller who has only just begun to speak: nobody else can know of that."""
         unheard = self.turn == "speaking" and self.turn_s is not None and self.turn_s < UNHEARD_S
         return self.turn != "idle" and not unheard
 
@@ -106,7 +104,7 @@ class Session:
 
     @property
     def unproven(self) -> bool:
-        """A move or a cut: nothing in the record says whether its replica had to go."""
+        """A move or a cut: nothing in the record says whether its replica was asked to stop."""
         return self.sent_away and self.asked == "unknown"
 
     @property
@@ -151,7 +149,7 @@ class Turn:
 
     @property
     def throttled(self) -> bool:
-        """The deployment had no capacity left, which is no matter of a release."""
+        """The deployment had no capacity left, which has nothing to do with a release."""
         return self.status == "failed" and self.code == "inference_rate_limit_exceeded"
 
 
@@ -221,7 +219,7 @@ class Refused:
 
     @property
     def for_quota(self) -> bool:
-        """The deployment takes no more for now, which is no matter of a release. A relay passes it on."""
+        """The deployment takes no more for now, which has nothing to do with a release. A relay passes it on."""
         return (self.status, self.code) == (429, "rate_limit_exceeded")
 
     @property
@@ -247,7 +245,7 @@ class Logged:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Probed:
-    """One round of questions to the relays at `url`. `replicas` answered; `draining` has what those said of it."""
+    """One round of questions to the relays at `url`: who answered, who did not, and which of those who did drain."""
 
     at: float
     url: str

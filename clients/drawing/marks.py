@@ -1,11 +1,19 @@
-"""What the platform did, as few labels: what happens to many replicas of a revision at once is said once."""
+"""The colours of a drawing, and the platform's acts as few labels: what happens to many replicas at once is shown once.
+
+The palette is Okabe and Ito's, which people with any kind of colour vision can tell apart.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from clients.evidence import Evidence
-from clients.facts import Act, Window
+from clients.judging.answer import Rollout
+from clients.recorded import Act, Window
 
+BLUE, GREEN = "#0072B2", "#009E73"
+OTHERS = ("#E69F00", "#CC79A7", "#56B4E9", "#F0E442")
+UNKNOWN = "#8A8A8A"
+CUT, FAILED_TURN, INK, GRID = "#C1121F", "#D55E00", "#22272E", "#E3E6EA"
 TOGETHER_S = 3.0
 SHOWN = {
     "revision.created": "{revision} created",
@@ -20,8 +28,19 @@ SHOWN = {
     "probe.failed": "{revision} {probe} probe failed",
     "stage.stopped": "stage stopped",
 }
-TOLD_ELSEWHERE = {"revision.scaled": ("created", "deactivated")}
+SHOWN_ELSEWHERE = {"revision.scaled": ("created", "deactivated")}
 """Scaling that only follows from another act. A startup probe that fails is a start."""
+
+
+def colours(evidence: Evidence, rollout: Rollout) -> dict[str, str]:
+    """In the order in which revisions came; the first blue is blue, the first green is green."""
+    served = [session.revision for session in evidence.sessions if session.revision]
+    revisions = list(dict.fromkeys([*rollout.blue, *rollout.green, *served]))
+    blue, green = rollout.blue[:1] or tuple(revisions[:1]), rollout.green[:1] or tuple(revisions[1:2])
+    rest = [revision for revision in revisions if revision not in (*blue, *green)]
+    chosen = dict(zip((*blue, *green), (BLUE, GREEN), strict=False))
+    chosen |= {revision: OTHERS[index % len(OTHERS)] for index, revision in enumerate(rest)}
+    return {revision: chosen[revision] for revision in revisions}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,16 +59,17 @@ class Label:
 
 def labels(evidence: Evidence, since: float) -> list[Label]:
     """In order of time. Probes and exits that repeat stay one label for as long as they go on."""
-    said = [(window.start, _weights(window)) for window in evidence.windows]
-    said += [(act.at, text) for act in evidence.acts if (text := _text(act))]
-    found: list[Label] = []
-    for at, text in sorted(each for each in said if each[0] >= since):
-        same = next((i for i, each in enumerate(found) if each.text == text and at - each.until < TOGETHER_S), None)
+    events = [(window.start, _weights(window)) for window in evidence.windows]
+    events += [(act.at, text) for act in evidence.acts if (text := _text(act))]
+    labels: list[Label] = []
+    for at, text in sorted(each for each in events if each[0] >= since):
+        same = next((i for i, each in enumerate(labels) if each.text == text and at - each.until < TOGETHER_S), None)
         if same is None:
-            found.append(Label(at, at, text, 1))
+            labels.append(Label(at, at, text, 1))
         else:
-            found[same] = Label(found[same].at, at, text, found[same].times + 1)
-    return found
+            first = labels[same]
+            labels[same] = Label(first.at, at, text, first.times + 1)
+    return labels
 
 
 def _weights(window: Window) -> str:
@@ -57,7 +77,7 @@ def _weights(window: Window) -> str:
 
 
 def _text(act: Act) -> str:
-    if act["reason"] in TOLD_ELSEWHERE.get(act.name, ()) or (act.name == "probe.failed" and act["probe"] == "startup"):
+    if act["reason"] in SHOWN_ELSEWHERE.get(act.name, ()) or (act.name == "probe.failed" and act["probe"] == "startup"):
         return ""
     why = "" if act["reason"] in (None, "deactivated") else f", {act['reason']}"
     fields = {name: act[name] for name in ("probe", "replicas_from", "replicas_to")}
@@ -69,11 +89,11 @@ def short(revision: str) -> str:
     return revision.rpartition("--")[2] or revision
 
 
-def rows(found: Sequence[Label], span_s: float, plot_px: float) -> list[int]:
+def rows(labels: Sequence[Label], span_s: float, plot_px: float) -> list[int]:
     """A row for each label so that no two overlap when the plot is ``plot_px`` wide."""
     ends: list[float] = []
     placed = []
-    for label in found:
+    for label in labels:
         x = label.at * plot_px / span_s
         row = next((i for i, end in enumerate(ends) if end < x), len(ends))
         ends[row : row + 1] = [x + 6.0 * len(label.words) + 14]

@@ -1,17 +1,42 @@
-"""Whether values are higher than others were, by tests that know how few there are; and how much higher would show.
+"""What chance explains: counts by a share, and values that are higher than others were; how much higher would show.
 
-Two tests, because a release may be slow in two ways: Wilcoxon's rank sum finds that all of its values moved, Fisher's
-exact test that some of them are out of reach. Neither is led by one slow value, as a percentile of twenty is.
+Shares are judged by the exact two-sided binomial test, by the method of small probabilities. Values are judged by two
+tests, because a release may be slow in two ways: Wilcoxon's rank sum finds that all of its values moved, Fisher's exact
+test that some of them are far away. Neither is led by one slow value, as a percentile of twenty is.
 """
 
 import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 
+SAME = 1 + 1e-9
+"""Two outcomes equally likely count as equal although floats differ in the last digit."""
 ALPHA = 0.01
 """Values that are just as much higher as is allowed are called higher once in a hundred times at most."""
 MOST = 600_000.0
 """More than any value can be."""
+
+
+def likely(n: int, share: float, alpha: float) -> range:
+    """The counts of ``n`` that a share of ``share`` explains: those whose p-value is above ``alpha``.
+
+    The p-value of a count is the probability of everything at most as likely as it.
+    """
+    chances = [_chance(k, n, share) for k in range(n + 1)]
+    fit = [k for k in range(n + 1) if sum(each for each in chances if each <= chances[k] * SAME) > alpha]
+    return range(fit[0], fit[-1] + 1)
+
+
+def at_least(k: int, n: int, share: float) -> float:
+    """How probable ``k`` or more of ``n`` are."""
+    return sum(_chance(each, n, share) for each in range(k, n + 1))
+
+
+def _chance(k: int, n: int, share: float) -> float:
+    """By logarithms: the coefficients of some thousand calls do not fit a float."""
+    if share in (0.0, 1.0):
+        return float(k == n * share)
+    return math.exp(_ways(n, k) + k * math.log(share) + (n - k) * math.log1p(-share))
 
 
 def higher(new: Sequence[float], old: Sequence[float], limit: float, allowed: float) -> float | None:
