@@ -14,18 +14,15 @@ from pathlib import Path
 import uvloop
 
 from bench import check, page, plot, table
-from bench.arguments import Asked, arguments
-from bench.authority import authority
+from bench.arguments import Arguments, parse_arguments
 from bench.beside.run import beside
-from bench.breakdown import breakdown
-from bench.load.generator import Load
-from bench.machine import machine
+from bench.load.generator import Load, authority
 from bench.peers import PEERS, Peer
-from bench.plan import SLACK
-from bench.process import Cores, running
-from bench.result import OURS, Result, dump
-from bench.result import Shape as Found
-from bench.shapes import Bench
+from bench.process import Cores, breakdown, running
+from bench.result import OURS, Result, dump, machine
+from bench.result import Shape as MeasuredShape
+from bench.shapes import SLACK, Bench
+from bench.table import say
 
 BASELINE = Path(__file__).with_name("baseline.json")
 FILES_SPARE = 2000
@@ -37,21 +34,21 @@ def main() -> int:
 
     With --beside `bench.beside.run.beside` says what the code means.
     """
-    asked = arguments()
+    arguments = parse_arguments()
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    if asked.beside is not None:
-        return beside(asked, _command(sys.argv[1:]))
-    here = [peer for peer in PEERS if peer.name in asked.peers and peer.version() is not None]
-    missing = {peer.name: peer.get for peer in PEERS if peer.name in asked.peers and peer not in here}
+    if arguments.beside is not None:
+        return beside(arguments, _command(sys.argv[1:]))
+    here = [peer for peer in PEERS if peer.name in arguments.peers and peer.version() is not None]
+    missing = {peer.name: peer.get for peer in PEERS if peer.name in arguments.peers and peer not in here}
     for name, get in missing.items():
-        _say(f"{name} is not here; to get it: {get}")
+        say(f"{name} is not here; to get it: {get}")
     began = datetime.now(UTC)
     problems: list[str] = []
     try:
-        found = uvloop.run(_measure(asked, here, (hard - FILES_SPARE) // 2, problems))
+        shapes = uvloop.run(_measure(arguments, here, (hard - FILES_SPARE) // 2, problems))
     except KeyboardInterrupt:
-        _say("interrupted: every peer was ended, nothing was written")
+        say("interrupted: every peer was ended, nothing was written")
         return 130
     result = Result(
         command=_command(sys.argv[1:]),
@@ -59,35 +56,35 @@ def main() -> int:
         machine=machine(),
         versions={peer.name: peer.version() or "" for peer in here},
         missing=missing,
-        shapes=tuple(found),
+        shapes=tuple(shapes),
     )
-    _write(result, asked.out)
-    if asked.keep and not problems:
+    _write(result, arguments.out)
+    if arguments.keep and not problems:
         check.keep(result, BASELINE)
-        _say(f"kept as the baseline: {BASELINE}")
-    elif asked.keep:
-        _say("not kept as the baseline, because of:")
+        say(f"kept as the baseline: {BASELINE}")
+    elif arguments.keep:
+        say("not kept as the baseline, because of:")
     for problem in problems:
-        _say(problem)
-    return 1 if problems else _checked(result) if asked.check else 0
+        say(problem)
+    return 1 if problems else _checked(result) if arguments.check else 0
 
 
-async def _measure(asked: Asked, peers: list[Peer], most: int, problems: list[str]) -> list[Found]:
+async def _measure(arguments: Arguments, peers: list[Peer], most: int, problems: list[str]) -> list[MeasuredShape]:
     """The shapes that could be measured; what could not goes to ``problems``, and loses nothing else."""
     # Else it would leave the peers behind, on the core that the next run measures on.
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, signal.raise_signal, signal.SIGINT)
     cores = Cores()
-    found = []
+    shapes = []
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         folder = Path(name)
         authority_file, identity = authority(folder)
-        for shape in asked.shapes:
+        for shape in arguments.shapes:
             began = time.monotonic()
             load = Load()
             trust, tls = (authority_file, identity) if shape.tls else (None, None)
             await load.listen(tls)
             failed = partial(_failed, problems, shape.name)
-            bench = Bench(load, asked.rounds, asked.seconds, most, partial(_tell, shape.name), failed)
+            bench = Bench(load, arguments.rounds, arguments.seconds, most, partial(say, shape=shape.name), failed)
             chosen = [peer for peer in peers if shape.only in (None, peer.name)]
             place = folder / shape.name
             sessions = min(shape.sessions, most) + SLACK
@@ -96,14 +93,14 @@ async def _measure(asked: Asked, peers: list[Peer], most: int, problems: list[st
                 async with running(chosen, cores, place, load.port, trust, sessions) as (stand, deaf):
                     problems += [f"{shape.name}: {problem}" for problem in deaf]
                     ours = next((each for each in stand if each.name == OURS), None)
-                    with breakdown(asked.breakdown, ours, asked.out, shape.name):
+                    with breakdown(arguments.breakdown, ours, arguments.out, shape.name):
                         rounds = await shape.run(bench, stand) if stand else []
             except (RuntimeError, OSError) as problem:
                 failed(f"{type(problem).__name__}: {problem}")
             load.stop()
-            found.append(Found(shape.name, shape.title, tuple(rounds), shape.baseline))
-            _say(f"{shape.name}: done in {time.monotonic() - began:.0f} s")
-    return found
+            shapes.append(MeasuredShape(shape.name, shape.title, tuple(rounds), shape.baseline))
+            say(f"{shape.name}: done in {time.monotonic() - began:.0f} s")
+    return shapes
 
 
 def _write(result: Result, folder: Path) -> None:
@@ -115,21 +112,21 @@ def _write(result: Result, folder: Path) -> None:
         plot.png(result, folder / "bench.png")
     table.show(result, sys.stdout)
     picture = ", bench.png" if plot.shown(result) else "; no picture, since no window of a steady shape counts"
-    _say(f"{folder}: bench.json, bench.html, bench.md{picture}")
+    say(f"{folder}: bench.json, bench.html, bench.md{picture}")
 
 
 def _checked(result: Result) -> int:
     try:
         compared = check.compare(result, BASELINE)
     except (OSError, ValueError) as problem:
-        _say(f"{problem}; write one with: nox -s bench -- --keep")
+        say(f"{problem}; write one with: nox -s bench -- --keep")
         return 1
     for sentence in (*compared.unknown, *compared.worse):
-        _say(sentence)
+        say(sentence)
     if not compared.compared:
-        _say("nothing of this run is in the baseline")
+        say("nothing of this run is in the baseline")
     elif not compared.worse:
-        _say(f"{compared.compared} ratios are as good as the baseline's")
+        say(f"{compared.compared} ratios are as good as the baseline's")
     return 1 if compared.worse or not compared.compared else 0
 
 
@@ -139,17 +136,9 @@ def _command(given: list[str]) -> str:
     return " ".join(("nox -s bench", *(("--", *kept) if kept else ())))
 
 
-def _tell(shape: str, what: str) -> None:
-    _say(f"{shape}: {what}")
-
-
 def _failed(problems: list[str], shape: str, what: str) -> None:
     problems.append(f"{shape}: {what}")
-    _say(problems[-1])
-
-
-def _say(what: str) -> None:
-    print(f"bench: {what}", file=sys.stderr, flush=True)  # noqa: T201
+    say(problems[-1])
 
 
 if __name__ == "__main__":

@@ -5,18 +5,18 @@ import math
 from pathlib import Path
 
 from bench.beside.statistic import ENOUGH
-from bench.breakdown import TOOLS
 from bench.peers import PEERS
-from bench.plan import SHAPES, Shape
+from bench.process import TOOLS
+from bench.shapes import SHAPES, Shape
 
 BESIDE_SHAPES = ("steady", "steady-tls")
 """What a commit is measured in: the shapes in which nothing but frames costs anything."""
 WINDOWS = 60
-"""Beside a commit, unless told: twice as many as have to count, since the interval of 30 is some percent wide."""
+"""Beside a commit, by default: twice as many as have to count, since the interval of 30 is some percent wide."""
 
 
-class Asked(argparse.Namespace):
-    """What was asked for; `shapes` and `peers` are in the order in which they run, `seconds` is a turn of a peer."""
+class Arguments(argparse.Namespace):
+    """`shapes` and `peers` are in the order in which they run; `seconds` is how long a turn of a peer is."""
 
     quick: bool
     shapes: list[Shape]
@@ -31,7 +31,7 @@ class Asked(argparse.Namespace):
     out: Path
 
 
-def arguments() -> Asked:
+def parse_arguments() -> Arguments:
     """Reads the command line. Ends with 2 when it is wrong."""
     parser = argparse.ArgumentParser(
         prog="nox -s bench --",
@@ -80,19 +80,19 @@ def arguments() -> Asked:
     elif given.quick:
         parser.set_defaults(shapes=[shape for shape in SHAPES if shape.quick], rounds=3, seconds=1.0)
     parser.set_defaults(windows=WINDOWS)
-    asked = parser.parse_args(namespace=Asked())
-    asked.peers = asked.peers or [peer.name for peer in PEERS]
-    if asked.rounds < 1 or not 0.1 <= asked.seconds < math.inf:
+    arguments = parser.parse_args(namespace=Arguments())
+    arguments.peers = arguments.peers or [peer.name for peer in PEERS]
+    if arguments.rounds < 1 or not 0.1 <= arguments.seconds < math.inf:
         parser.error("at least one round of a tenth of a second, and an end to it")
-    if asked.windows < 1:
+    if arguments.windows < 1:
         parser.error("at least one window")
-    if asked.out.exists() and not asked.out.is_dir():
-        parser.error(f"--out {asked.out} is no folder")
-    return asked
+    if arguments.out.exists() and not arguments.out.is_dir():
+        parser.error(f"--out {arguments.out} is no folder")
+    return arguments
 
 
 def _only_beside(parser: argparse.ArgumentParser, given: argparse.Namespace) -> None:
-    """Ends with 2 when something was asked for that a run beside a commit does not do."""
+    """Ends with 2 when an option is given that a run beside a commit does not use."""
     others = ("quick", "peers", "rounds", "check", "keep", "breakdown")
     if strange := [name for name in others if getattr(given, name) != parser.get_default(name)]:
         parser.error(f"--beside does not go with --{', --'.join(strange)}")

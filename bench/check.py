@@ -9,9 +9,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from bench.figures import FIGURES
-from bench.reading import Wrong, parse, want
-from bench.result import OURS, Result
+from bench.result import FIGURES, OURS, Result, Wrong, parse, want
 
 ALLOWED = 0.15
 """How much worse a ratio may be: what medians of three rounds are apart on a machine that others use too."""
@@ -31,13 +29,13 @@ class Comparison(NamedTuple):
 
 def ratios(result: Result) -> Ratios:
     """Those that were measured, rounded to what they are good for."""
-    found: Ratios = {}
+    measured: Ratios = {}
     for shape in result.shapes:
         for figure in KEPT:
             for peer in shape.peers:
                 if peer != OURS and (ratio := shape.ratio(figure, peer)):
-                    found.setdefault(shape.name, {}).setdefault(figure, {})[peer] = float(f"{ratio.value:.3g}")
-    return found
+                    measured.setdefault(shape.name, {}).setdefault(figure, {})[peer] = float(f"{ratio.value:.3g}")
+    return measured
 
 
 def keep(result: Result, file: Path) -> None:
@@ -64,15 +62,15 @@ Place = tuple[str, str, str]
 
 
 def _lacks(these: dict[Place, float], those: dict[Place, float]) -> list[str]:
-    """What only ``these`` have; a shape or a peer of a shape of which those have nothing is said once."""
+    """What only ``these`` have; a shape or a peer of a shape of which those have nothing is named once."""
     shapes = {shape for shape, _, _ in those}
     peers = {(shape, peer) for shape, _, peer in those}
-    said = (
+    sentences = (
         place[0] if place[0] not in shapes else f"{place[0]}: {place[2]}" if place[::2] not in peers else _what(place)
         for place in these
         if place not in those
     )
-    return list(dict.fromkeys(said))
+    return list(dict.fromkeys(sentences))
 
 
 def _worse(place: Place, then: float, now: float) -> str:
@@ -87,18 +85,18 @@ def _what(place: Place) -> str:
     return f"{shape}: {FIGURES[figure].title} against {peer}"
 
 
-def _flat(found: Ratios) -> dict[Place, float]:
+def _flat(ratios: Ratios) -> dict[Place, float]:
     return {
         (shape, figure, peer): ratio
-        for shape, figures in found.items()
+        for shape, figures in ratios.items()
         for figure, peers in figures.items()
         for peer, ratio in peers.items()
     }
 
 
 def _ratios(raw: Any) -> Ratios:
-    found: Ratios = want(want(raw, dict, "").get("ratios"), dict, "ratios")
-    for shape, figures in found.items():
+    ratios: Ratios = want(want(raw, dict, "").get("ratios"), dict, "ratios")
+    for shape, figures in ratios.items():
         for figure, peers in want(figures, dict, f"ratios.{shape}").items():
             at = f"ratios.{shape}.{figure}"
             if figure not in KEPT:
@@ -106,4 +104,4 @@ def _ratios(raw: Any) -> Ratios:
             for peer, ratio in want(peers, dict, at).items():
                 if want(ratio, float, f"{at}.{peer}") <= 0:
                     raise Wrong(f"{at}.{peer} wants a number above 0, not {ratio}")
-    return found
+    return ratios

@@ -1,20 +1,24 @@
-"""A peer as a process on a core of its own, and what the kernel says it costs."""
+"""A peer as a process on a core of its own, what the kernel says it costs, and a profile of it."""
 
 import asyncio
 import contextlib
 import os
 import signal
 import socket
+import subprocess
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator, Iterable, Iterator
 from pathlib import Path
 
 from bench.peers import Peer, Route
+from bench.peers.peer import program
 
 START_S = 20.0
 """What a peer may take until it listens."""
 _STRAY = ("AZURE_", "RTPROXY_", "OTEL_", "CONTAINER_APP_")
 """Settings of the person's own that would change what is measured."""
+TOOLS = {"py-spy": "pip install py-spy", "perf": "apt-get install linux-perf"}
+"""And how to get them. py-spy shows Python and C functions as a flame graph, perf the kernel's too as a table."""
 
 
 class Running:
@@ -43,10 +47,10 @@ class Running:
         return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
 
     async def end(self) -> None:
-        """Asks twice, since a relay that drains ends at the second signal; whoever is deaf is killed."""
-        for ask in (signal.SIGTERM, signal.SIGTERM, signal.SIGKILL):
+        """Sends SIGTERM twice, since a relay that drains ends at the second one; then SIGKILL."""
+        for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGKILL):
             if self.process.returncode is None:
-                self.process.send_signal(ask)
+                self.process.send_signal(number)
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self.process.wait(), 1.5)
 
@@ -133,7 +137,7 @@ async def _listens(peer: Running) -> bool:
 
 def _last_words(log: Path) -> str:
     lines = log.read_text(errors="replace").strip().splitlines()
-    return lines[-1] if lines else "it said nothing"
+    return lines[-1] if lines else "it printed nothing"
 
 
 def _free_port() -> int:
@@ -144,7 +148,38 @@ def _free_port() -> int:
 
 
 def _threads(pid: int) -> list[Path]:
-    found = list(Path(f"/proc/{pid}/task").iterdir())
+    threads = list(Path(f"/proc/{pid}/task").iterdir())
     for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
-        found += _threads(int(child))
-    return found
+        threads += _threads(int(child))
+    return threads
+
+
+@contextlib.contextmanager
+def breakdown(tool: str | None, ours: Running | None, folder: Path, shape: str) -> Iterator[None]:
+    """Records our relay with ``tool`` meanwhile; without a tool, or without our relay, nothing.
+
+    Raises RuntimeError when the tool is not here.
+    """
+    if tool is None or ours is None:
+        yield
+        return
+    recorder = program(tool)
+    if recorder is None:
+        raise RuntimeError(f"{tool} is not here; to get it: {TOOLS[tool]}")
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / f"{shape}.{'svg' if tool == 'py-spy' else 'perf.data'}"
+    how = {
+        "py-spy": "record --native --rate 500 --pid {pid} --output {file}",
+        "perf": "record -q -g -e cpu-clock -F 4000 -p {pid} -o {file}",
+    }[tool]
+    arguments = [each.format(pid=ours.process.pid, file=file) for each in how.split()]
+    recording = subprocess.Popen([recorder, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: S603
+    try:
+        yield
+    finally:
+        recording.send_signal(signal.SIGINT)
+        recording.wait()
+    if tool == "perf":
+        report = [recorder, *["report", "--stdio", "--no-children", "-g", "none", "--sort", "sym", "-i"], str(file)]
+        printed = subprocess.run(report, capture_output=True, check=False)  # noqa: S603
+        file.with_suffix(".txt").write_bytes(printed.stdout)

@@ -1,20 +1,68 @@
-"""What a run of the bench found: its types, medians over the rounds that count, and ratios between peers of one run.
+"""What a run of the bench measures: figures and their names, medians over the rounds that count, ratios; and its file.
 
 A shared machine can be twice as slow an hour later, so figures are only ever compared inside a run: a peer with what
 was measured without any peer in the same round, a relay with another by the medians of the rounds in which both count.
+What is wrong in a file is named by its place: ``shapes[0].rounds[2].nginx``.
 """
 
+import dataclasses
+import os
+import platform
 import statistics
+import sysconfig
 from dataclasses import asdict, dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
 OURS = "rtproxy"
 ADDED = {"added_p50_us": "p50_us", "added_p99_us": "p99_us"}
 """Derived, never in a file: what a peer was measured at, less what the load was measured at without a peer."""
+KINDS: dict[Any, tuple[type | tuple[type, ...], str]] = {
+    str: (str, "text"),
+    int: (int, "a whole number"),
+    float: ((int, float), "a number"),
+    dict[str, str]: (dict, "an object"),
+}
+KINDS |= {kind | None: KINDS[kind] for kind in (str, float)}
+"""What fields may hold in JSON; of others their own reader checks it."""
+
+
+class Figure(NamedTuple):
+    """`title` is for sentences, `head` and `unit` for the head of a column."""
+
+    name: str
+    title: str
+    head: str
+    unit: str
+    digits: int
+    more_is_better: bool = False
+    ranked: bool = True
+
+    def text(self, value: float) -> str:
+        return f"{value:,.{self.digits}f}"
+
+
+FIGURES = {
+    each.name: each
+    for each in (
+        Figure("cpu_us_per_frame", "CPU per frame", "CPU", "µs/frame", 2),
+        Figure("added_p50_us", "added p50 latency", "added p50", "µs", 0),
+        Figure("added_p99_us", "added p99 latency", "added p99", "µs", 0),
+        Figure("p50_us", "p50 latency", "p50", "µs", 0),
+        Figure("p99_us", "p99 latency", "p99", "µs", 0),
+        Figure("rss_idle_kb", "RSS per idle session", "RSS idle", "KB/session", 1),
+        Figure("rss_load_kb", "RSS per session", "RSS load", "KB/session", 1),
+        Figure("rss_mb", "RSS of the process", "RSS", "MB", 0),
+        Figure("handshakes_per_s", "handshakes", "handshakes", "/s", 0, more_is_better=True),
+        Figure("drain_s", "drain", "drain", "s", 1),
+        Figure("p99_during_us", "p99 latency during the drain", "p99 in drain", "µs", 0),
+        Figure("lag_p99_us", "lag of the load", "load's lag", "p99 µs", 0, ranked=False),
+    )
+}
+"""In the order of a table's columns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +84,8 @@ class Figures:
     note: str | None = None
 
     def value(self, figure: str) -> float | None:
-        found: float | None = None if self.void else getattr(self, figure)
-        return found
+        value: float | None = None if self.void else getattr(self, figure)
+        return value
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,15 +103,15 @@ class Shape:
 
     def values(self, peer: str, figure: str) -> dict[int, float]:
         """By round, of the rounds that count; a latency that was added counts when its baseline does."""
-        found = {}
+        values = {}
         for number, figures in enumerate(self.rounds, start=1):
             value = figures.get(peer, Figures()).value(ADDED.get(figure, figure))
             if value is not None and figure in ADDED:
                 direct = figures.get(self.baseline or "", Figures()).value(ADDED[figure])
                 value = None if direct is None else value - direct
             if value is not None:
-                found[number] = value
-        return found
+                values[number] = value
+        return values
 
     def median(self, peer: str, figure: str) -> float | None:
         values = self.values(peer, figure).values()
@@ -122,3 +170,84 @@ def dump(result: Result, file: Path) -> None:
 
 def _present(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return {name: value for name, value in pairs if value is not None}
+
+
+def machine() -> Machine:
+    """This machine, as the kernel describes it."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    cpu = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    kernel = platform.release().split("-")[0]
+    return Machine(cpu, os.cpu_count() or 1, kernel, platform.python_version(), round(memory))
+
+
+def interpreter() -> str:
+    """``CPython 3.11.7, built without optimisation``: a build with profiles runs a frame 6 to 9 % faster."""
+    flags = sysconfig.get_config_var("CONFIG_ARGS") or ""
+    how = "with optimisation (profiles)" if "--enable-optimizations" in flags else "without optimisation (no profiles)"
+    return f"{platform.python_implementation()} {platform.python_version()}, built {how}"
+
+
+def load(file: Path) -> Result:
+    """Raises ValueError that names the file and the field when it is not what `dump` writes; OSError as it comes."""
+    try:
+        return _result(parse(file))
+    except Wrong as error:
+        raise ValueError(f"{file}: {error}") from None
+
+
+def parse(file: Path) -> Any:
+    """The JSON of ``file``. Raises ValueError that names it."""
+    try:
+        return orjson.loads(file.read_bytes())
+    except orjson.JSONDecodeError as error:
+        raise ValueError(f"{file}: not JSON: {error}") from error
+
+
+class Wrong(ValueError):
+    """A field that is not as it should be."""
+
+
+def _result(raw: Any) -> Result:
+    top = _fields(raw, Result, "")
+    top["machine"] = Machine(**_fields(top["machine"], Machine, "machine."))
+    for name in ("versions", "missing"):
+        for key, value in top[name].items():
+            want(value, str, f"{name}.{key}")
+    shapes = (_shape(each, f"shapes[{i}].") for i, each in enumerate(want(top["shapes"], list, "shapes")))
+    return Result(**top | {"shapes": tuple(shapes)})
+
+
+def _shape(raw: Any, at: str) -> Shape:
+    fields = _fields(raw, Shape, at)
+    rounds = [_round(each, f"{at}rounds[{i}].") for i, each in enumerate(want(fields["rounds"], list, f"{at}rounds"))]
+    return Shape(**fields | {"rounds": tuple(rounds)})
+
+
+def _round(raw: Any, at: str) -> dict[str, Figures]:
+    peers = want(raw, dict, at.removesuffix("."))
+    return {name: Figures(**_fields(figures, Figures, f"{at}{name}.")) for name, figures in peers.items()}
+
+
+def _fields(raw: Any, kind: type[Any], at: str) -> dict[str, Any]:
+    """A JSON object with the fields of ``kind``: all that have no default, none that it does not know."""
+    fields = want(raw, dict, at.removesuffix("."))
+    known = {field.name: field for field in dataclasses.fields(kind)}
+    for name, value in fields.items():
+        if name not in known:
+            raise Wrong(f"{at}{name}: no such field")
+        if known[name].type in KINDS:
+            want(value, known[name].type, f"{at}{name}")
+    for name, field in known.items():
+        if name not in fields and field.default is dataclasses.MISSING:
+            raise Wrong(f"{at}{name} is missing")
+    return dict(fields)
+
+
+def want(value: Any, kind: Any, at: str) -> Any:
+    """``value`` if it is of ``kind``, of JSON's or of `KINDS`; raises `Wrong`."""
+    wanted, words = KINDS.get(kind) or (kind, {dict: "an object", list: "a list"}[kind])
+    if not isinstance(value, wanted) or isinstance(value, bool):
+        quoted = repr(value)
+        raise Wrong(f"{at or 'all of it'} wants {words}, not {quoted if len(quoted) < 40 else quoted[:36] + ' ...'}")
+    return value

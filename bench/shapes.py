@@ -1,7 +1,7 @@
 """The shapes of load: what is held, who speaks, and what is measured of each peer in each round.
 
-Peers stand side by side and take turns round by round, because a shared machine changes its speed within seconds:
-figures of one round are neighbours in time. A peer that is not asked anything costs nothing meanwhile.
+Peers run side by side and take turns round by round, because a shared machine changes its speed within seconds:
+figures of one round are neighbours in time. A peer that has no turn costs nothing meanwhile.
 """
 
 import asyncio
@@ -9,12 +9,13 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, NamedTuple
 
 from bench.load.generator import Calls, Load
 from bench.load.wire import TEXT, frame
 from bench.process import Running
-from bench.result import Figures
+from bench.result import OURS, Figures
 
 DIRECT = "direct"
 PER_S = 50.0
@@ -23,13 +24,16 @@ BIG_BYTES = 15 * 1024 * 1024
 CALLERS = 10
 """How many open a call and close it, and again, when handshakes are counted."""
 Round = dict[str, Figures]
+SLACK = 200
+"""Sessions that a peer may have beyond those that stand: calls that are just ending."""
+_STEADY = "100 calls, 50 frames/s each way"
 
 
 @dataclass(frozen=True, slots=True)
 class Bench:
     """What a shape runs with: ``rounds`` of ``seconds`` for each peer, ``most`` calls; `tell` is for people.
 
-    `failed` hears of a peer that did not do what was asked of it, which costs the run its success.
+    `failed` is called with each failure of a peer; then the run has no success.
     """
 
     load: Load
@@ -62,7 +66,7 @@ async def big_frame(bench: Bench, port: int) -> AsyncIterator[None]:
 
 @contextlib.asynccontextmanager
 async def stalled(bench: Bench, port: int) -> AsyncIterator[None]:
-    """One more call whose client reads nothing, while the model speaks as fast as it is let."""
+    """One more call whose client reads nothing, while the model sends as fast as it can."""
     calls = await bench.load.call(port, 1)
     calls.callers[0].transport.pause_reading()
 
@@ -120,8 +124,8 @@ async def speech(
     for number, figures in enumerate(rounds, start=1):
         for name, each in stand.items():
             bench.tell(f"round {number} of {bench.rounds}: {name}")
-            found = await _turn(bench, each, talking, beside)
-            figures[name] = replace(found, rss_idle_kb=idle_kb[name])
+            measured = await _turn(bench, each, talking, beside)
+            figures[name] = replace(measured, rss_idle_kb=idle_kb[name])
     for each in stand.values():
         await each.calls.hang_up()
     return rounds
@@ -130,38 +134,38 @@ async def speech(
 async def _turn(bench: Bench, standing: Standing, talking: int, beside: Beside | None) -> Figures:
     ends = standing.calls.ends[: 2 * talking]
     async with beside(bench, standing.port) if beside else contextlib.nullcontext():
-        found = await bench.load.window(ends, PER_S, asyncio.sleep(bench.seconds), standing.peer)
-        found = replace(found, rss_load_kb=standing.per_call_kb())
+        figures = await bench.load.window(ends, PER_S, asyncio.sleep(bench.seconds), standing.peer)
+        figures = replace(figures, rss_load_kb=standing.per_call_kb())
     if ended := sum(end.closed.done() for end in standing.calls.callers):
-        found = replace(found, void=f"{ended} of {len(standing.calls.callers)} calls ended meanwhile")
-        bench.failed(f"{standing.peer.name if standing.peer else DIRECT}: {found.void}")
+        figures = replace(figures, void=f"{ended} of {len(standing.calls.callers)} calls ended meanwhile")
+        bench.failed(f"{standing.peer.name if standing.peer else DIRECT}: {figures.void}")
     # What the call beside them costs is spent on frames that nobody counts.
-    return replace(found, cpu_us_per_frame=None) if beside else found
+    return replace(figures, cpu_us_per_frame=None) if beside else figures
 
 
 async def held(bench: Bench, peers: list[Running], wanted: int) -> list[Round]:
     """As many silent calls as ``wanted``, or as open files allow, through one peer after the other."""
     count = min(wanted, bench.most)
     fewer = "" if count == wanted else f"{count:,} calls, which is what the limit of open files allows here"
-    found: Round = {}
+    figures: Round = {}
     for peer in peers:
         bench.tell(f"{peer.name}: {count:,} calls")
         before = peer.rss_kb()
         try:
             calls = await bench.load.call(peer.port, count)
         except OSError as problem:
-            void = f"the calls did not come to stand ({type(problem).__name__}: {problem})"
+            void = f"the calls were not established ({type(problem).__name__}: {problem})"
             bench.failed(f"{peer.name}: {void}")
-            found[peer.name] = Figures(void=void)
+            figures[peer.name] = Figures(void=void)
             continue
         cost_ns, began = peer.cpu_ns(), time.monotonic()
         await asyncio.sleep(bench.seconds)
         busy = (peer.cpu_ns() - cost_ns) / 1e7 / (time.monotonic() - began)
         rss = peer.rss_kb()
         note = "; ".join(filter(None, (fewer, f"{peer.name} uses {busy:.1f} % of its core meanwhile")))
-        found[peer.name] = Figures(rss_mb=rss / 1024, rss_idle_kb=(rss - before) / count, note=note)
+        figures[peer.name] = Figures(rss_mb=rss / 1024, rss_idle_kb=(rss - before) / count, note=note)
         await calls.hang_up()
-    return [found]
+    return [figures]
 
 
 async def handshakes(bench: Bench, peers: list[Running]) -> list[Round]:
@@ -206,7 +210,53 @@ async def drain(bench: Bench, peers: list[Running], quiet: int, talking: int) ->
     all_silent = asyncio.gather(*(end.closed for end in silent.callers))
     during = await bench.load.window(busy.ends, PER_S, all_silent, peer)
     await peer.process.wait()
-    found = replace(
+    figures = replace(
         before, drain_s=time.monotonic() - began, p99_during_us=during.p99_us, void=during.void or before.void
     )
-    return [{peer.name: found}]
+    return [{peer.name: figures}]
+
+
+Run = Callable[[Bench, list[Running]], Coroutine[Any, Any, list[Round]]]
+
+
+class Shape(NamedTuple):
+    """`sessions` is how many calls a peer carries at most, `only` the peer that it is for; `quick`: in a quick run."""
+
+    name: str
+    title: str
+    run: Run
+    sessions: int
+    tls: bool = False
+    baseline: str | None = DIRECT
+    only: str | None = None
+    quick: bool = False
+
+
+SHAPES = (
+    Shape("steady", f"{_STEADY}, plaintext", partial(speech, held=100, talking=100), 100, quick=True),
+    Shape("steady-tls", f"{_STEADY}, TLS upstream", partial(speech, held=100, talking=100), 100, tls=True, quick=True),
+    Shape("quiet", "2,000 calls, 50 of them talking", partial(speech, held=2000, talking=50), 2000),
+    Shape(
+        "big-frame",
+        f"{_STEADY}, beside one that sends frames of 15 MiB",
+        partial(speech, held=100, talking=100, beside=big_frame),
+        100,
+    ),
+    Shape(
+        "stalled",
+        f"{_STEADY}, beside one whose client reads nothing",
+        partial(speech, held=100, talking=100, beside=stalled),
+        100,
+    ),
+    Shape("handshakes", "calls opened and closed, plaintext", handshakes, 100, baseline=None, quick=True),
+    Shape("handshakes-tls", "calls opened and closed, TLS upstream", handshakes, 100, True, None, quick=True),
+    Shape("held", "10,000 silent calls", partial(held, wanted=10_000), 10_000, baseline=None),
+    Shape(
+        "drain",
+        "SIGTERM with 1,000 calls between two turns and 100 in one",
+        partial(drain, quiet=1000, talking=100),
+        1100,
+        baseline=None,
+        only=OURS,
+    ),
+)

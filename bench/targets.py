@@ -2,8 +2,7 @@
 
 from typing import NamedTuple
 
-from bench.figures import FIGURES
-from bench.result import OURS, Result, Shape
+from bench.result import FIGURES, OURS, Result, Shape
 
 
 class Target(NamedTuple):

@@ -11,13 +11,13 @@ from types import FrameType
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """What ends a run before its time: Ctrl-C, a supervisor, a terminal that is closed."""
 _LEAVE_S = 5.0
-"""For a program that is told to end: git takes back what it had begun."""
+"""For a program after SIGTERM: git takes back what it had begun."""
 _GIT = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_PREFIX")
 """Set in a hook of git, where they would point it at another folder than the one it is started in."""
 
 
 class Failed(RuntimeError):
-    """A program that did not do what was asked of it; its text is the program's own last line."""
+    """A program that failed; its text is the program's own last line."""
 
 
 def run(command: Sequence[str], folder: Path, temporary: Path | None = None) -> str:

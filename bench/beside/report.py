@@ -1,4 +1,7 @@
-"""What a run beside a commit found: for the terminal, and as the file."""
+"""The result of a run beside a commit: for the terminal, as the file, and as a picture.
+
+The picture has a dot a window, the median and its interval: a row a shape.
+"""
 
 import statistics
 from collections import Counter
@@ -8,13 +11,19 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+from matplotlib import rc_context
+from matplotlib.figure import Figure
 
 from bench.beside.statistic import COARSE, ENOUGH, LIMIT, Spread, spread
 from bench.beside.windows import Window
+from bench.plot import ACCENT, ACCENT_LIGHT, DPI, GREY, INK, PAPER, SOFT, STYLE
 from bench.result import Machine
 
 WAITED = 0.05
-"""Another process had the relays' core for this part of the time: that is said."""
+"""From this part of the time on it is reported that another process had the relays' core."""
+WIDTH_IN, ROW_IN, FRAME_IN = 7.0, 0.8, 1.5
+_FURTHEST = 0.25
+"""From 1: a ratio beyond is drawn at the edge, so that those near 1 can be distinguished."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +72,12 @@ class Comparison:
         return bool(self.shapes) and all(shape.held for shape in self.shapes)
 
 
-def dump(found: Comparison, file: Path) -> None:
+def dump(result: Comparison, file: Path) -> None:
     """Writes all of it as JSON, the windows one by one."""
-    file.write_bytes(orjson.dumps(_raw(found), option=orjson.OPT_INDENT_2) + b"\n")
+    file.write_bytes(orjson.dumps(_raw(result), option=orjson.OPT_INDENT_2) + b"\n")
 
 
-def _raw(found: Comparison) -> dict[str, Any]:
+def _raw(result: Comparison) -> dict[str, Any]:
     shapes = [
         {
             "name": shape.name,
@@ -77,27 +86,27 @@ def _raw(found: Comparison) -> dict[str, Any]:
             "spread": asdict(shape.spread) if shape.spread else None,
             "windows": [asdict(each) | {"ratio": each.ratio} for each in shape.windows],
         }
-        for shape in found.shapes
+        for shape in result.shapes
     ]
-    return {**asdict(found), "limit": LIMIT, "held": found.held, "shapes": shapes}
+    return {**asdict(result), "limit": LIMIT, "held": result.held, "shapes": shapes}
 
 
-def lines(found: Comparison) -> Iterator[str]:
+def lines(result: Comparison) -> Iterator[str]:
     """For the terminal: figures first, then what they mean, then where they were measured."""
     yield "CPU per frame, ours / before: the median of windows that are a turn of each, neighbours in time"
-    yield f"  ours:   {found.ours}"
-    yield f"  before: {found.before}"
+    yield f"  ours:   {result.ours}"
+    yield f"  before: {result.before}"
     yield ""
     yield f"{'shape':12}{'windows':>8}{'ours, µs':>10}{'before, µs':>12}{'median':>9}  {'quartiles':18}95 % interval"
-    for shape in found.shapes:
+    for shape in result.shapes:
         yield _figures(shape)
     yield ""
-    for shape in found.shapes:
+    for shape in result.shapes:
         yield f"{shape.name}: {_meaning(shape)}"
         yield from (f"{shape.name}: {remark}" for remark in _remarks(shape))
     yield ""
-    began, ended = found.load_average
-    yield f"{found.machine}; {found.interpreter}; load average {began:.1f}, at the end {ended:.1f}; {found.date}"
+    began, ended = result.load_average
+    yield f"{result.machine}; {result.interpreter}; load average {began:.1f}, at the end {ended:.1f}; {result.date}"
     yield "The interval is of order statistics: it takes nothing for granted on how the ratios are spread."
 
 
@@ -136,3 +145,47 @@ def _remarks(shape: Shape) -> Iterator[str]:
     waited = statistics.median(each.waited for each in shape.windows) if shape.windows else 0.0
     if waited > WAITED:
         yield f"another process had the relays' core for {100 * waited:.0f} % of the time"
+
+
+def png(result: Comparison, file: Path) -> bool:
+    """False when no window counts, and nothing is drawn."""
+    shapes = [(shape, spread) for shape in result.shapes if (spread := shape.spread)]
+    if not shapes:
+        return False
+    height = FRAME_IN + ROW_IN * len(shapes)
+    with rc_context(STYLE):
+        figure = Figure(figsize=(WIDTH_IN, height))
+        axes = figure.subplots()
+        axes.spines[:].set_visible(False)
+        axes.axvline(1, color=GREY, lw=1)
+        axes.axvline(LIMIT, color=GREY, lw=1, ls=":")
+        for row, (shape, spread) in enumerate(shapes):
+            dots = [min(max(each, 1 - _FURTHEST), 1 + _FURTHEST) for each in shape.ratios]
+            # Window by window downwards, so that none hides another.
+            places = [row + 0.35 * (2 * i / len(dots) - 1) for i in range(len(dots))]
+            axes.plot(dots, places, "o", ms=3, mfc=ACCENT_LIGHT, mec=PAPER, mew=0.4)
+            within = ""
+            if spread.interval:
+                axes.plot([spread.interval.low, spread.interval.high], [row, row], color=ACCENT, lw=4)
+                within = f" ({spread.interval.low:.3f} to {spread.interval.high:.3f})"
+            axes.plot([spread.median], [row], "D", ms=7, mfc=ACCENT, mec=PAPER)
+            text = f"{spread.median:.4f}{within}"
+            axes.annotate(text, (spread.median, row - 0.42), color=INK, fontsize=9, ha="center", fontweight="bold")
+        axes.set_yticks(range(len(shapes)), [shape.name for shape, _ in shapes])
+        axes.set_ylim(len(shapes) - 0.4, -0.65)
+        axes.tick_params(length=0, colors=INK)
+        figure.subplots_adjust(left=0.13, right=0.97, top=1 - 0.7 / height, bottom=0.55 / height)
+        title = "CPU per frame, ours / before"
+        figure.text(0.02, 1 - 0.12 / height, title, fontsize=10, fontweight="bold", color=INK, va="top")
+        legend = f"A dot a window; the median and its 95 % interval. Dotted: {LIMIT}. Less is better."
+        legend += f" Before: {result.before}"
+        figure.text(0.02, 1 - 0.36 / height, legend, fontsize=8, color=SOFT, va="top")
+        figure.text(
+            0.02,
+            0.1 / height,
+            f"{result.interpreter} · {result.date} · {result.command}",
+            fontsize=6.5,
+            color=SOFT,
+        )
+        figure.savefig(file, dpi=DPI, facecolor=PAPER, metadata={"Software": None})
+    return True

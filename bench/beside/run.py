@@ -4,7 +4,6 @@ import contextlib
 import os
 import shutil
 import signal
-import sys
 import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -14,24 +13,22 @@ from typing import Protocol
 
 import uvloop
 
-from bench.authority import authority
-from bench.beside import picture
 from bench.beside.command import SIGNALS, Failed, undisturbed
-from bench.beside.environment import ALONE, environment
-from bench.beside.report import Comparison, Shape, dump, lines
-from bench.beside.trees import Commit, NoCommit, as_is, checked_out, commit, copied
+from bench.beside.report import Comparison, Shape, dump, lines, png
+from bench.beside.trees import ALONE, Commit, NoCommit, as_is, checked_out, commit, copied, environment
 from bench.beside.windows import NotStarted, Pair, Place, windows
-from bench.load.generator import Load
-from bench.machine import interpreter, machine
+from bench.load.generator import Load, authority
+from bench.peers import RTPROXY
 from bench.peers.peer import Peer, Route
-from bench.peers.rtproxy import RTPROXY
-from bench.plan import Shape as Planned
 from bench.process import Cores
+from bench.result import interpreter, machine
+from bench.shapes import Shape as Planned
+from bench.table import say
 
 ROOT = Path(__file__).parents[2]
 
 
-class Asked(Protocol):
+class Arguments(Protocol):
     """What of the command line is for a run beside a commit."""
 
     beside: str | None
@@ -41,62 +38,62 @@ class Asked(Protocol):
     out: Path
 
 
-def beside(asked: Asked, command: str) -> int:
+def beside(arguments: Arguments, command: str) -> int:
     """0: at most 1.02 in every shape. 1: more, or not decided. 2: no such commit. 3: a relay that did not start.
 
-    130 after Ctrl-C. Whatever the end, the worktree, the environments and the relays are gone.
+    130 after Ctrl-C. Whatever the end, the worktree, the environments and the relays are removed.
     """
     _interruptible()
     began = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     load_average = os.getloadavg()[0]
     try:
-        against = commit(ROOT, asked.beside or "")
+        against = commit(ROOT, arguments.beside or "")
         with _folder() as folder, _trees(against, folder) as peers:
-            shapes = uvloop.run(_measure(asked, peers, folder))
+            shapes = uvloop.run(_measure(arguments, peers, folder))
             ours = as_is(ROOT)
     except KeyboardInterrupt:
-        _say("interrupted: both relays were ended, the worktree was removed, nothing was written")
+        say("interrupted: both relays were ended, the worktree was removed, nothing was written")
         return 130
     except NoCommit as problem:
-        _say(str(problem))
+        say(str(problem))
         return 2
     except (Failed, NotStarted, OSError) as problem:
-        _say(f"a relay did not start: {problem}")
+        say(f"a relay did not start: {problem}")
         return 3
-    found = Comparison(
+    result = Comparison(
         command=command,
         date=began,
         machine=machine(),
         interpreter=interpreter(),
         before=str(against),
         ours=ours,
-        seconds=asked.seconds,
+        seconds=arguments.seconds,
         load_average=(load_average, os.getloadavg()[0]),
         shapes=tuple(shapes),
     )
-    asked.out.mkdir(parents=True, exist_ok=True)
-    dump(found, asked.out / "beside.json")
-    drawn = picture.png(found, asked.out / "beside.png")
-    print("\n".join(lines(found)))  # noqa: T201
-    _say(f"{asked.out}: beside.json" + (", beside.png" if drawn else "; no picture, since no window counts"))
-    return 0 if found.held else 1
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    dump(result, arguments.out / "beside.json")
+    drawn = png(result, arguments.out / "beside.png")
+    print("\n".join(lines(result)))  # noqa: T201
+    say(f"{arguments.out}: beside.json" + (", beside.png" if drawn else "; no picture, since no window counts"))
+    return 0 if result.held else 1
 
 
-async def _measure(asked: Asked, peers: Pair, folder: Path) -> list[Shape]:
+async def _measure(arguments: Arguments, peers: Pair, folder: Path) -> list[Shape]:
     cores = Cores()
     trust, identity = authority(folder)
-    found = []
-    for shape in asked.shapes:
+    shapes = []
+    for shape in arguments.shapes:
         load = Load()
         await load.listen(identity if shape.tls else None)
         place = Place(load, cores, folder / shape.name, trust if shape.tls else None)
-        tell = partial(_tell, shape.name)
+        tell = partial(say, shape=shape.name)
         try:
-            measured = await windows(peers, place, asked.windows, asked.seconds, tell)
+            measured = await windows(peers, place, arguments.windows, arguments.seconds, tell)
         finally:
             load.stop()
-        found.append(Shape(shape.name, shape.title, tuple(measured)))
-    return found
+        shapes.append(Shape(shape.name, shape.title, tuple(measured)))
+    return shapes
 
 
 @contextlib.contextmanager
@@ -123,7 +120,7 @@ def _trees(against: Commit, folder: Path) -> Iterator[Pair]:
 
 
 def _installed(name: str, side: Path) -> Peer:
-    _say(f"{name}: an environment from its own lock file")
+    say(f"{name}: an environment from its own lock file")
     try:
         python = environment(side / "tree", side / "venv")
     except Failed as problem:
@@ -141,11 +138,3 @@ def _interruptible() -> None:
     for number in SIGNALS[1:]:
         if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
             signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT))
-
-
-def _tell(shape: str, what: str) -> None:
-    _say(f"{shape}: {what}")
-
-
-def _say(what: str) -> None:
-    print(f"bench: {what}", file=sys.stderr, flush=True)  # noqa: T201

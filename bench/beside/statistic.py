@@ -15,7 +15,7 @@ SURE = 0.95
 ENOUGH = 30
 """Windows that must count before anything is decided: with few, the interval is so wide that it contains 1 always."""
 COARSE = 0.10
-"""An interval this wide is said to be: a run of that kind does not tell some percent from nothing."""
+"""An interval this wide is reported as wide: such a run cannot distinguish some percent from nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +43,8 @@ class Spread:
         """Which of the two rules of "at most 1.02" hold, as sentences; none: it costs more, or is not `decided`."""
         if not self.decided or self.interval is None:
             return []
-        found = [f"the median is at most {LIMIT}"] if self.median <= LIMIT else []
-        return found + (["the interval contains 1.00"] if self.interval.low <= 1 <= self.interval.high else [])
+        rules = [f"the median is at most {LIMIT}"] if self.median <= LIMIT else []
+        return rules + (["the interval contains 1.00"] if self.interval.low <= 1 <= self.interval.high else [])
 
     @property
     def decided(self) -> bool:
@@ -62,15 +62,15 @@ def spread(ratios: Sequence[float]) -> Spread | None:
 def interval(ratios: Sequence[float]) -> Interval | None:
     """The 95 % interval of the median; None of fewer than 6, of which not even the extremes are that far apart."""
     count = len(ratios)
-    found = None
+    chosen = None
     for rank in range(1, (count + 1) // 2 + 1):
         if coverage(count, rank) < SURE:
             break
-        found = rank
-    if found is None:
+        chosen = rank
+    if chosen is None:
         return None
     ordered = sorted(ratios)
-    return Interval(ordered[found - 1], ordered[count - found], found, coverage(count, found))
+    return Interval(ordered[chosen - 1], ordered[count - chosen], chosen, coverage(count, chosen))
 
 
 def coverage(count: int, rank: int) -> float:

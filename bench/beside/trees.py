@@ -1,18 +1,25 @@
-"""The files of both sides, in a temporary folder: those of a commit, and those of the repository as they are now.
+"""The relays of both sides in a temporary folder: the files of a commit, those of the repository as they are now.
 
-Nothing of it stays: the folder is removed, and git forgets the worktree, after a failure and after Ctrl-C, too.
+Each has an environment from its own lock file, by hash, as nox makes it. Nothing of it is left behind: the folder is
+removed, and git forgets the worktree, after a failure and after Ctrl-C, too.
 """
 
 import contextlib
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from bench.beside.command import Failed, run, undisturbed
+from bench.peers.peer import program
 
 HERE = "."
 """In the place of a commit: the files as they are, a second time. What is measured then is the noise."""
+LOCKS = ("relay", "build")
+"""What the relay needs, and what builds the project."""
+ALONE = ("-I",)
+"""Else the folder that the bench is started in, or the person's PYTHONPATH, would be the first to have a relay."""
 
 
 class NoCommit(ValueError):
@@ -56,7 +63,7 @@ def as_is(root: Path) -> str:
 
 @contextlib.contextmanager
 def checked_out(root: Path, revision: str, place: Path) -> Iterator[None]:
-    """The files of ``revision`` stand in ``place`` meanwhile, as a worktree. Raises Failed."""
+    """The files of ``revision`` are in ``place`` meanwhile, as a worktree. Raises Failed."""
     try:
         # No hook of the person's own: it may install, build or ask.
         _git(root, "-c", "core.hooksPath=/dev/null", "worktree", "add", "--quiet", "--detach", str(place), revision)
@@ -69,7 +76,7 @@ def checked_out(root: Path, revision: str, place: Path) -> Iterator[None]:
 def copied(root: Path, place: Path) -> None:
     """The files as they are, in ``place``: all that git has or would take, with every change that is not committed.
 
-    A copy stands still while it is measured, and is installed in the same way as a commit.
+    A copy does not change while it is measured, and is installed in the same way as a commit.
     """
     listed = _git(root, "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--deduplicate")
     for name in listed.split("\0"):
@@ -96,3 +103,33 @@ def _head(root: Path) -> str:
 
 def _git(root: Path, *arguments: str) -> str:
     return run(("git", *arguments), root)
+
+
+def environment(tree: Path, place: Path) -> Path:
+    """Makes an environment in ``place`` with the interpreter of this run; returns the Python of it.
+
+    Raises Failed when something cannot be installed, and when ``tree`` has no lock file.
+    """
+    locks = [Path("requirements", f"{name}.txt") for name in LOCKS]
+    for lock in locks:
+        if not (tree / lock).is_file():
+            raise Failed(f"it has no {lock}, so that its packages are unknown")
+    python = place / "bin" / "python"
+    place.parent.mkdir(parents=True, exist_ok=True)
+
+    def do(*command: str) -> str:
+        return run(command, tree, place.parent)
+
+    install: tuple[str, ...]
+    if uv := program("uv"):
+        do(uv, "venv", "--quiet", "--no-project", "--python", sys.executable, str(place))
+        install = (uv, "pip", "install", "--quiet", "--python", str(python))
+    else:
+        do(sys.executable, "-I", "-m", "venv", str(place))
+        install = (str(python), "-I", "-m", "pip", "--disable-pip-version-check", "--quiet", "install")
+    do(*install, "--require-hashes", *(word for lock in locks for word in ("--requirement", str(lock))))
+    do(*install, "--no-deps", "--no-build-isolation", "--editable", str(tree))
+    where = do(str(python), *ALONE, "-c", "import rtproxy; print(rtproxy.__file__)").strip()
+    if tree.resolve() not in Path(where).resolve().parents:
+        raise Failed(f"its relay is not its own: {where}")
+    return python

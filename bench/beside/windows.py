@@ -15,10 +15,9 @@ from typing import NamedTuple
 
 from bench.load.generator import Calls, Load
 from bench.peers import Peer
-from bench.plan import SLACK
 from bench.process import Cores, Running, running
 from bench.result import Figures
-from bench.shapes import PER_S
+from bench.shapes import PER_S, SLACK
 
 CALLS = 100
 A_PAIR = 5
@@ -73,29 +72,29 @@ class Window:
 
 async def windows(peers: Pair, place: Place, wanted: int, seconds: float, tell: Callable[[str], None]) -> list[Window]:
     """Until ``wanted`` of them count, or too many did not. Raises NotStarted."""
-    found: list[Window] = []
+    taken: list[Window] = []
     pair = 0
-    while _left(found, wanted):
+    while _left(taken, wanted):
         pair += 1
         # Who starts first changes, too.
         order = peers[:: 1 if pair % 2 else -1]
         sessions = CALLS + SLACK
         where = place.folder / str(pair)
-        async with running(order, place.cores, where, place.load.port, place.trust, sessions) as (stand, deaf):
+        async with running(order, place.cores, where, place.load.port, place.trust, sessions) as (relays, problems):
             try:
-                if deaf:
-                    raise NotStarted(deaf[0])
-                sides = {relay.name: _Side(relay, await _calls(place.load, relay)) for relay in stand}
-                for _ in range(min(A_PAIR, _left(found, wanted))):
+                if problems:
+                    raise NotStarted(problems[0])
+                sides = {relay.name: _Side(relay, await _calls(place.load, relay)) for relay in relays}
+                for _ in range(min(A_PAIR, _left(taken, wanted))):
                     both = [sides[peers.ours.name], sides[peers.before.name]]
-                    found.append(await _window(both, place, seconds, pair, ours_first=_counted(found) % 2 == 0))
-                    tell(_told(found, wanted))
+                    taken.append(await _window(both, place, seconds, pair, ours_first=_counted(taken) % 2 == 0))
+                    tell(_progress(taken, wanted))
             finally:
                 # They hold nothing that is worth a drain.
-                for relay in stand:
+                for relay in relays:
                     if relay.process.returncode is None:
                         relay.process.kill()
-    return found
+    return taken
 
 
 class _Side(NamedTuple):
@@ -103,19 +102,19 @@ class _Side(NamedTuple):
     calls: Calls
 
 
-def _counted(found: list[Window]) -> int:
-    return sum(each.void is None for each in found)
+def _counted(taken: list[Window]) -> int:
+    return sum(each.void is None for each in taken)
 
 
-def _left(found: list[Window], wanted: int) -> int:
+def _left(taken: list[Window], wanted: int) -> int:
     """How many windows to take yet."""
-    return min(wanted - _counted(found), wanted * TRIES - len(found))
+    return min(wanted - _counted(taken), wanted * TRIES - len(taken))
 
 
-def _told(found: list[Window], wanted: int) -> str:
-    last = found[-1]
-    said = f"void, {last.void}" if last.void else f"ours {last.ours_us:.2f} µs, before {last.before_us:.2f} µs"
-    return f"{_counted(found)} of {wanted} windows: {said}"
+def _progress(taken: list[Window], wanted: int) -> str:
+    last = taken[-1]
+    result = f"void, {last.void}" if last.void else f"ours {last.ours_us:.2f} µs, before {last.before_us:.2f} µs"
+    return f"{_counted(taken)} of {wanted} windows: {result}"
 
 
 async def _calls(load: Load, relay: Running) -> Calls:

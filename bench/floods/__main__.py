@@ -10,8 +10,8 @@ import uvloop
 
 from bench.floods.pump import KINDS, SIDES
 from bench.floods.window import PROBES, Waits, half_a_core, place, window
-from bench.machine import interpreter, machine
 from bench.process import Cores
+from bench.result import interpreter, machine
 
 CONNECTIONS = (1, 8, 64, 400)
 CORES = {"1": (100.0, 5.0), "0.5": (1000.0, 20.0)}
@@ -40,18 +40,18 @@ async def main() -> int:
     parser.add_argument("--sides", default=",".join(SIDES), help="who floods: some of %(default)s")
     parser.add_argument("--cores", default=",".join(CORES), help="what the relay has of its core: %(default)s")
     parser.add_argument("--probes", type=int, default=PROBES, help="how often /healthz is asked (%(default)s)")
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     about, date = machine(), f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
     _say(f"{date}; {about.cpu}, {about.cores} cores; {interpreter()}; load {os.getloadavg()[0]:.1f}")
     _say(f"| {' | '.join(HEADINGS)} |")
     _say(f"|{'---|' * len(HEADINGS)}")
     failed = 0
     machine_cores = Cores()
-    for cores in asked.cores.split(","):
-        for connections in map(int, asked.connections.split(",")):
-            for side in asked.sides.split(","):
-                for kind in asked.kinds.split(","):
-                    waits = await measured(machine_cores, kind, side, connections, cores, asked.probes)
+    for cores in arguments.cores.split(","):
+        for connections in map(int, arguments.connections.split(",")):
+            for side in arguments.sides.split(","):
+                for kind in arguments.kinds.split(","):
+                    waits = await measured(machine_cores, kind, side, connections, cores, arguments.probes)
                     verdict = _verdict(waits, cores)
                     failed += verdict != "held"
                     _tell(side, kind, connections, cores, waits, verdict)
@@ -62,10 +62,10 @@ async def measured(on: Cores, kind: str, side: str, connections: int, share: str
     """One window, measured again while it is void, or where no relay came up. Each has a relay of its own."""
     for left in range(TRIES, 0, -1):
         try:
-            async with place(on, connections) as (stands, echo, past):
-                await stands.flood(kind, side, connections)
-                async with half_a_core(stands.relay) if share != "1" else contextlib.nullcontext():
-                    waits = await window(stands, echo, past, probes)
+            async with place(on, connections) as (site, echo, past):
+                await site.flood(kind, side, connections)
+                async with half_a_core(site.relay) if share != "1" else contextlib.nullcontext():
+                    waits = await window(site, echo, past, probes)
         except (RuntimeError, ConnectionError):  # no relay came up, or the two calls answer no ping for too long
             if left == 1:
                 raise

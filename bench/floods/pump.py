@@ -65,22 +65,22 @@ def main() -> None:
     """Pours until the other end of the Unix socket, whose descriptor is the one argument, is closed."""
     # Whoever times others is on this core, too, and is not to wait for us.
     os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
-    told = socket.socket(fileno=int(sys.argv[1]))
-    news = select.epoll()
-    news.register(told, select.EPOLLIN)
+    inbox = socket.socket(fileno=int(sys.argv[1]))
+    poller = select.epoll()
+    poller.register(inbox, select.EPOLLIN)
     pouring: dict[int, _Pouring] = {}
     while True:
-        for fileno, events in news.poll():
-            if fileno == told.fileno():
-                said, files, _, _ = socket.recv_fds(told, 64, 1)
+        for fileno, events in poller.poll():
+            if fileno == inbox.fileno():
+                message, files, _, _ = socket.recv_fds(inbox, 64, 1)
                 if not files:
                     return
-                kind, side = said.decode().split()
+                kind, side = message.decode().split()
                 each = _Pouring(
                     socket.socket(fileno=files[0]), flood(kind, masked=side == "client") if kind in KINDS else None
                 )
                 pouring[files[0]] = each
-                news.register(each.sock, select.EPOLLIN | (select.EPOLLOUT if kind in KINDS else 0))
+                poller.register(each.sock, select.EPOLLIN | (select.EPOLLOUT if kind in KINDS else 0))
                 continue
             try:
                 with suppress(BlockingIOError):

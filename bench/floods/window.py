@@ -10,11 +10,11 @@ import tempfile
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
-from bench.floods.calls import Echo, Model, connected, dial
 from bench.load.generator import LAG_LIMIT_US, percentile
-from bench.peers.rtproxy import RTPROXY
+from bench.load.wire import DOWN, REQUEST, UP, answer_to, check_answer
+from bench.peers import RTPROXY
 from bench.process import Cores, Running, running
 
 PROBES = 200
@@ -24,6 +24,81 @@ _AT_ONCE = 20
 _BETWEEN_S = 0.01
 _HALF_S = 0.05
 _TICK_S = 0.005
+
+
+class Model:
+    """Takes every call; its sockets come out of ``taken`` in that order."""
+
+    def __init__(self) -> None:
+        self._listening = socket.create_server(("127.0.0.1", 0), backlog=4096)
+        self._listening.setblocking(False)
+        self.port: int = self._listening.getsockname()[1]
+        self.taken: asyncio.Queue[socket.socket] = asyncio.Queue()
+
+    async def __aenter__(self) -> Self:
+        self._accepting = asyncio.create_task(self._accept())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._accepting.cancel()
+        self._listening.close()
+
+    async def _accept(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            sock, _ = await loop.sock_accept(self._listening)
+            sock.setblocking(False)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            await loop.sock_sendall(sock, answer_to(await _head(sock)))
+            self.taken.put_nowait(sock)
+
+
+async def dial(port: int) -> socket.socket:
+    """A caller whose call is established. Raises ConnectionError when it is not."""
+    sock = await connected(port)
+    await asyncio.get_running_loop().sock_sendall(sock, REQUEST)
+    check_answer(await _head(sock))
+    return sock
+
+
+async def connected(port: int) -> socket.socket:
+    sock = socket.socket()
+    sock.setblocking(False)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", port))
+    return sock
+
+
+async def _head(sock: socket.socket) -> bytes:
+    head = b""
+    while not head.endswith(b"\r\n\r\n"):
+        data = await asyncio.get_running_loop().sock_recv(sock, 4096)
+        if not data:
+            raise ConnectionError("hung up instead of a 101")
+        head += data
+    return head
+
+
+class Echo:
+    """A call of which each frame of the caller is answered by one of the model, one at a time."""
+
+    def __init__(self, caller: socket.socket, model: socket.socket) -> None:
+        self._caller, self._model = caller, model
+
+    async def once(self) -> None:
+        loop = asyncio.get_running_loop()
+        for here, there, speech in ((self._caller, self._model, UP), (self._model, self._caller, DOWN)):
+            await loop.sock_sendall(here, speech.frame_now())
+            left = speech.size
+            while left:
+                data = await loop.sock_recv(there, left)
+                if not data:
+                    raise ConnectionError("the call of another caller ended")
+                left -= len(data)
+
+    def close(self) -> None:
+        self._caller.close()
+        self._model.close()
 
 
 class Waits(NamedTuple):
@@ -44,7 +119,7 @@ class Waits(NamedTuple):
 
     @property
     def void(self) -> bool:
-        """The load was late: nothing is to be read off this window."""
+        """The load was late: the figures of this window mean nothing."""
         return self.lag_p99 > LAG_LIMIT_US / 1000
 
 
@@ -68,8 +143,8 @@ class Place(NamedTuple):
             opened += [(caller, await self.model.taken.get()) for caller in callers]
         for caller, model in opened:
             for sock, its in ((model, "model"), (caller, "client")):
-                said = f"{kind if its == side else 'none'} {its}"
-                socket.send_fds(self.pump, [said.encode().ljust(64)], [sock.fileno()])
+                message = f"{kind if its == side else 'none'} {its}"
+                socket.send_fds(self.pump, [message.encode().ljust(64)], [sock.fileno()])
                 sock.close()
 
 
@@ -84,12 +159,12 @@ async def place(on: Cores | None, connections: int) -> AsyncIterator[tuple[Place
         ):
             if problems:
                 raise RuntimeError(problems[0])
-            stands = Place(relays[0], model, pouring)
-            echo, past = await stands.echo(relays[0].port), await stands.echo(model.port)
+            site = Place(relays[0], model, pouring)
+            echo, past = await site.echo(relays[0].port), await site.echo(model.port)
             for _ in range(20):
                 await echo.once()
             try:
-                yield stands, echo, past
+                yield site, echo, past
             finally:
                 echo.close()
                 past.close()

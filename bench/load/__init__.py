@@ -1,5 +1,4 @@
 """The load: callers and the model in one process, on raw sockets, cheap enough never to be what is measured.
 
-`wire` the frames, `handshake` how a call opens, `end` one side of a call, `pace` when each of them speaks,
-`generator` all of them together.
+`wire` frames and handshakes, `end` one side of a call, `generator` all of them together, each at its own pace.
 """

@@ -1,11 +1,10 @@
-"""One end of a call: the caller or the model. Speaks when told to, listens always, answers pings and Closes."""
+"""One end of a call: the caller or the model. It sends a frame at each `speak`, and answers pings and Closes."""
 
 import asyncio
 from collections.abc import Callable
 from typing import cast
 
-from bench.load import handshake
-from bench.load.wire import CLOSE, DOWN, PING, PONG, UP, Speech, frame
+from bench.load.wire import CLOSE, DOWN, PING, PONG, REQUEST, UP, Speech, answer_to, check_answer, frame
 
 _BUFFER = memoryview(bytearray(256 * 1024))
 
@@ -60,7 +59,7 @@ class End(asyncio.BufferedProtocol):
     def speak(self) -> None:
         """Sends one frame, unless the other side does not keep up."""
         if not self.full and not self.transport.is_closing():
-            self.transport.write(self.says.said_now())
+            self.transport.write(self.says.frame_now())
 
     def close(self, code: int = 1000) -> None:
         """Says goodbye; the other side answers and hangs up."""
@@ -73,8 +72,8 @@ class End(asyncio.BufferedProtocol):
 
     def _handshake(self, data: bytes) -> None:
         self._held += data
-        head, found, rest = self._held.partition(b"\r\n\r\n")
-        if not found:
+        head, end_of_head, rest = self._held.partition(b"\r\n\r\n")
+        if not end_of_head:
             return
         self._greet(head + b"\r\n")
         self._open = True
@@ -126,10 +125,10 @@ class Caller(End):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        self.transport.write(handshake.REQUEST)
+        self.transport.write(REQUEST)
 
     def _greet(self, head: bytes) -> None:
-        handshake.check(head)
+        check_answer(head)
 
 
 class Model(End):
@@ -139,7 +138,7 @@ class Model(End):
         super().__init__(heard, DOWN, UP, opened)
 
     def _greet(self, head: bytes) -> None:
-        self.transport.write(handshake.answer(head))
+        self.transport.write(answer_to(head))
 
 
 def _frame_size(data: bytes, at: int) -> int:

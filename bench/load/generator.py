@@ -1,17 +1,21 @@
-"""The load as a whole: the model's listener, callers, and one window of measuring."""
+"""The load as a whole: the model's listener and certificate, callers, their pace, and one window of measuring."""
 
 import asyncio
 import gc
 import ssl
 import time
 from collections.abc import Awaitable, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
+import trustme
+
 from bench.load.end import Caller, End, Heard, Model
-from bench.load.pace import Pace
 from bench.process import Running
 from bench.result import Figures
 
+SLOT_S = 0.001
+"""The event loop's timers are no finer."""
 AT_ONCE = 20
 """Handshakes under way while calls are set up."""
 OPEN_S = 60.0
@@ -22,8 +26,39 @@ BUSY_LIMIT = 0.85
 _WARM_S = 0.3
 
 
+class Pace:
+    """Lets each of ``ends`` speak ``per_s`` times a second; ``lags_us`` is how late each millisecond was."""
+
+    def __init__(self, ends: Sequence[End], per_s: float) -> None:
+        slots = round(1 / (per_s * SLOT_S))
+        self._slots = [ends[i::slots] for i in range(slots)]
+        self.lags_us: list[float] = []
+
+    async def run(self) -> None:
+        """For ever; to be cancelled."""
+        due = time.monotonic()
+        while True:
+            for slot in self._slots:
+                due += SLOT_S
+                wait = due - time.monotonic()
+                # Late, it gives way all the same: else a machine that is too slow would never get to the window's end.
+                await asyncio.sleep(max(wait, 0))
+                self.lags_us.append((time.monotonic() - due) * 1e6)
+                for end in slot:
+                    end.speak()
+
+
+def authority(folder: Path) -> tuple[Path, ssl.SSLContext]:
+    """Writes the authority's certificate into ``folder``; returns that file and what the model listens with."""
+    signer, file = trustme.CA(), folder / "ca.pem"
+    signer.cert_pem.write_to_path(str(file))
+    identity = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    signer.issue_cert("localhost", "127.0.0.1").configure_cert(identity)
+    return file, identity
+
+
 class Calls(NamedTuple):
-    """Calls that stand, both their ends in this process."""
+    """Established calls, both their ends in this process."""
 
     callers: list[End]
     models: list[End]
@@ -45,7 +80,7 @@ class Load:
     def __init__(self) -> None:
         self._heard = [Heard()]
         self._models: list[End] = []
-        self._came = asyncio.Event()
+        self._arrived = asyncio.Event()
 
     async def listen(self, tls: ssl.SSLContext | None) -> None:
         """Listens as the model on `port`, under ``tls`` where there is one, and in plaintext on `direct_port`."""
@@ -54,7 +89,7 @@ class Load:
 
     async def _listener(self, tls: ssl.SSLContext | None) -> asyncio.Server:
         return await asyncio.get_running_loop().create_server(
-            lambda: Model(self._heard, self._rang), "127.0.0.1", 0, ssl=tls, backlog=4096
+            lambda: Model(self._heard, self._opened), "127.0.0.1", 0, ssl=tls, backlog=4096
         )
 
     def stop(self) -> None:
@@ -62,7 +97,7 @@ class Load:
             server.close()
 
     async def call(self, port: int, count: int) -> Calls:
-        """Opens ``count`` calls through ``port``. Raises OSError (a timeout, too) when they do not come to stand."""
+        """Opens ``count`` calls through ``port``. Raises OSError (a timeout, too) when they are not all established."""
         self._models.clear()
         callers: list[End] = []
         try:
@@ -71,15 +106,15 @@ class Load:
                     some = range(min(AT_ONCE, count - len(callers)))
                     callers += await asyncio.gather(*(self.dial(port) for _ in some))
                 while len(self._models) < count:
-                    self._came.clear()
-                    await self._came.wait()
+                    self._arrived.clear()
+                    await self._arrived.wait()
         except OSError:
             await Calls(callers, self._models[:]).hang_up()
             raise
         return Calls(callers, self._models[:])
 
     async def dial(self, port: int) -> End:
-        """One caller whose call stands, as far as it can tell. Raises ConnectionError otherwise."""
+        """One caller whose call is established, as far as it can tell. Raises ConnectionError otherwise."""
         opened: asyncio.Future[End] = asyncio.get_running_loop().create_future()
         loop = asyncio.get_running_loop()
         _, end = await loop.create_connection(lambda: Caller(self._heard, opened.set_result), "127.0.0.1", port)
@@ -88,9 +123,9 @@ class Load:
             raise ConnectionError("hung up instead of a 101")
         return end
 
-    def _rang(self, model: End) -> None:
+    def _opened(self, model: End) -> None:
         self._models.append(model)
-        self._came.set()
+        self._arrived.set()
 
     async def window(self, ends: Sequence[End], per_s: float, over: Awaitable[object], peer: Running | None) -> Figures:
         """``ends`` speak until it is ``over``: what that cost ``peer``, how long frames took. Nobody else may speak."""

@@ -1,5 +1,11 @@
-"""The frames of a voice call as they stand on the wire (RFC 6455 section 5.2), with the moment of sending in them."""
+"""The frames of a voice call as they are on the wire (RFC 6455 section 5.2), with the moment of sending in them.
 
+And how a call of the bench opens: what its caller sends, and what the model answers (section 4).
+"""
+
+import base64
+import hashlib
+import re
 import time
 
 UP_BYTES = 1800
@@ -11,6 +17,14 @@ _STAMP = 16
 _KEY = b"\x9a\x3c\x71\xe5"
 _UP_HEAD = b'{"event_id":"ev_'
 _DOWN_HEAD = b'{"type":"response.output_audio.delta","event_id":"ev_'
+CLIENT_KEY = "bench-client-key-0123456789"
+REQUEST = (
+    b"GET /v1/realtime?model=bench HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\n"
+    b"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
+    b"Authorization: Bearer " + CLIENT_KEY.encode() + b"\r\n\r\n"
+)
+_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+_CLIENT_NONCE = re.compile(rb"^sec-websocket-key:\s*(\S+)\r$", re.IGNORECASE | re.MULTILINE)
 
 
 def _header(opcode: int, length: int, key: bytes) -> bytes:
@@ -51,8 +65,8 @@ class Speech:
         self._at = at
         self._pad = int.from_bytes(_KEY * (_STAMP // 4))
 
-    def said_now(self) -> bytes:
-        """A frame that tells when it was sent."""
+    def frame_now(self) -> bytes:
+        """A frame with the time of its sending."""
         stamp = b"%016x" % time.monotonic_ns()
         if self._masked:
             # The text before the stamp is 16 bytes long, so the mask starts anew where the stamp does.
@@ -70,3 +84,20 @@ class Speech:
 
 
 UP, DOWN = Speech(UP_BYTES, masked=True), Speech(DOWN_BYTES, masked=False)
+
+
+def answer_to(head: bytes) -> bytes:
+    """The model's 101 to a request with that head."""
+    nonce = _CLIENT_NONCE.search(head)
+    assert nonce is not None, head
+    accept = base64.b64encode(hashlib.sha1(nonce[1] + _GUID, usedforsecurity=False).digest())
+    return (
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"Sec-WebSocket-Accept: " + accept + b"\r\n\r\n"
+    )
+
+
+def check_answer(head: bytes) -> None:
+    """Raises ConnectionError where an answer with that head is no 101."""
+    if not head.startswith(b"HTTP/1.1 101 "):
+        raise ConnectionError(f"no 101 but {head.splitlines()[0].decode()}")

@@ -7,14 +7,14 @@ import aiohttp
 import uvloop
 from aiohttp import WSMsgType, web
 
-from bench.peers.asked import BACKLOG, MAX_MESSAGE, MODEL_HEADERS, Asked, asked, sendable
+from bench.peers.relay import BACKLOG, MAX_MESSAGE, MODEL_HEADERS, Arguments, arguments, sendable
 
 _DATA = (WSMsgType.TEXT, WSMsgType.BINARY)
 # Both know whether they decode text only by a parameter of their type.
 Leg = web.WebSocketResponse[Any] | aiohttp.ClientWebSocketResponse[Any]
 
 
-def make_app(route: Asked) -> web.Application:
+def make_app(route: Arguments) -> web.Application:
     """The relay: dials the model before it accepts, and ends both legs when one ends."""
     http = web.AppKey("http", aiohttp.ClientSession)
 
@@ -47,7 +47,7 @@ def make_app(route: Asked) -> web.Application:
 
 
 async def pump(source: Leg, target: Leg) -> None:
-    """One direction, until its source has gone or its target takes no more; then the target is closed."""
+    """One direction, until its source ends or its target takes no more; then the target is closed."""
     message = await source.receive()
     try:
         while message.type in _DATA:
@@ -60,7 +60,7 @@ async def pump(source: Leg, target: Leg) -> None:
 
 
 def main() -> None:
-    route = asked()
+    route = arguments()
     web.run_app(
         make_app(route),
         host="127.0.0.1",

@@ -7,10 +7,10 @@ from fastapi import FastAPI, WebSocket
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, WebSocketException
 
-from bench.peers.asked import BACKLOG, MAX_MESSAGE, MODEL_HEADERS, Asked, asked, sendable
+from bench.peers.relay import BACKLOG, MAX_MESSAGE, MODEL_HEADERS, Arguments, arguments, sendable
 
 
-def make_app(route: Asked) -> FastAPI:
+def make_app(route: Arguments) -> FastAPI:
     """The relay: dials the model before it accepts, and ends both legs when one ends."""
     app = FastAPI()
 
@@ -41,7 +41,7 @@ def make_app(route: Asked) -> FastAPI:
 
 
 async def up(client: WebSocket, model: ClientConnection) -> None:
-    """From the client to the model, until the client has gone."""
+    """From the client to the model, until the client's connection ends."""
     while (message := await client.receive())["type"] == "websocket.receive":
         text = message.get("text")
         await model.send(message["bytes"] if text is None else text)
@@ -49,7 +49,7 @@ async def up(client: WebSocket, model: ClientConnection) -> None:
 
 
 async def down(model: ClientConnection, client: WebSocket) -> None:
-    """From the model to the client, until the model has gone."""
+    """From the model to the client, until the model's connection ends."""
     try:
         while True:
             message = await model.recv()
@@ -62,7 +62,7 @@ async def down(model: ClientConnection, client: WebSocket) -> None:
 
 
 def main() -> None:
-    route = asked()
+    route = arguments()
     uvicorn.run(
         make_app(route),
         host="127.0.0.1",

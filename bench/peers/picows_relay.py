@@ -16,7 +16,7 @@ from picows import (
     ws_create_server,
 )
 
-from bench.peers.asked import BACKLOG, MAX_MESSAGE, MODEL_HEADERS, Asked, asked
+from bench.peers.relay import BACKLOG, MAX_MESSAGE, MODEL_HEADERS, Arguments, arguments
 
 
 class Leg(WSListener):
@@ -44,7 +44,7 @@ class Leg(WSListener):
 class ClientLeg(Leg):
     """The client's side. picows accepts before anything can be awaited, so the client waits for the model unread."""
 
-    def __init__(self, route: Asked) -> None:
+    def __init__(self, route: Arguments) -> None:
         self._route = route
 
     def on_ws_connected(self, transport: WSTransport) -> None:
@@ -73,7 +73,7 @@ class ClientLeg(Leg):
             client.underlying_transport.resume_reading()
 
 
-async def serve(route: Asked) -> None:
+async def serve(route: Arguments) -> None:
     """Serves until SIGTERM."""
 
     def client_leg(_: WSUpgradeRequest) -> ClientLeg:
@@ -89,7 +89,7 @@ async def serve(route: Asked) -> None:
 def main() -> None:
     # The library warns of every buffer that is full.
     logging.getLogger("picows").setLevel(logging.ERROR)
-    uvloop.run(serve(asked()))
+    uvloop.run(serve(arguments()))
 
 
 if __name__ == "__main__":

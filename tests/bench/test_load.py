@@ -7,21 +7,20 @@ from typing import cast
 import pytest
 
 from bench.load.end import End
-from bench.load.generator import LAG_LIMIT_US, Load
-from bench.load.pace import SLOT_S, Pace
+from bench.load.generator import LAG_LIMIT_US, SLOT_S, Load, Pace
 from bench.load.wire import DOWN, TEXT, UP, Speech, frame
 
 
 @pytest.mark.parametrize("speech", [UP, DOWN])
 def test_a_frame_tells_how_long_ago_it_was_sent(speech: Speech) -> None:
-    said = speech.said_now()
+    said = speech.frame_now()
     time.sleep(0.002)
     assert len(said) == speech.size
     assert 2_000_000 <= speech.age_ns(said) < 1_000_000_000
 
 
 def test_a_peer_may_mask_a_frame_with_a_key_of_its_own() -> None:
-    said = UP.said_now()
+    said = UP.frame_now()
     payload = bytes(byte ^ said[4 + i % 4] for i, byte in enumerate(said[8:]))
     assert payload.startswith(b'{"event_id":"ev_')
     other = said[:4] + b"\1\2\3\4" + bytes(byte ^ (1, 2, 3, 4)[i % 4] for i, byte in enumerate(payload))

@@ -9,10 +9,9 @@ from xml.etree import ElementTree
 
 import pytest
 
-from bench.page import page
+from bench.page import CSS, page
 from bench.plot import THEME, png, svg
 from bench.result import Result
-from bench.style import CSS
 from bench.table import markdown, show
 from tests.bench.sample import PEERS, measured, sample, without
 from tests.browser import browse, needs_chromium, picture

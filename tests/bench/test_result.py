@@ -8,8 +8,7 @@ from typing import Any
 import orjson
 import pytest
 
-from bench.reading import load
-from bench.result import Figures, Shape, dump
+from bench.result import Figures, Shape, dump, load
 from bench.targets import TARGETS, judge, tally
 from tests.bench.sample import measured, sample, without
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.reading import load
+from bench.result import load
 from bench.targets import TARGETS
 from tests.bench.conftest import Start
 from tests.conftest import DEADLINE_S
@@ -94,7 +94,7 @@ def children(pid: int) -> list[int]:
 
 
 def test_every_target_is_of_a_shape_that_is_run() -> None:
-    from bench.plan import SHAPES
+    from bench.shapes import SHAPES
 
     assert {target.shape for target in TARGETS} <= {shape.name for shape in SHAPES}
     quick = {shape.name for shape in SHAPES if shape.quick}

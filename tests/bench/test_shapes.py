@@ -61,7 +61,7 @@ async def test_a_peer_that_does_not_hold_the_calls_has_failed(bench: Bench, fail
     finally:
         process.kill()
         await process.wait()
-    assert str(found["rtproxy"].void).startswith("the calls did not come to stand (ConnectionRefusedError: ")
+    assert str(found["rtproxy"].void).startswith("the calls were not established (ConnectionRefusedError: ")
     assert failures == [f"rtproxy: {found['rtproxy'].void}"]
 
 

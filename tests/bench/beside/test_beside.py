@@ -11,7 +11,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from bench.arguments import arguments
+from bench.arguments import parse_arguments
 from tests.bench.beside.conftest import Repository
 from tests.bench.conftest import Start
 from tests.bench.test_run import children
@@ -149,6 +149,6 @@ def test_arguments_that_do_not_go_together_end_with_2(
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["bench", *given.split()])
     with pytest.raises(SystemExit) as ended:
-        arguments()
+        parse_arguments()
     assert ended.value.code == 2
     assert said in capsys.readouterr().err

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from bench.beside import environment as module
+from bench.beside import trees
 from bench.beside.command import Failed
-from bench.beside.environment import ALONE, environment
+from bench.beside.trees import ALONE, environment
 from tests.bench.beside.conftest import ROOT
 
 pytestmark = pytest.mark.timeout(200)
@@ -33,7 +33,7 @@ def test_the_relay_of_a_tree_runs_from_that_tree_with_what_its_lock_has(
     tree: Path, installer: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if installer == "pip":
-        monkeypatch.setattr(module, "program", lambda name: None)
+        monkeypatch.setattr(trees, "program", lambda name: None)
     # Whoever works on the relay may have it here.
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     python = environment(tree, tree.parent / "venv")

@@ -7,8 +7,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from bench.beside.picture import png
-from bench.beside.report import Comparison, Shape, dump, lines
+from bench.beside.report import Comparison, Shape, dump, lines, png
 from bench.beside.windows import Window
 from bench.result import Machine
 

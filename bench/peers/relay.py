@@ -1,4 +1,4 @@
-"""What the relays in Python are asked for on the command line, and the little that they share."""
+"""What the relays in Python have in common: their command line, and the close code that they pass on."""
 
 import argparse
 import resource
@@ -11,14 +11,14 @@ MAX_MESSAGE = 16 * 1024 * 1024
 MODEL_HEADERS = {"api-key": "bench-model-key"}
 
 
-class Asked(NamedTuple):
+class Arguments(NamedTuple):
     port: int
     model_url: str
     tls: ssl.SSLContext | None
-    """Trusts the model's authority and nobody else; None: the model is plaintext."""
+    """Trusts the model's authority only; None: the model is plaintext."""
 
 
-def asked() -> Asked:
+def arguments() -> Arguments:
     """Reads the arguments, and raises the limit of open files: the soft one would end at 500 sessions."""
     parser = argparse.ArgumentParser(description="A relay to measure; python -m bench starts it.")
     parser.add_argument("--port", type=int, required=True, help="listen here, on 127.0.0.1")
@@ -28,7 +28,7 @@ def asked() -> Asked:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     scheme, tls = ("wss", ssl.create_default_context(cafile=given.ca_file)) if given.ca_file else ("ws", None)
-    return Asked(given.port, f"{scheme}://127.0.0.1:{given.model_port}/v1/realtime?model=bench", tls)
+    return Arguments(given.port, f"{scheme}://127.0.0.1:{given.model_port}/v1/realtime?model=bench", tls)
 
 
 def sendable(code: int | None) -> int:
