@@ -47,18 +47,13 @@ def test_calls_are_held_until_one_lands_on_green_and_after_three_rounds_without_
         "settled": {"enough": 44},
         "shares": {"rtproxy--blue": 90, "rtproxy--green": 10},
         "url": "ws://a",
-        "dial": "",
         "model": "gpt-realtime",
         "step_checks": ["survival.cut"],
-        "held_with": [],
         "python": sys.executable,
         "source": str(ROOT),
         "task_timeout": 120,
         "stop_timeout": 1,
-        "connect_to": "",
         "run_dir": str(tmp_path),
-        "evidence": f"{tmp_path}/{{{{ record }}}}.jsonl",
-        "finding": f"{tmp_path}/{{{{ record }}}}.json",
         "caller": ["sh", "-c", hold, "sh"],
     }
     done = play(tmp_path, str(tmp_path / "step.yml"), 0, {}, **variables)

@@ -68,6 +68,7 @@ def play(
             "LATE", str(late)
         )
     )
+    (tmp_path / "group_vars").symlink_to(PLAYBOOKS / "group_vars")
     words = [BIN / "ansible-playbook", "-i", "localhost,", tmp_path / "play.yml", "-e", json.dumps(NAMES | variables)]
     done = subprocess.run(
         words,
@@ -150,19 +151,15 @@ def test_replicas_that_are_not_found_are_gone(tmp_path: Path) -> None:
 JUDGED = {
     "record": "step-50",
     "url": "ws://a",
-    "dial": "",
     "connections": 1,
     "seconds": "4",
     "kinds": "vad",
-    "model": "",
-}
-JUDGED |= {"shares": {}, "baseline": "", "checks": ["survival.cut"], "manner": [], "held_with": []}
-JUDGED |= {
+    "checks": ["survival.cut"],
+    "manner": [],
     "python": sys.executable,
     "source": str(ROOT),
     "task_timeout": 120,
     "stop_timeout": 1,
-    "connect_to": "",
     "revision_scheme": "ws",
 }
 
