@@ -9,11 +9,20 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from bench.result import FIGURES, OURS, Result, Wrong, parse, want
+from bench.result import FIGURES, OURS, Result
 
 ALLOWED = 0.15
 """How much worse a ratio may be: what medians of three rounds are apart on a machine that others use too."""
 KEPT = ("cpu_us_per_frame", "rss_idle_kb", "rss_load_kb", "rss_mb", "handshakes_per_s")
+
+KINDS: dict[Any, tuple[type | tuple[type, ...], str]] = {
+    str: (str, "text"),
+    int: (int, "a whole number"),
+    float: ((int, float), "a number"),
+    dict[str, str]: (dict, "an object"),
+}
+KINDS |= {kind | None: KINDS[kind] for kind in (str, float)}
+"""What fields may hold in JSON; of others their own reader checks it."""
 
 Ratios = dict[str, dict[str, dict[str, float]]]
 """Ours to a peer's, by shape, figure and peer."""
@@ -105,3 +114,24 @@ def _ratios(raw: Any) -> Ratios:
                 if want(ratio, float, f"{at}.{peer}") <= 0:
                     raise Wrong(f"{at}.{peer} wants a number above 0, not {ratio}")
     return ratios
+
+
+def parse(file: Path) -> Any:
+    """The JSON of ``file``. Raises ValueError that names it."""
+    try:
+        return orjson.loads(file.read_bytes())
+    except orjson.JSONDecodeError as error:
+        raise ValueError(f"{file}: not JSON: {error}") from error
+
+
+class Wrong(ValueError):
+    """A field that is not as it should be."""
+
+
+def want(value: Any, kind: Any, at: str) -> Any:
+    """``value`` if it is of ``kind``, of JSON's or of `KINDS`; raises `Wrong`."""
+    wanted, words = KINDS.get(kind) or (kind, {dict: "an object", list: "a list"}[kind])
+    if not isinstance(value, wanted) or isinstance(value, bool):
+        quoted = repr(value)
+        raise Wrong(f"{at or 'all of it'} wants {words}, not {quoted if len(quoted) < 40 else quoted[:36] + ' ...'}")
+    return value

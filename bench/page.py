@@ -1,4 +1,4 @@
-"""The page: how we stand first, then the figure, the targets, every shape, and how to run it again. One file.
+"""The page: our result first, then the figure, the targets, every shape, and how to run it again. One file.
 
 It is light or dark as the reader has it.
 """

@@ -2,10 +2,8 @@
 
 A shared machine can be twice as slow an hour later, so figures are only ever compared inside a run: a peer with what
 was measured without any peer in the same round, a relay with another by the medians of the rounds in which both count.
-What is wrong in a file is named by its place: ``shapes[0].rounds[2].nginx``.
 """
 
-import dataclasses
 import os
 import platform
 import statistics
@@ -20,14 +18,6 @@ import orjson
 OURS = "rtproxy"
 ADDED = {"added_p50_us": "p50_us", "added_p99_us": "p99_us"}
 """Derived, never in a file: what a peer was measured at, less what the load was measured at without a peer."""
-KINDS: dict[Any, tuple[type | tuple[type, ...], str]] = {
-    str: (str, "text"),
-    int: (int, "a whole number"),
-    float: ((int, float), "a number"),
-    dict[str, str]: (dict, "an object"),
-}
-KINDS |= {kind | None: KINDS[kind] for kind in (str, float)}
-"""What fields may hold in JSON; of others their own reader checks it."""
 
 
 class Figure(NamedTuple):
@@ -186,68 +176,3 @@ def interpreter() -> str:
     flags = sysconfig.get_config_var("CONFIG_ARGS") or ""
     how = "with optimisation (profiles)" if "--enable-optimizations" in flags else "without optimisation (no profiles)"
     return f"{platform.python_implementation()} {platform.python_version()}, built {how}"
-
-
-def load(file: Path) -> Result:
-    """Raises ValueError that names the file and the field when it is not what `dump` writes; OSError as it comes."""
-    try:
-        return _result(parse(file))
-    except Wrong as error:
-        raise ValueError(f"{file}: {error}") from None
-
-
-def parse(file: Path) -> Any:
-    """The JSON of ``file``. Raises ValueError that names it."""
-    try:
-        return orjson.loads(file.read_bytes())
-    except orjson.JSONDecodeError as error:
-        raise ValueError(f"{file}: not JSON: {error}") from error
-
-
-class Wrong(ValueError):
-    """A field that is not as it should be."""
-
-
-def _result(raw: Any) -> Result:
-    top = _fields(raw, Result, "")
-    top["machine"] = Machine(**_fields(top["machine"], Machine, "machine."))
-    for name in ("versions", "missing"):
-        for key, value in top[name].items():
-            want(value, str, f"{name}.{key}")
-    shapes = (_shape(each, f"shapes[{i}].") for i, each in enumerate(want(top["shapes"], list, "shapes")))
-    return Result(**top | {"shapes": tuple(shapes)})
-
-
-def _shape(raw: Any, at: str) -> Shape:
-    fields = _fields(raw, Shape, at)
-    rounds = [_round(each, f"{at}rounds[{i}].") for i, each in enumerate(want(fields["rounds"], list, f"{at}rounds"))]
-    return Shape(**fields | {"rounds": tuple(rounds)})
-
-
-def _round(raw: Any, at: str) -> dict[str, Figures]:
-    peers = want(raw, dict, at.removesuffix("."))
-    return {name: Figures(**_fields(figures, Figures, f"{at}{name}.")) for name, figures in peers.items()}
-
-
-def _fields(raw: Any, kind: type[Any], at: str) -> dict[str, Any]:
-    """A JSON object with the fields of ``kind``: all that have no default, none that it does not know."""
-    fields = want(raw, dict, at.removesuffix("."))
-    known = {field.name: field for field in dataclasses.fields(kind)}
-    for name, value in fields.items():
-        if name not in known:
-            raise Wrong(f"{at}{name}: no such field")
-        if known[name].type in KINDS:
-            want(value, known[name].type, f"{at}{name}")
-    for name, field in known.items():
-        if name not in fields and field.default is dataclasses.MISSING:
-            raise Wrong(f"{at}{name} is missing")
-    return dict(fields)
-
-
-def want(value: Any, kind: Any, at: str) -> Any:
-    """``value`` if it is of ``kind``, of JSON's or of `KINDS`; raises `Wrong`."""
-    wanted, words = KINDS.get(kind) or (kind, {dict: "an object", list: "a list"}[kind])
-    if not isinstance(value, wanted) or isinstance(value, bool):
-        quoted = repr(value)
-        raise Wrong(f"{at or 'all of it'} wants {words}, not {quoted if len(quoted) < 40 else quoted[:36] + ' ...'}")
-    return value

@@ -5,17 +5,15 @@ With calls that hang up by themselves the place begins the next one, as its next
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 
 import aiohttp
 
-from clients.arguments import Plan
+from clients.conversation import Common
 from clients.dial import Connection, Line, Refusal
-from clients.hearing import Ids
 from clients.kinds import KINDS, between
 from clients.observations import Observation, Pong, Reconnecting, Refused, Turn, ms
 from clients.session import Session
-from clients.speech import Piece
 
 FIRST_BACKOFF_S = 0.25
 LONGEST_BACKOFF_S = 5.0
@@ -35,15 +33,8 @@ def backoff() -> Iterator[float]:
 class Call:
     """`run` is the life of the place; the other attributes are for display, the latest measurements of each kind."""
 
-    def __init__(
-        self,
-        number: int,
-        plan: Plan,
-        utterance: Sequence[Piece],
-        ids: Ids,
-        note: Callable[[Observation], None],
-        end: asyncio.Event,
-    ) -> None:
+    def __init__(self, number: int, common: Common) -> None:
+        plan = common.plan
         self.number = number
         self.kind = KINDS[plan.kinds[(number - 1) % len(plan.kinds)]]
         self.session: Session | None = None
@@ -52,10 +43,8 @@ class Call:
         self.rtt_ms: float | None = None
         self.first_audio_ms: float | None = None
         self._plan = plan
-        self._utterance = utterance
-        self._ids = ids
-        self._note_to_hold = note
-        self._end = end
+        self._note_to_hold = common.note
+        self._common = common._replace(note=self._note)
         self._had_session = False
         self._dialled_at = 0.0
 
@@ -109,7 +98,7 @@ class Call:
 
         A place that never had a session is given up: there is nothing to come back to.
         """
-        if self._end.is_set():
+        if self._common.end.is_set():
             return False
         return self._plan.reconnect if cut else self._had_session
 
@@ -119,17 +108,7 @@ class Call:
         return await line.dial()
 
     async def _hold(self, connection: Connection, gap_ms: float | None) -> Session:
-        session = Session(
-            self.number,
-            connection,
-            gap_ms,
-            self._plan,
-            self.kind,
-            self._utterance,
-            self._ids,
-            self._note,
-            self._end,
-        )
+        session = Session(self.number, self.kind, connection, gap_ms, self._common)
         self.session, self._had_session = session, True
         try:
             await session.hold()

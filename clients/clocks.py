@@ -1,8 +1,8 @@
-"""How far the clocks of relays and platform are from the hold's, by what both sides of something wrote of it.
+"""How far the clocks of relays and platform are from the hold's, by events that both sides wrote down.
 
 The hold's clock is the one that counts: `opened` and client.connected are of one moment, and so are `closed` and
-connection.closed. SIGTERM comes before its signal.received, proxy.stopped before its exit: between these the platform's
-clock lies. What is nearest to no difference at all is taken.
+connection.closed. SIGTERM comes before its signal.received, proxy.stopped before its exit: these two bound how far the
+platform's clock is off, and the value nearest to zero is taken.
 """
 
 import statistics
@@ -14,10 +14,10 @@ from clients.evidence import Evidence
 from clients.recorded import Act, Clock
 
 WRITING_S = 0.25
-"""A busy machine may write of one moment so far apart; a clock that is off by less is right."""
+"""On a busy machine the lines of one moment may be so far apart; a clock that is off by less is right."""
 CAUSED = {"replica.sigterm": "replica.sigterm", "replica.started": "replica.started"}
 CAUSES = {"replica.exited": "replica.exited", "replica.ready": "replica.started"}
-"""Acts of the platform, and what a relay logs because of them or is the reason of them, named likewise."""
+"""Acts of the platform, by name: what a relay logs because of them, and what it logs before it causes them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,26 +35,26 @@ class Clocks:
 def measured(evidence: Evidence) -> Clocks:
     relays = {replica: _clock(pairs) for replica, pairs in _pairs(evidence).items()}
     others = _clock([clock.off_s for clock in relays.values()]) if relays else None
-    found = Clocks(relays, others, None)
-    return replace(found, platform=_platform(evidence, found)) if evidence.acts else found
+    clocks = Clocks(relays, others, None)
+    return replace(clocks, platform=_platform(evidence, clocks)) if evidence.acts else clocks
 
 
 def corrected(evidence: Evidence, clocks: Clocks) -> None:
-    """Has all times of relays and platform be the hold's."""
+    """Corrects all times of relays and platform to the hold's clock."""
     for id_, logged in evidence.logged.items():
         by_s = _shift_s(clocks.of(logged.replica))
         connected = None if logged.connected is None else logged.connected - by_s
         closed = None if logged.closed is None else logged.closed - by_s
         evidence.logged[id_] = replace(logged, connected=connected, closed=closed)
-    evidence.logged_acts[:] = [_moved(act, clocks.of(act["replica"])) for act in evidence.logged_acts]
+    evidence.logged_acts[:] = [_corrected(act, clocks.of(act["replica"])) for act in evidence.logged_acts]
     for replica in evidence.log_ends:
         evidence.log_ends[replica] -= _shift_s(clocks.of(replica))
-    evidence.acts[:] = [_moved(act, clocks.platform) for act in evidence.acts]
+    evidence.acts[:] = [_corrected(act, clocks.platform) for act in evidence.acts]
     evidence.clocks = dict(clocks.relays)
     evidence.platform_clock = clocks.platform
 
 
-def _moved(act: Act, clock: Clock | None) -> Act:
+def _corrected(act: Act, clock: Clock | None) -> Act:
     return replace(act, at=act.at - _shift_s(clock))
 
 
@@ -101,6 +101,6 @@ def _platform(evidence: Evidence, clocks: Clocks) -> Clock | None:
 
 
 def _once(acts: list[Act]) -> dict[tuple[str, str], float]:
-    """What happened to a replica a single time: of what happened again nobody knows which line tells of which time."""
+    """What happened to a replica once: of what happened again it is unknown which lines belong together."""
     times = Counter((act.name, act["replica"]) for act in acts)
     return {(act.name, act["replica"]): act.at for act in acts if times[act.name, act["replica"]] == 1}

@@ -11,11 +11,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
+from typing import NamedTuple
 
 import aiohttp
 import orjson
 
 from clients import speech
+from clients.arguments import Plan
 from clients.dial import Connection
 from clients.events import (
     THROTTLED,
@@ -71,21 +73,21 @@ class Exchange:
     steps: asyncio.Queue[Step | None] = field(default_factory=asyncio.Queue)
 
 
+class Common(NamedTuple):
+    """What the calls of a hold have in common. `end` is set when the hold is over."""
+
+    plan: Plan
+    utterance: Sequence[Piece]
+    ids: Ids
+    note: Callable[[Observation], None]
+    end: asyncio.Event
+
+
 class Conversation:
     """`kinds.Talk` for the kinds; `talk`, `hear` and the two ends of it, `cut` and `hung_up`, for the session."""
 
-    def __init__(
-        self,
-        call: int,
-        kind: Kind,
-        connection: Connection,
-        utterance: Sequence[Piece],
-        turn_deadline: float,
-        tool_seconds: float,
-        ids: Ids,
-        note: Callable[[Observation], None],
-    ) -> None:
-        self.utterance = utterance
+    def __init__(self, call: int, kind: Kind, connection: Connection, common: Common) -> None:
+        self.utterance = common.utterance
         self.turn: TurnState = "idle"
         self.turn_began = time.monotonic()
         self.audio_bytes_sent = 0
@@ -93,10 +95,10 @@ class Conversation:
         self._call = call
         self._kind = kind
         self._connection = connection
-        self._turn_deadline = turn_deadline
-        self._tool_seconds = tool_seconds
-        self._note = note
-        self._hearing = Hearing(Owner(call, connection.session), ids, self._note_fault)
+        self._turn_deadline = common.plan.turn_deadline
+        self._tool_seconds = common.plan.tool_seconds
+        self._note = common.note
+        self._hearing = Hearing(Owner(call, connection.session), common.ids, self._note_fault)
         self._created: asyncio.Future[Event] = asyncio.get_running_loop().create_future()
         self._wanted_terms: Event | None = None
         self._terms_sent_at = math.inf

@@ -9,7 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import accumulate
+from itertools import accumulate, chain
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -115,16 +115,24 @@ class Evidence:
 
     @cached_property
     def calls(self) -> dict[tuple[str, int], list[Session]]:
-        """The sessions of each place, one after the other."""
-        calls: dict[tuple[str, int], list[Session]] = defaultdict(list)
-        for session in self.sessions:
-            calls[session.place].append(session)
-        return dict(calls)
+        return by_place(self.sessions)
+
+    @property
+    def all_turns(self) -> Iterator[Turn]:
+        return chain.from_iterable(self.turns.values())
 
     @property
     def to_app(self) -> list[Session]:
         """Sessions whose revision the platform chose: those dialled at a revision's own address prove no routing."""
         return [session for session in self.sessions if not session.to_revision]
+
+
+def by_place(sessions: Iterable[Session]) -> dict[tuple[str, int], list[Session]]:
+    """The sessions of each place, one after the other."""
+    places: dict[tuple[str, int], list[Session]] = defaultdict(list)
+    for session in sessions:
+        places[session.place].append(session)
+    return dict(places)
 
 
 def stops_of(acts: Iterable[Act], deployed: Mapping[str, float] | None = None) -> list[Stop]:
@@ -170,10 +178,8 @@ def _stop(act: Act, reason: str, grace_s: float | None) -> Stop:
 def with_moves(evidence: Evidence) -> list[Session]:
     """The sessions, of each 1012 between two turns whether its replica had been asked to stop."""
     stops = [*stops_of(evidence.acts, evidence.deployed), *stops_of(evidence.logged_acts, evidence.deployed)]
-    places: dict[tuple[str, int], list[Session]] = {}
-    for session in evidence.sessions:
-        places.setdefault(session.place, []).append(session)
-    decided = {id(old): new for each in places.values() for old, new in _of_a_place(each, stops, evidence)}
+    places = by_place(evidence.sessions).values()
+    decided = {id(old): new for each in places for old, new in _of_a_place(each, stops, evidence)}
     return [decided[id(session)] for session in evidence.sessions]
 
 
@@ -225,7 +231,7 @@ def _stop_of(session: Session, stops: list[Stop]) -> Stop | None:
 
 
 def _without_a_stop(session: Session, stops: list[Stop], evidence: Evidence) -> Asked:
-    """The platform or the log would have said so; where the record has neither, a probe may have looked.
+    """The platform or the log would have a line of it; where the record has neither, a probe may have looked.
 
     A stop at another time is no proof while nobody knows how far the platform's clock is off.
     """
@@ -242,7 +248,7 @@ def _without_a_stop(session: Session, stops: list[Stop], evidence: Evidence) -> 
 def _seen_afterwards(session: Session, evidence: Evidence) -> Iterator[Asked]:
     """What each later round of questions to the replica's revision proves, if anything.
 
-    A replica that is listed and gives no answer may be gone or out of reach.
+    A replica that is listed and gives no answer may have exited or be unreachable.
     """
     replica = session.replica or ""
     for probed in evidence.probed:

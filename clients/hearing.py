@@ -62,7 +62,7 @@ class Ids:
 
 
 class Hearing:
-    """`hear` returns the event when it is this call's own, else None; faults go to `fault`, each as it is found."""
+    """`hear` returns the event when it is this call's own, else None; faults go to `fault`, each at once."""
 
     def __init__(self, owner: Owner, ids: Ids, fault: Callable[[FaultName, str], None]) -> None:
         self.upstream_session: str | None = None

@@ -20,6 +20,7 @@ import uvloop
 from clients import options, speech
 from clients.arguments import Plan, parse
 from clients.call import Call
+from clients.conversation import Common
 from clients.dial import cause_and_cure
 from clients.hearing import Ids
 from clients.observations import HoldCompleted, HoldStarted, Observation
@@ -43,11 +44,9 @@ class Hold:
         self._tally = Tally(plan.connections)
         self._end = asyncio.Event()
         self._began = time.monotonic()
-        ids = Ids()
         utterance = speech.utterance(plan.utterance) if plan.recording is None else speech.pieces(plan.recording)
-        self._calls = [
-            Call(number, plan, utterance, ids, self._note, self._end) for number in range(1, plan.connections + 1)
-        ]
+        common = Common(plan, utterance, Ids(), self._note, self._end)
+        self._calls = [Call(number, common) for number in range(1, plan.connections + 1)]
         self._view = View(self._calls, self._tally, plan.ramp + plan.duration)
         self._in_place = plan.connections
 

@@ -178,11 +178,11 @@ class Fault(Observation):
 class Closed(Observation):
     """`remote`: by a Close frame (1005: without a code); `local`: by us; `dropped`: with no Close frame (1006).
 
-    Dropped is also what has gone silent: three pings without any sign of life, or our own Close without an answer.
+    So is a silent connection: three pings without any sign of life, or our own Close without an answer.
     `early` is true when it was cut: ended by anything but our hanging up, at the end of the hold or of the call.
     `turn_s` says for how long it had been in that `turn`: a relay cannot know of speech that has only just begun.
     `turn` is waiting while the caller still owes the model something: the output of a tool, or to ask again.
-    `audio_*_sent`: the PCM of everything that was said, put together. `longest_unpinged_s`: the longest time without a
+    `audio_*_sent`: the PCM of everything that was sent, put together. `longest_unpinged_s`: the longest time without a
     ping of the other side, from the 101 to the end; nothing else that it sends keeps a call in which nobody speaks.
     """
 
@@ -276,7 +276,7 @@ class Record:
         self._fd = None if path is None else os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
 
     def write(self, observation: Observation) -> Observation:
-        """What was written: the key is gone from it. After a failed write no more is tried; `failure` says why."""
+        """What was written, without the key. After a failed write no more is tried; `failure` says why."""
         observation = self._without_key(observation)
         if self._fd is not None and self.failure is None:
             fields = dataclasses.asdict(observation)

@@ -257,9 +257,9 @@ def parse(argv: Sequence[str]) -> Plan:
         problems += [problem for problem in obstacles if problem not in problems]
     replicas, command = given["replicas"], given.pop("replicas_command")
     if given["anybody"] and not knocks:
-        problems.append("--anybody says what --knock may find, and there is no --knock")
+        problems.append("--anybody is for --knock, and there is no --knock")
     if knocks and (given["until_zero"] or replicas or command is not None):
-        problems.append("--knock asks nobody for calls: no --until-zero, --replicas or --replicas-command with it")
+        problems.append("--knock asks for no calls: no --until-zero, --replicas or --replicas-command with it")
     if replicas and command is not None:
         problems.append("--replicas and --replicas-command exclude each other")
     words = None if command is None else _words(command, problems)
@@ -287,7 +287,7 @@ def _command_line() -> CommandLine:
         metavar="URL",
         help="ws://, wss://, http:// or https://; whatever its path, /status is asked (not --knock)",
     )
-    add("--replicas", nargs="+", metavar="NAME", help="who has to answer; without names any one replica")
+    add("--replicas", nargs="+", metavar="NAME", help="replicas that have to answer; without names any one")
     add("--replicas-command", metavar="COMMAND", help="prints their names, one a line; run in every round, by no shell")
     add("--until-zero", action="store_true", help="ask until no call is left")
     line.add_number("--timeout", float, 0.1, 600, "seconds after which --until-zero gives up")

@@ -1,41 +1,27 @@
-"""Records read into evidence: any mix of files and directories of JSON lines, told apart by one key.
+"""Records read into evidence: any mix of files and directories of JSON lines, recognised by one key.
 
 `observation` is a harness's line, `event` a relay's, `act` the platform's, `model` that of the model on a stage. What
-is none of these, or lacks a field that its kind has, is counted and left out; so is a torn last line, which is what a
+is none of these, or lacks a field that its kind has, is counted and left out; so is an incomplete last line, which a
 kill leaves behind.
 """
 
-from collections import defaultdict
+import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import MISSING, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
 import orjson
 
+from clients import recorded
 from clients.clocks import corrected, measured
-from clients.evidence import Evidence, with_moves
-from clients.recorded import (
-    Act,
-    Audio,
-    End,
-    Fault,
-    Hold,
-    Knocked,
-    Listened,
-    Logged,
-    Pong,
-    Probed,
-    Refused,
-    Session,
-    Settled,
-    Spoken,
-    Turn,
-)
+from clients.evidence import Evidence, by_place, with_moves
+from clients.recorded import Act, Audio, End, Hold, Logged, Pong, Session, Turn
 
 Line = dict[str, Any]
 Heard = TypeVar("Heard", Turn, Pong)
+Value = TypeVar("Value")
 SAME_TIME_S = 0.01
 """Times are written in ms."""
 
@@ -80,85 +66,81 @@ class _Reader:
             self.evidence.ignored += bool(raw.strip())
 
     def finished(self) -> Evidence:
-        found = self.evidence
-        found.sessions += self._open.values()
-        # What a hold to a revision's own address proves is known only once its first line was read.
-        revision_holds = {hold.id for hold in found.holds.values() if hold.to_revision}
-        found.sessions = [replace(each, to_revision=each.hold in revision_holds) for each in found.sessions]
-        found.sessions.sort(key=lambda session: session.opened)
-        by_place: dict[tuple[str, int], list[Session]] = defaultdict(list)
-        for session in found.sessions:
-            by_place[session.place].append(session)
-        for place, turns in found.turns.items():
-            found.turns[place] = _placed(sorted(turns, key=lambda turn: turn.at), by_place[place])
-        for place, pongs in found.pongs.items():
-            found.pongs[place] = _placed(sorted(pongs, key=lambda pong: pong.at), by_place[place])
-        found.refusals.sort(key=lambda refused: refused.at)
-        for acts in (found.acts, found.logged_acts):
+        evidence = self.evidence
+        evidence.sessions += self._open.values()
+        # Whether a hold was at a revision's own address is known only once its first line was read.
+        revision_holds = {hold.id for hold in evidence.holds.values() if hold.to_revision}
+        evidence.sessions = [replace(each, to_revision=each.hold in revision_holds) for each in evidence.sessions]
+        evidence.sessions.sort(key=lambda session: session.opened)
+        places = by_place(evidence.sessions)
+        for place, turns in evidence.turns.items():
+            evidence.turns[place] = _placed(sorted(turns, key=lambda turn: turn.at), places.get(place, ()))
+        for place, pongs in evidence.pongs.items():
+            evidence.pongs[place] = _placed(sorted(pongs, key=lambda pong: pong.at), places.get(place, ()))
+        evidence.refusals.sort(key=lambda refused: refused.at)
+        for acts in (evidence.acts, evidence.logged_acts):
             acts.sort(key=lambda act: act.at)
-        found.probed.sort(key=lambda probed: probed.at)
-        corrected(found, measured(found))
-        found.sessions = with_moves(found)
-        return found
+        evidence.probed.sort(key=lambda probed: probed.at)
+        corrected(evidence, measured(evidence))
+        evidence.sessions = with_moves(evidence)
+        return evidence
 
     def _observe(self, line: Line, at: float) -> None:
-        found, hold = self.evidence, line["hold"]
+        evidence, hold = self.evidence, line["hold"]
         match line["observation"]:
             case "hold.started":
-                found.holds[hold] = self._hold(hold, at, line["arguments"])
+                evidence.holds[hold] = self._hold(hold, at, line["arguments"])
             case "hold.completed":
-                found.holds[hold] = replace(found.holds.get(hold) or self._hold(hold, at, {}), ended=at)
+                evidence.holds[hold] = replace(evidence.holds.get(hold) or self._hold(hold, at, {}), ended=at)
             case "opened":
-                session = _session(line, at, None)
-                self._open[hold, line["call"], line["session"]] = session
+                self._open[hold, line["call"], line["session"]] = _session(line, at, None)
             case "closed":
-                self._close(line, at)
+                end = _value(End, line, at=at)
+                opened = self._open.pop((hold, line["call"], line["session"]), None)
+                session = replace(opened, end=end) if opened else _session(line, at - line["age_s"], end)
+                evidence.sessions.append(session)
             case "turn":
-                found.turns[hold, line["call"]].append(_turn(line, at))
+                responses = line.get("responses")
+                heard = (
+                    None if responses is None else tuple(_value(Audio, each, response=each["id"]) for each in responses)
+                )
+                evidence.turns[hold, line["call"]].append(_value(Turn, line, at=at, responses=heard))
             case "pong":
-                found.pongs[hold, line["call"]].append(Pong(at=at, **_only(line, "hold", "call", "rtt_ms")))
+                evidence.pongs[hold, line["call"]].append(_value(Pong, line, at=at))
             case "refused":
-                found.refusals.append(Refused(at=at, **_only(line, "hold", "call", "status", "code", "message")))
+                evidence.refusals.append(_value(recorded.Refused, line, at=at))
             case "fault":
-                about = _only(line, "hold", "call", "fault", "detail", "session", "revision", "replica")
-                found.faults.append(Fault(at=at, **about))
-            case "probed":  # a question asked of relays, no call
+                evidence.faults.append(_value(recorded.Fault, line, at=at))
+            case other:
+                if self._observe_target(other, line, at):
+                    return
+        evidence.observations += 1
+        evidence.began = min(evidence.began, at)
+        evidence.ended = max(evidence.ended, at)
+
+    def _observe_target(self, observation: str, line: Line, at: float) -> bool:
+        """What was asked of the target and is no call's. False: it is no observation of that kind."""
+        match observation:
+            case "probed":
                 self._probe(line, at)
-                return
             case "settled":
                 if line["in_force"]:
                     weights = {name: weight for name, weight in line["shares"].items() if weight}
-                    found.settled.append(Settled(at=at, weights=weights))
-                return
+                    self.evidence.settled.append(recorded.Settled(at=at, weights=weights))
             case "deployed":
-                found.deployed[line["revision"]] = float(line["grace_s"])
-                return
+                self.evidence.deployed[line["revision"]] = float(line["grace_s"])
             case "knocked":
-                about = _only(line, "url", "revision", "credential", "status", "code")
-                found.knocks.append(Knocked(at=at, **about))
-                return
-        found.observations += 1
-        found.began = min(found.began, at)
-        found.ended = max(found.ended, at)
+                self.evidence.knocks.append(_value(recorded.Knocked, line, at=at))
+            case _:
+                return False
+        return True
 
     def _hold(self, hold: str, started: float, arguments: Line) -> Hold:
         return Hold(id=hold, name=self.evidence.files[-1].stem, arguments=arguments, started=started)
 
-    def _close(self, line: Line, at: float) -> None:
-        how = _only(line, "code", "reason", "closed_by", "early", "turn")
-        end = End(
-            at=at,
-            **how,
-            **_perhaps(line, "turn_s", "audio_bytes_sent", "audio_sha256_sent"),
-            **_perhaps(line, "pings_heard", "longest_unpinged_s"),
-        )
-        opened = self._open.pop((line["hold"], line["call"], line["session"]), None)
-        session = replace(opened, end=end) if opened else _session(line, at - line["age_s"], end)
-        self.evidence.sessions.append(session)
-
     def _probe(self, line: Line, at: float) -> None:
-        """Records of older probes do not say who drains."""
-        probed = Probed(
+        """Records of older probes do not say which replicas drain."""
+        probed = recorded.Probed(
             at=at,
             url=line["url"],
             revision=line.get("revision"),
@@ -170,35 +152,39 @@ class _Reader:
         self.evidence.probed.append(probed)
 
     def _log(self, line: Line, at: float) -> None:
-        logged = self.evidence.logged
         if (replica := line.get("replica")) is not None:
             self.evidence.log_ends[replica] = max(self.evidence.log_ends.get(replica, at), at)
         match line["event"]:
             case "client.connected":
-                known = logged.get(line["session"]) or Logged(id=line["session"], **_only(line, "revision", "replica"))
-                logged[known.id] = replace(known, connected=at)
+                self._log_session(line, connected=at)
             case "connection.closed":
-                known = logged.get(line["session"]) or Logged(id=line["session"], **_only(line, "revision", "replica"))
                 ending = _only(line, "ended_by", "client_code", "upstream_code", "turn", "upstream_error")
-                logged[known.id] = replace(known, closed=at, **ending)
+                self._log_session(line, closed=at, **ending)
             case "proxy.started":
-                about = _only(line, "revision", "replica")
-                self.evidence.logged_acts.append(Act(at, "replica.started", about))
+                self._log_act(at, "replica.started", _only(line, "revision", "replica"))
             case "signal.received":
-                about = _only(line, "revision", "replica") | {"reason": line["signal"]}
-                self.evidence.logged_acts.append(Act(at, "replica.sigterm", about))
+                fields = _only(line, "revision", "replica") | {"reason": line["signal"]}
+                self._log_act(at, "replica.sigterm", fields)
             case "proxy.stopped":
-                about = _only(line, "revision", "replica", "code")
-                self.evidence.logged_acts.append(Act(at, "replica.exited", about))
+                self._log_act(at, "replica.exited", _only(line, "revision", "replica", "code"))
+
+    def _log_session(self, line: Line, **fields: Any) -> None:
+        logged = self.evidence.logged
+        known = logged.get(line["session"]) or Logged(id=line["session"], **_only(line, "revision", "replica"))
+        logged[known.id] = replace(known, **fields)
+
+    def _log_act(self, at: float, name: str, fields: Line) -> None:
+        self.evidence.logged_acts.append(Act(at, name, fields))
 
     def _model(self, line: Line, at: float) -> None:
         match line["model"]:
             case "response":
-                spoken = Spoken(session=line["session"], status=line["status"], audio=_audio(line, line["response"]))
-                self.evidence.spoken[spoken.audio.response] = spoken
+                audio = _value(Audio, line)
+                spoken = recorded.Spoken(session=line["session"], status=line["status"], audio=audio)
+                self.evidence.spoken[audio.response] = spoken
             case "session.ended":
                 heard = {"audio_bytes": line["audio_bytes_heard"], "audio_sha256": line["audio_sha256_heard"]}
-                self.evidence.listened[line["session"]] = Listened(session=line["session"], **heard)
+                self.evidence.listened[line["session"]] = recorded.Listened(session=line["session"], **heard)
 
     def _act(self, line: Line, at: float) -> None:
         act = Act(at, line.pop("act"), line)
@@ -208,33 +194,26 @@ class _Reader:
 
 
 def _session(line: Line, opened: float, end: End | None) -> Session:
+    """Of an `opened`, or of a `closed` whose `opened` is in no record: that has no times of the dial."""
     measured = {"connect_ms": line.get("connect_ms", 0.0), "gap_ms": line.get("gap_ms")}
-    ids = _only(line, "hold", "call", "revision", "replica", "upstream_session")
-    about = measured | ids | _perhaps(line, "kind")
-    return Session(opened=opened, id=line["session"], to_revision=False, end=end, **about)
+    own = measured | {"to_revision": False, "asked": "unknown"}
+    return _value(Session, line, opened=opened, id=line["session"], end=end, **own)
 
 
-def _turn(line: Line, at: float) -> Turn:
-    about = _only(line, "hold", "call", "status", "first_audio_ms", "duration_ms", "detail")
-    about |= _perhaps(line, "kind", "session", "revision", "replica", "code", "worst_gap_ms", "loudness")
-    about |= _perhaps(line, "function_calls")
-    responses = line.get("responses")
-    heard = None if responses is None else tuple(_audio(each, each["id"]) for each in responses)
-    return Turn(at=at, responses=heard, **about)
+def _audio(heard: Line) -> Audio:
+    return _value(Audio, heard, response=heard["id"])
 
 
-def _audio(line: Line, response: str) -> Audio:
-    measured = _only(line, "deltas", "audio_bytes", "audio_sha256") | _perhaps(line, "audio_tokens")
-    return Audio(response=response, **measured)
+def _value(kind: type[Value], line: Line, **own: Any) -> Value:
+    """The fields that ``kind`` has, from the line, beside its ``own``; what older records may lack has a default."""
+    for each in dataclasses.fields(kind):  # type: ignore[arg-type]
+        if each.name not in own:
+            own[each.name] = line[each.name] if each.default is MISSING else line.get(each.name, each.default)
+    return kind(**own)
 
 
-def _only(line: Line, *names: str) -> dict[str, Any]:
+def _only(line: Line, *names: str) -> Line:
     return {name: line[name] for name in names}
-
-
-def _perhaps(line: Line, *names: str) -> dict[str, Any]:
-    """What records of older holds lack is None."""
-    return {name: line.get(name) for name in names}
 
 
 def _placed(heard: Sequence[Heard], sessions: Sequence[Session]) -> list[Heard]:
@@ -242,9 +221,9 @@ def _placed(heard: Sequence[Heard], sessions: Sequence[Session]) -> list[Heard]:
     placed = []
     for one in heard:
         if one.revision is None:
-            mine = [each for each in sessions if each.opened <= one.at + SAME_TIME_S]
-            where = mine[-1] if mine else None
-            about = (where.id, where.revision, where.replica) if where else (None, None, None)
-            one = replace(one, session=about[0], revision=about[1], replica=about[2])
+            before = [each for each in sessions if each.opened <= one.at + SAME_TIME_S]
+            where = before[-1] if before else None
+            ids = (where.id, where.revision, where.replica) if where else (None, None, None)
+            one = replace(one, session=ids[0], revision=ids[1], replica=ids[2])
         placed.append(one)
     return placed

@@ -127,12 +127,18 @@ class Audio:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Turn:
-    """`at` is its end; both times count from the end of speech. Records of older holds lack what has a default."""
+class OfCall:
+    """Something that a call observed."""
 
     hold: str
     call: int
     at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn(OfCall):
+    """`at` is its end; both times count from the end of speech. Records of older holds lack what has a default."""
+
     status: str
     first_audio_ms: float | None
     duration_ms: float | None
@@ -154,10 +160,7 @@ class Turn:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pong:
-    hold: str
-    call: int
-    at: float
+class Pong(OfCall):
     rtt_ms: float | None
     session: str | None = None
     revision: str | None = None
@@ -165,12 +168,9 @@ class Pong:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Fault:
+class Fault(OfCall):
     """What no caller should have heard. `detail`: ids and numbers."""
 
-    hold: str
-    call: int
-    at: float
     fault: str
     detail: str
     session: str | None
@@ -209,10 +209,7 @@ class Listened:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Refused:
-    hold: str
-    call: int
-    at: float
+class Refused(OfCall):
     status: int | None
     code: str | None
     message: str

@@ -37,7 +37,7 @@ def main() -> int:
     args = _parse(sys.argv[1:])
     try:
         evidence = read(args.paths)
-        found = _verdict(args.verdict, evidence)
+        findings = _verdict(args.verdict, evidence)
     except OSError as error:
         return complain(f"cannot read {error.filename}: {error.strerror}", BAD_ARGUMENTS)
     except ValueError as error:
@@ -46,7 +46,7 @@ def main() -> int:
         where = ", ".join(map(str, args.paths))
         return complain(f"no line of a hold in {where}: record one with clients.hold --record FILE", NO_EVIDENCE)
     try:
-        args.out.write_text(page(evidence, found, rollout(evidence)), encoding="utf-8")
+        args.out.write_text(page(evidence, findings, rollout(evidence)), encoding="utf-8")
     except OSError as error:
         return complain(f"--out cannot be written: {error}", BAD_ARGUMENTS)
     sys.stdout.write(f"{args.out}\n")
@@ -57,11 +57,11 @@ def _verdict(file: Path | None, evidence: Evidence) -> dict[str, Any]:
     """That of the file, or judged here. Raises ValueError when the file is something else."""
     if file is None:
         return verdict(evidence, judge(evidence), {}) if evidence.observations else {}
-    found = orjson.loads(file.read_bytes())
+    findings = orjson.loads(file.read_bytes())
     wanted = {"headline", "outcome", "checks", "expected_but_missing", "counts"}
-    if not isinstance(found, dict) or (missing := wanted - found.keys()):
-        raise ValueError(f"{file} lacks {', '.join(sorted(missing)) if isinstance(found, dict) else 'everything'}")
-    return found
+    if not isinstance(findings, dict) or (missing := wanted - findings.keys()):
+        raise ValueError(f"{file} lacks {', '.join(sorted(missing)) if isinstance(findings, dict) else 'everything'}")
+    return findings
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:

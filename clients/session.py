@@ -1,26 +1,23 @@
 """One WebSocket from its 101 to its end: always read, so that a close is seen when it happens.
 
 Three tasks share the socket: the reader, the talker with the pinger beside it, and the one that hangs up when the
-hold is over or all has been said. The reader's return is the end of the session, whatever the others are doing.
+hold or the call is over. The reader's return is the end of the session, whatever the others are doing.
 """
 
 import asyncio
 import math
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import NamedTuple
 
 import aiohttp
 from aiohttp import WSMsgType
 
-from clients.arguments import Plan
-from clients.conversation import Conversation
+from clients.conversation import Common, Conversation
 from clients.dial import Connection, Socket
-from clients.hearing import Ids
 from clients.kinds import Kind, between
-from clients.observations import Closed, ClosedBy, Identity, Observation, Opened, Pong, ms, utc_now
-from clients.speech import Piece
+from clients.observations import Closed, ClosedBy, Identity, Opened, Pong, ms, utc_now
 
 NO_STATUS = 1005
 ABNORMAL = 1006
@@ -113,35 +110,22 @@ class Pings:
 
 
 class Session:
-    def __init__(
-        self,
-        call: int,
-        connection: Connection,
-        gap_ms: float | None,
-        plan: Plan,
-        kind: Kind,
-        utterance: Sequence[Piece],
-        ids: Ids,
-        note: Callable[[Observation], None],
-        end: asyncio.Event,
-    ) -> None:
+    def __init__(self, call: int, kind: Kind, connection: Connection, gap_ms: float | None, common: Common) -> None:
         self.connection = connection
-        self.conversation = Conversation(
-            call, kind, connection, utterance, plan.turn_deadline, plan.tool_seconds, ids, note
-        )
+        self.conversation = Conversation(call, kind, connection, common)
         self._kind = kind
         self._call = call
         self._gap_ms = gap_ms
-        self._plan = plan
-        self._note = note
-        self._end = end
+        self._plan = common.plan
+        self._note = common.note
+        self._end = common.end
         self._over = asyncio.Event()
         self.cut = False
         self._socket = connection.socket
         self.opened_at = self.ended_at = time.monotonic()
         self._opened_ts = utc_now()
         self._opened_noted = False
-        self._pings = Pings(call, connection.socket, note)
+        self._pings = Pings(call, connection.socket, common.note)
         self._if_dropped = DROPPED
 
     async def hold(self) -> None:

@@ -24,8 +24,6 @@ from clients.options import BAD_ARGUMENTS, parser_of, share
 from clients.reading import read
 
 NO_EVIDENCE = 3
-
-complain = partial(options.complain, "verdict")
 WIDE = 150
 """Columns of a terminal in which measured and expected fit beside the sentence, which says them too."""
 STYLES = {"pass": "green", "fail": "bold red", "inconclusive": "yellow"}
@@ -46,14 +44,17 @@ exit code:
 """
 
 
-def show(found: dict[str, Any]) -> None:
+complain = partial(options.complain, "verdict")
+
+
+def show(findings: dict[str, Any]) -> None:
     console = Console(highlight=False, markup=False)
-    bad = found["exit_code"] or any(row["status"] == "fail" for row in found["checks"])
-    console.print(found["headline"], style="bold red" if bad else "bold green", soft_wrap=True)
+    bad = findings["exit_code"] or any(row["status"] == "fail" for row in findings["checks"])
+    console.print(findings["headline"], style="bold red" if bad else "bold green", soft_wrap=True)
     wide = console.width >= WIDE
     table = Table("check", "status", *(("measured", "expected") if wide else ()), "in words", box=SIMPLE_HEAD)
     theme = None
-    for row in found["checks"]:
+    for row in findings["checks"]:
         if row["theme"] != theme:
             theme = row["theme"]
             table.add_row(Text(theme, style="bold"))
@@ -61,9 +62,9 @@ def show(found: dict[str, Any]) -> None:
         numbers = (row["measured"], row["expected"]) if wide else ()
         table.add_row(f"  {row['name']}", Text(status, style=STYLES[row["status"]]), *numbers, row["sentence"])
     console.print(table)
-    for name in found["undecided"]:
+    for name in findings["undecided"]:
         console.print(f"{name}: required, and the record does not decide it", style="bold red")
-    for name in found["expected_but_missing"]:
+    for name in findings["expected_but_missing"]:
         console.print(f"{name}: no such check came up", style="bold red")
 
 
@@ -80,14 +81,14 @@ def main() -> int:
     everything = judge(evidence, dict(args.share) or None, baseline)
     absent = [name for name in args.check if not selected(everything, [name])]
     chosen = selected(everything, args.check)
-    found = verdict(evidence, chosen, dict(args.expect), everything, absent, args.require or None)
-    show(found)
+    findings = verdict(evidence, chosen, dict(args.expect), everything, absent, args.require or None)
+    show(findings)
     if args.json:
         try:
-            args.json.write_bytes(orjson.dumps(found, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+            args.json.write_bytes(orjson.dumps(findings, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
         except OSError as error:
             return complain(f"--json cannot be written: {error}", BAD_ARGUMENTS)
-    code: int = found["exit_code"]
+    code: int = findings["exit_code"]
     return code
 
 

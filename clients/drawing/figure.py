@@ -245,7 +245,7 @@ def traces(evidence: Evidence, lanes: Lanes, colour: Mapping[str, str], zero: fl
     """In the order of drawing: the last are on top."""
     size = max(4.0, min(9.0, lanes.px * 0.55))
     bars = [_bars(evidence, lanes, revision, colour, zero) for revision in (*colour, None)]
-    turns = [turn for each in evidence.turns.values() for turn in each if (turn.hold, turn.call) in lanes.of]
+    turns = [turn for turn in evidence.all_turns if (turn.hold, turn.call) in lanes.of]
     completed = [turn for turn in turns if turn.status == "completed"]
     failed = [turn for turn in turns if turn.status not in ("completed", "cut", "unanswered")]
     faults = [_fault(each, lanes, zero) for each in evidence.faults if (each.hold, each.call) in lanes.of]
@@ -276,7 +276,7 @@ def traces(evidence: Evidence, lanes: Lanes, colour: Mapping[str, str], zero: fl
         *(bar for bar in bars if bar is not None),
         _marks("turn completed", (_turn(each, lanes, zero) for each in completed), tick),
         _marks("turn not completed", (_turn(each, lanes, zero) for each in failed), down),
-        _marks("wrong to hear", faults, down | {"symbol": "diamond", "color": CUT}),
+        _marks("fault heard", faults, down | {"symbol": "diamond", "color": CUT}),
         _marks("moved (1012)", moves, right),
         _marks("moved or cut (1012)", unproven, down | {"symbol": "triangle-right-open", "color": CUT}),
         _marks("refused", refusals, square),

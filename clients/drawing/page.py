@@ -110,8 +110,8 @@ def _header(verdict: Mapping[str, Any]) -> str:
         tally += "; this is what was expected of this run"
     elif surprises:
         tally += f"; not as expected: {', '.join(surprises)}"
-    said = f'<div class="word">{word}</div><h1>{text(verdict["headline"])}</h1><p>{text(tally)}</p>'
-    return f'<header class="{tone}">{said}</header>'
+    body = f'<div class="word">{word}</div><h1>{text(verdict["headline"])}</h1><p>{text(tally)}</p>'
+    return f'<header class="{tone}">{body}</header>'
 
 
 def _numbers(evidence: Evidence, verdict: Mapping[str, Any]) -> str:
@@ -124,11 +124,11 @@ def _numbers(evidence: Evidence, verdict: Mapping[str, Any]) -> str:
         "moved": counts["moved"],
         "turns": counts["turns"],
         "turns not completed": counts["turns_not_completed"],
-        "wrong to hear": counts.get("faults", 0),
+        "faults heard": counts.get("faults", 0),
         "rollout": verdict["outcome"],
         "observed for": f"{evidence.ended - evidence.began:.0f} s",
     }
-    hurt = {name for name in ("cut", "refused", "wrong to hear") if shown[name]}
+    hurt = {name for name in ("cut", "refused", "faults heard") if shown[name]}
     tiles = "".join(
         f"<div><dt>{name}</dt><dd{' class=bad' if name in hurt else ''}>{text(value)}</dd></div>"
         for name, value in shown.items()
@@ -138,12 +138,12 @@ def _numbers(evidence: Evidence, verdict: Mapping[str, Any]) -> str:
 
 def themes(decided: Sequence[Mapping[str, Any]]) -> str:
     """Each theme by its worst check; one that decided nothing, or not all it had to, is inconclusive."""
-    found: dict[str, set[str]] = {}
+    statuses: dict[str, set[str]] = {}
     for check in decided:
         undecided = check.get("required") and check["status"] == "inconclusive"
-        found.setdefault(check["theme"], set()).add("undecided" if undecided else check["status"])
+        statuses.setdefault(check["theme"], set()).add("undecided" if undecided else check["status"])
     order = {"fail": "fail", "undecided": "inconclusive", "pass": "pass", "inconclusive": "inconclusive"}
-    worst = {name: next(order[each] for each in order if each in has) for name, has in found.items()}
+    worst = {name: next(order[each] for each in order if each in has) for name, has in statuses.items()}
     items = (f'<li class="{each}">{MARKS[each]} {text(name)}</li>' for name, each in worst.items())
     return f'<ul class="themes">{"".join(items)}</ul>'
 
@@ -180,31 +180,21 @@ def cuts(evidence: Evidence) -> str:
     if not rows:
         sessions = several(len(evidence.sessions), "session")
         return f"<p>None: {sessions}, each ended by its caller, moved between turns, or still open.</p>"
-    more = f"<p>and {len(rows) - MOST_ROWS} more</p>" if len(rows) > MOST_ROWS else ""
-    return _table(names, rows[:MOST_ROWS]) + more
+    return _long_table(names, rows)
 
 
 def faults(evidence: Evidence) -> str:
-    """What callers heard that no caller should."""
+    """What callers heard that no healthy call has."""
     if not evidence.faults:
         return ""
     names = ("at", "call", "session", "replica", "wrong", "detail")
-    rows = [
-        _row(
-            names,
-            (
-                _at(each.at, evidence),
-                str(each.call),
-                f'<span class="mono">{text(each.session or "without an id")}</span>',
-                f'<span class="mono">{text(each.replica or each.revision or "unknown")}</span>',
-                text(FAULTS.get(each.fault, each.fault)),
-                text(each.detail),
-            ),
-        )
-        for each in sorted(evidence.faults, key=lambda fault: fault.at)
-    ]
-    more = f"<p>and {len(rows) - MOST_ROWS} more</p>" if len(rows) > MOST_ROWS else ""
-    return f"<h2>Wrong to hear</h2>{_table(names, rows[:MOST_ROWS])}{more}"
+    rows = []
+    for each in sorted(evidence.faults, key=lambda fault: fault.at):
+        session, where = each.session or "without an id", each.replica or each.revision or "unknown"
+        ids = (f'<span class="mono">{text(name)}</span>' for name in (session, where))
+        wrong = text(FAULTS.get(each.fault, each.fault)), text(each.detail)
+        rows.append(_row(names, (_at(each.at, evidence), str(each.call), *ids, *wrong)))
+    return f"<h2>Faults heard</h2>{_long_table(names, rows)}"
 
 
 def _cut(session: Session, evidence: Evidence) -> tuple[str, ...]:
@@ -219,12 +209,12 @@ def _cut(session: Session, evidence: Evidence) -> tuple[str, ...]:
 
 
 def acts(evidence: Evidence) -> str:
-    found = labels(evidence, float("-inf"))
-    if not found:
+    shown = labels(evidence, float("-inf"))
+    if not shown:
         return ""
-    rows = [_row(("at", ""), (_at(each.at, evidence), text(each.words))) for each in found]
+    rows = [_row(("at", ""), (_at(each.at, evidence), text(each.words))) for each in shown]
     table = _table(("at", "act"), rows[:MOST_ROWS])
-    return f"<details><summary>What the platform did: {several(len(found), 'act')}</summary>{table}</details>"
+    return f"<details><summary>What the platform did: {several(len(shown), 'act')}</summary>{table}</details>"
 
 
 def files(evidence: Evidence) -> str:
@@ -255,6 +245,11 @@ def _row(names: Iterable[str], cells: Iterable[str]) -> str:
 def _table(names: Iterable[str], rows: Iterable[str]) -> str:
     head = "".join(f"<th>{name}</th>" for name in names)
     return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+
+
+def _long_table(names: Iterable[str], rows: Sequence[str]) -> str:
+    more = f"<p>and {len(rows) - MOST_ROWS} more</p>" if len(rows) > MOST_ROWS else ""
+    return _table(names, rows[:MOST_ROWS]) + more
 
 
 def text(value: object) -> str:

@@ -71,10 +71,10 @@ GROUPS = tuple(dict.fromkeys(name.partition(".")[0] for name, _, _ in CHECKS))
 
 def judge(evidence: Evidence, shares: Mapping[str, int] | None = None, baseline: Evidence | None = None) -> list[Check]:
     """Every check, in the order in which a reader asks. `shares` stands in for the weights of the timeline."""
-    found: list[Check] = []
+    checks: list[Check] = []
     for _, _, decide in CHECKS:
-        found += [decide(evidence, baseline)] if decide else placement.steps(evidence, shares)
-    return found
+        checks += [decide(evidence, baseline)] if decide else placement.steps(evidence, shares)
+    return checks
 
 
 def known(name: str) -> bool:

@@ -57,48 +57,48 @@ def rollout(evidence: Evidence) -> Rollout:
 
 
 def outcome(evidence: Evidence) -> Check:
-    found = rollout(evidence)
-    blue, green = listed(found.blue), listed(found.green)
-    match found.result:
+    ended = rollout(evidence)
+    blue, green = listed(ended.blue), listed(ended.green)
+    match ended.result:
         case "completed":
-            said = f"All weight is on {green}, and {blue} is deactivated."
+            sentence = f"All weight is on {green}, and {blue} is deactivated."
         case "rolled back":
-            said = f"All weight is back on {blue}, and {green} is deactivated."
+            sentence = f"All weight is back on {blue}, and {green} is deactivated."
         case "unfinished":
             held = " / ".join(f"{name} {weight}" for name, weight in evidence.windows[-1].weights.items()) or "nobody"
-            active = [name for name in (*found.blue, *found.green) if not _stopped(name, evidence)]
-            said = f"The record ends with the weights at {held} and {listed(active)} active."
+            active = [name for name in (*ended.blue, *ended.green) if not _stopped(name, evidence)]
+            sentence = f"The record ends with the weights at {held} and {listed(active)} active."
         case "none":
             return OUTCOME("inconclusive", "none", "No rollout in this record.")
-    return OUTCOME(found.result == "completed", found.result, said)
+    return OUTCOME(ended.result == "completed", ended.result, sentence)
 
 
 def blue_untouched(evidence: Evidence) -> Check:
-    found = rollout(evidence)
-    if found.result == "none":
+    ended = rollout(evidence)
+    if ended.result == "none":
         return BLUE_UNTOUCHED.unknown("No rollout in this record.")
-    mine = [session for session in evidence.sessions if session.revision in found.blue]
+    mine = [session for session in evidence.sessions if session.revision in ended.blue]
     cuts = [f"call {session.call} on {session.replica}" for session in mine if session.cut]
     if not mine:
-        return BLUE_UNTOUCHED.unknown(f"No call was on {listed(found.blue)}.")
+        return BLUE_UNTOUCHED.unknown(f"No call was on {listed(ended.blue)}.")
     if cuts:
         return BLUE_UNTOUCHED(
-            False, str(len(cuts)), f"{several(len(cuts), 'call')} cut on {listed(found.blue)}: {listed(cuts)}."
+            False, str(len(cuts)), f"{several(len(cuts), 'call')} cut on {listed(ended.blue)}: {listed(cuts)}."
         )
     unseen = sum(session.end is None for session in mine)
     unproven = sum(session.unproven for session in mine)
     if unseen or unproven:
         missing = [f"has no end of {unseen}"] if unseen else []
         missing += [f"does not say whether {unproven} were moved or cut"] if unproven else []
-        said = f"None of {several(len(mine), 'session')} was seen cut, but the record {' and '.join(missing)}."
-        return BLUE_UNTOUCHED("inconclusive", "0", said)
-    return BLUE_UNTOUCHED(True, "0", f"None of {several(len(mine), 'session')} on {listed(found.blue)} was cut.")
+        sentence = f"None of {several(len(mine), 'session')} was seen cut, but the record {' and '.join(missing)}."
+        return BLUE_UNTOUCHED("inconclusive", "0", sentence)
+    return BLUE_UNTOUCHED(True, "0", f"None of {several(len(mine), 'session')} on {listed(ended.blue)} was cut.")
 
 
 def _stopped(revision: str, evidence: Evidence) -> bool:
-    said = [act for act in evidence.acts if act["revision"] == revision]
+    acts = [act for act in evidence.acts if act["revision"] == revision]
     active = [
-        act.name for act in said if act.name in ("revision.activated", "revision.created", "revision.deactivated")
+        act.name for act in acts if act.name in ("revision.activated", "revision.created", "revision.deactivated")
     ]
     return active[-1:] == ["revision.deactivated"]
 
@@ -127,7 +127,7 @@ def verdict(
     noticed. None: nothing is required but what the headline needs.
     """
     everything = everything or checks
-    found = rollout(evidence)
+    ended = rollout(evidence)
     wanted = {name: [check for check in everything if _named(check, name)] for name in required or ()}
     needed = {check.name for each in wanted.values() for check in each}
     checks = [check for check in everything if check in checks or check.name in needed]
@@ -141,15 +141,15 @@ def verdict(
     ]
     as_expected = not missing and all(row["as_expected"] for row in rows)
     return {
-        "headline": headline(evidence, found, everything, None if required is None else [*wanted]),
+        "headline": headline(evidence, ended, everything, None if required is None else [*wanted]),
         "exit_code": AS_EXPECTED if as_expected else OTHERWISE,
-        "outcome": found.result,
+        "outcome": ended.result,
         "checks": rows,
         "undecided": [row["name"] for row in rows if row["required"] and row["status"] == "inconclusive"],
         "expected_but_missing": missing,
         "counts": counts(evidence),
-        "blue": list(found.blue),
-        "green": list(found.green),
+        "blue": list(ended.blue),
+        "green": list(ended.green),
         "from": utc(evidence.began),
         "to": utc(evidence.ended),
     }
@@ -168,7 +168,7 @@ def _as_expected(check: Check, expected: Mapping[str, str], required: bool) -> b
 def counts(evidence: Evidence) -> dict[str, int]:
     """A call that came back after a cut or a move is one call with several sessions."""
     sessions = evidence.sessions
-    turns = [turn for each in evidence.turns.values() for turn in each]
+    turns = list(evidence.all_turns)
     return {
         "calls": sum(session.gap_ms is None for session in sessions),
         "sessions": len(sessions),
@@ -188,11 +188,11 @@ def counts(evidence: Evidence) -> dict[str, int]:
 
 def _calls(evidence: Evidence, chosen: Callable[[Session], bool]) -> int:
     """How many calls had such a session. A place has one call after the other; what has no gap begins one."""
-    found = 0
+    count = 0
     for sessions in evidence.calls.values():
         numbers = accumulate(session.gap_ms is None for session in sessions)
-        found += len({number for number, session in zip(numbers, sessions, strict=True) if chosen(session)})
-    return found
+        count += len({number for number, session in zip(numbers, sessions, strict=True) if chosen(session)})
+    return count
 
 
 def headline(

@@ -12,7 +12,7 @@ NO_NEW_CALLS = Named("cooldown.no_new_calls", THEME, "0")
 ZERO = Named("cooldown.zero", THEME, "after cooldownPeriod")
 NO_EFFECT = Named("cooldown.no_effect", THEME, "never to zero")
 CLOCK_S = 0.1
-"""What lies between the end of a call and the line that tells of it."""
+"""The time between the end of a call and the line that records it."""
 
 
 def no_new_calls(evidence: Evidence) -> Check:
@@ -35,8 +35,8 @@ def no_new_calls(evidence: Evidence) -> Check:
     revisions = listed(sorted({revision for revision, _, _, _ in spans}))
     if not elsewhere:
         return NO_NEW_CALLS("inconclusive", "0", f"No call came at all once the weight of {revisions} was 0.")
-    said = f"Once the weight of {revisions} was 0, {several(elsewhere, 'new call')} went elsewhere and none there."
-    return NO_NEW_CALLS(True, "0", said)
+    sentence = f"Once the weight of {revisions} was 0, {several(elsewhere, 'new call')} went elsewhere and none there."
+    return NO_NEW_CALLS(True, "0", sentence)
 
 
 def zero(evidence: Evidence) -> Check:
@@ -68,17 +68,19 @@ def no_effect(evidence: Evidence) -> Check:
     kept = [act for act in evidence.acts_of("app.updated") if act["min_replicas"]]
     if not kept:
         return NO_EFFECT.unknown("No app with minReplicas of 1 or more in the record.")
-    gone = [act for act in _to_zero(evidence) if _least(evidence, act)]
-    if gone:
-        names = listed(sorted({str(act["revision"]) for act in gone}))
-        return NO_EFFECT(False, f"{len(gone)} to zero", f"{names} scaled to zero although minReplicas is 1 or more.")
+    wrong = [act for act in _to_zero(evidence) if _least(evidence, act)]
+    if wrong:
+        names = listed(sorted({str(act["revision"]) for act in wrong}))
+        return NO_EFFECT(False, f"{len(wrong)} to zero", f"{names} scaled to zero although minReplicas is 1 or more.")
     quiet_s, revision, cooldown_s = max(_longest_quiet(evidence), default=(0.0, "any", kept[-1]["cooldown_s"]))
     measured = f"never, {quiet_s:.0f} s quiet"
     if cooldown_s is None or quiet_s <= cooldown_s:
-        said = f"Nothing scaled to zero; nothing was quiet for the {cooldown_s or 0:g} s of cooldownPeriod either."
-        return NO_EFFECT("inconclusive", measured, said)
-    said = f"{revision} kept its replicas through {quiet_s:.0f} s without a call; cooldownPeriod is {cooldown_s:g} s."
-    return NO_EFFECT(True, measured, said)
+        sentence = f"Nothing scaled to zero; nothing was quiet for the {cooldown_s or 0:g} s of cooldownPeriod either."
+        return NO_EFFECT("inconclusive", measured, sentence)
+    sentence = (
+        f"{revision} kept its replicas through {quiet_s:.0f} s without a call; cooldownPeriod is {cooldown_s:g} s."
+    )
+    return NO_EFFECT(True, measured, sentence)
 
 
 def _at_zero(evidence: Evidence) -> Iterator[tuple[str, float, float, float]]:

@@ -61,11 +61,11 @@ def cross_talk(evidence: Evidence, baseline: Evidence | None = None) -> Check:
         details.append(f"response {response}, or its sound, is another session's in the model's record")
     if details:
         revisions = listed(sorted({str(revision) for _, _, revision in places}))
-        said = (
+        sentence = (
             f"Cross-talk: {several(len(places), 'call')} on {revisions} heard what belongs to another call "
             f"({several(len(details), 'time')}; the first: {details[0]}). That is cross-talk between callers."
         )
-        return CROSS_TALK(False, str(len(details)), said)
+        return CROSS_TALK(False, str(len(details)), sentence)
     if len({session.place for session in evidence.sessions}) < 2:
         return CROSS_TALK.unknown("Cross-talk needs two calls at the same time.")
     counts = _answers_heard(evidence, baseline)
@@ -110,12 +110,12 @@ def session(evidence: Evidence, baseline: Evidence | None = None) -> Check:
     few = [f"{several(count, 'session')} on {revision}" for revision, count in asked.items() if not count]
     if few:
         return SESSION("inconclusive", "-", f"Too few to judge: {listed(few)}.")
-    said = f"Each of {several(sum(asked.values()), 'session')} got the settings that it asked for."
-    return SESSION(True, "0 faults", said)
+    sentence = f"Each of {several(sum(asked.values()), 'session')} got the settings that it asked for."
+    return SESSION(True, "0 faults", sentence)
 
 
 def audio(evidence: Evidence, baseline: Evidence | None = None) -> Check:
-    """Length and loudness; with a record of the model every byte of what was heard and of what was said."""
+    """Length and loudness; with a record of the model every byte of both directions."""
     faulty = _faulty(AUDIO, evidence, ("audio_length", "silent_audio"))
     if faulty:
         return faulty
@@ -126,31 +126,31 @@ def audio(evidence: Evidence, baseline: Evidence | None = None) -> Check:
         parts = [each.failure() for each in (down, up) if each.wrong]
         return AUDIO(False, f"{len(down.wrong) + len(up.wrong)} otherwise", f"{'; '.join(parts)}.")
     if shorter := _other_length(evidence, baseline):
-        said = f"The audio of answers has another length for its usage than before: {listed(shorter)}."
-        return AUDIO(False, shorter[0], said)
+        sentence = f"The audio of answers has another length for its usage than before: {listed(shorter)}."
+        return AUDIO(False, shorter[0], sentence)
     counts = _answers_heard(evidence, baseline)
     if little := _too_little(AUDIO, counts):
         return little
     if not evidence.spoken and not evidence.listened:
-        said = (
+        sentence = (
             f"{several(sum(counts.values()), 'answer')} had the length that usage says, and sound. There is no record "
             f"of the model to compare the bytes with."
         )
-        return AUDIO(True, f"{sum(counts.values())} answers", said)
+        return AUDIO(True, f"{sum(counts.values())} answers", sentence)
     thin = [name for name in counts if down.by_revision[name] < FEWEST or not up.by_revision[name]]
     measured = f"{sum(down.by_revision.values())} answers and {sum(up.by_revision.values())} calls the same"
     if thin:
-        said = (
+        sentence = (
             f"The model's record has too little of {listed(thin)} to compare: "
             f"{several(sum(down.by_revision[name] for name in thin), 'answer')} and "
             f"{several(sum(up.by_revision[name] for name in thin), 'whole call')}."
         )
-        return AUDIO("inconclusive", measured, said)
-    said = (
+        return AUDIO("inconclusive", measured, sentence)
+    sentence = (
         f"{several(sum(down.by_revision.values()), 'answer')} reached the callers, and the speech of "
         f"{several(sum(up.by_revision.values()), 'call')} the model, byte for byte.{_left_out(up.left_out)}"
     )
-    return AUDIO(True, measured, said)
+    return AUDIO(True, measured, sentence)
 
 
 def _left_out(count: int) -> str:
@@ -160,24 +160,24 @@ def _left_out(count: int) -> str:
 
 
 def _faulty(check: Named, evidence: Evidence, names: Sequence[str]) -> Check | None:
-    found = [fault for fault in evidence.faults if fault.fault in names]
-    if not found:
+    faults = [fault for fault in evidence.faults if fault.fault in names]
+    if not faults:
         return None
     parts = []
-    for name, count in Counter(fault.fault for fault in found).most_common():
-        mine = [fault for fault in found if fault.fault == name]
+    for name, count in Counter(fault.fault for fault in faults).most_common():
+        mine = [fault for fault in faults if fault.fault == name]
         calls = len({(fault.hold, fault.call) for fault in mine})
         where = listed(sorted({str(fault.revision) for fault in mine}))
         times = f", {count} times" if count > calls else ""
         parts.append(f"{several(calls, 'call')} on {where} {FAULTS[name]}{times} ({mine[0].detail})")
-    return check(False, several(len(found), "fault"), f"{capital('; '.join(parts))}.")
+    return check(False, several(len(faults), "fault"), f"{capital('; '.join(parts))}.")
 
 
 def _answers_heard(evidence: Evidence, baseline: Evidence | None) -> dict[str, int]:
     """Of each revision that carried calls during the shift, the turns whose answer was looked at."""
     shift = shift_of(evidence, baseline) or ALWAYS
     counts = dict.fromkeys(carriers(shift, evidence), 0)
-    for turn in _turns(evidence):
+    for turn in evidence.all_turns:
         revision = turn.revision or UNKNOWN
         if turn.responses and revision in counts and any(each.deltas for each in turn.responses):
             counts[revision] += 1
@@ -193,11 +193,6 @@ def _too_little(check: Named, counts: dict[str, int]) -> Check | None:
     return None
 
 
-def _turns(evidence: Evidence) -> Iterator[Turn]:
-    for turns in evidence.turns.values():
-        yield from turns
-
-
 def _sessions(evidence: Evidence) -> dict[str, Session]:
     return {session.id: session for session in evidence.sessions if session.id}
 
@@ -209,7 +204,7 @@ def _heard_in_another_session(evidence: Evidence) -> Iterator[tuple[Session, str
     for spoken in evidence.spoken.values():
         if spoken.audio.audio_bytes:
             sounds.setdefault(spoken.audio.audio_sha256, set()).add(spoken.session)
-    for turn in _turns(evidence):
+    for turn in evidence.all_turns:
         mine = sessions.get(turn.session or "")
         if mine is None or mine.upstream_session is None:
             continue
@@ -225,15 +220,16 @@ def _other_length(evidence: Evidence, baseline: Evidence | None) -> list[str]:
     shift = shift_of(evidence, baseline)
     if shift is None:
         return []
-    before = _bytes_for_a_token(turn for turn in _turns(baseline or evidence) if baseline or turn.at < shift[0])
+    before = _bytes_for_a_token(turn for turn in (baseline or evidence).all_turns if baseline or turn.at < shift[0])
     if before is None:
         return []
-    found = []
+    changes = []
     for revision in carriers(shift, evidence):
-        now = _bytes_for_a_token(turn for turn in _turns(evidence) if turn.revision == revision and turn.at >= shift[0])
+        mine = (turn for turn in evidence.all_turns if turn.revision == revision and turn.at >= shift[0])
+        now = _bytes_for_a_token(mine)
         if now and abs(now / before - 1) > LENGTH_OVER:
-            found.append(f"{now:.0f} bytes a token on {revision}, {before:.0f} before")
-    return found
+            changes.append(f"{now:.0f} bytes a token on {revision}, {before:.0f} before")
+    return changes
 
 
 def _bytes_for_a_token(turns: Iterable[Turn]) -> float | None:
@@ -248,12 +244,12 @@ def _other_loudness(evidence: Evidence, baseline: Evidence | None) -> list[str]:
     shift = shift_of(evidence, baseline)
     if shift is None:
         return []
-    known = [turn for turn in _turns(evidence) if turn.loudness is not None]
-    old = [turn for turn in _turns(baseline) if turn.loudness is not None] if baseline else known
+    known = [turn for turn in evidence.all_turns if turn.loudness is not None]
+    old = [turn for turn in baseline.all_turns if turn.loudness is not None] if baseline else known
     before = [turn.loudness for turn in old if turn.loudness is not None and (baseline or turn.at < shift[0])]
     if len(before) < FEWEST or not (then := statistics.median(before)):
         return []
-    found = []
+    changes = []
     for revision in carriers(shift, evidence):
         mine = [
             t.loudness
@@ -261,8 +257,8 @@ def _other_loudness(evidence: Evidence, baseline: Evidence | None) -> list[str]:
             if t.loudness is not None and (t.revision or UNKNOWN) == revision and t.at >= shift[0]
         ]
         if len(mine) >= FEWEST and not AS_LOUD <= (now := statistics.median(mine)) / then <= 1 / AS_LOUD:
-            found.append(f"{now:.3f} on {revision}, {then:.3f} before")
-    return found
+            changes.append(f"{now:.3f} on {revision}, {then:.3f} before")
+    return changes
 
 
 @dataclass(slots=True)
@@ -281,40 +277,40 @@ class _Compared:
 
 def _down(evidence: Evidence) -> _Compared:
     """Answers that both sides hold for complete."""
-    found = _Compared("Callers heard other audio than the model sent")
-    for turn in _turns(evidence):
+    compared = _Compared("Callers heard other audio than the model sent")
+    for turn in evidence.all_turns:
         for heard in turn.responses or ():
             spoken = evidence.spoken.get(heard.response)
             if turn.status != "completed" or spoken is None or spoken.status != "completed":
                 continue
             sent = spoken.audio
             if (heard.audio_bytes, heard.audio_sha256) == (sent.audio_bytes, sent.audio_sha256):
-                found.by_revision[turn.revision or UNKNOWN] += 1
+                compared.by_revision[turn.revision or UNKNOWN] += 1
                 continue
             other = _difference(heard.audio_bytes, sent.audio_bytes)
             where = f"call {turn.call} on {turn.revision}"
-            found.wrong.append(f"{where} heard {other} of response {heard.response}, which has {sent.audio_bytes}")
-    return found
+            compared.wrong.append(f"{where} heard {other} of response {heard.response}, which has {sent.audio_bytes}")
+    return compared
 
 
 def _up(evidence: Evidence) -> _Compared:
     """Speech of calls that their caller ended between turns; of the others what arrived whole."""
-    found = _Compared("The model heard other audio than callers sent")
+    compared = _Compared("The model heard other audio than callers sent")
     for session in evidence.sessions:
         heard, end = evidence.listened.get(session.upstream_session or ""), session.end
         if not evidence.listened or (end and end.audio_bytes_sent is None):
             continue
         if end is None or heard is None:
-            found.left_out += 1
+            compared.left_out += 1
         elif (heard.audio_bytes, heard.audio_sha256) == (end.audio_bytes_sent, end.audio_sha256_sent):
-            found.by_revision[session.revision or UNKNOWN] += 1
+            compared.by_revision[session.revision or UNKNOWN] += 1
         elif _under_way(heard.audio_bytes, session):
-            found.left_out += 1
+            compared.left_out += 1
         else:
             other = _difference(heard.audio_bytes, end.audio_bytes_sent or 0)
             where = f"call {session.call} on {session.revision}"
-            found.wrong.append(f"of {where} the model heard {other}, and the caller sent {end.audio_bytes_sent}")
-    return found
+            compared.wrong.append(f"of {where} the model heard {other}, and the caller sent {end.audio_bytes_sent}")
+    return compared
 
 
 def _under_way(heard_bytes: int, session: Session) -> bool:

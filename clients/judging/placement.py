@@ -117,10 +117,10 @@ def _judge(check: Named, weights: Mapping[str, int], new: Sequence[Session]) -> 
         only = next(iter(shares), "none")
         measured = f"{n} of {n} on {only}"
         few = "" if n >= FEWEST else ", too few to tell"
-        said = (
+        sentence = (
             f"At {setting}: all of {several(n, 'new call')} landed there{few}." if n else f"At {setting}: no new call."
         )
-        return check("inconclusive" if few else "pass", measured, said, "100 %")
+        return check("inconclusive" if few else "pass", measured, sentence, "100 %")
     tested = list(shares) if len(shares) > 2 else list(shares)[-1:]
     spans = {revision: likely(n, shares[revision], ALPHA / len(tested)) for revision in tested}
     measured = ", ".join(
@@ -133,8 +133,10 @@ def _judge(check: Named, weights: Mapping[str, int], new: Sequence[Session]) -> 
         return check("inconclusive", measured, f"At {setting}: {several(n, 'new call')} are too few to tell.", expected)
     unseen = [revision for revision in shares if not landed[revision]]
     if unseen and all(landed[revision] in span for revision, span in spans.items()):
-        said = f"At {setting}: none of {several(n, 'new call')} came to {listed(unseen)}, so nothing was seen of it."
-        return check("inconclusive", measured, said, expected)
+        sentence = (
+            f"At {setting}: none of {several(n, 'new call')} came to {listed(unseen)}, so nothing was seen of it."
+        )
+        return check("inconclusive", measured, sentence, expected)
     right = all(landed[revision] in span for revision, span in spans.items())
     verb = "as the weights say" if right else "which chance explains less than once in a thousand times"
     return check(right, measured, f"At {setting}: {measured}, {verb}.", expected)

@@ -1,4 +1,4 @@
-"""What the record can prove at all: holds over the whole shift, whole logs, exits that somebody saw, clocks that agree.
+"""What the record can prove at all: holds over the whole shift, whole logs, exits that were seen, clocks that agree.
 
 None of these fails a release: without the proof a check is inconclusive, and says what is missing.
 """
@@ -14,7 +14,7 @@ LOG = Named("evidence.log", THEME, "every session")
 EXITS = Named("evidence.exits", THEME, "each one seen")
 CLOCK = Named("evidence.clock", THEME, f"off by less than {WRITING_S:g} s, or corrected")
 PAUSE_S = 5.0
-"""Between two calls of a place; longer without any call is a time that nobody watched."""
+"""Between two calls of a place; a longer time without any call was not observed."""
 AFTER_S = 2.0
 """Calls have to go on for so long after the last replica has left, to show that they can."""
 LAST_LINES_S = 2.0
@@ -33,14 +33,16 @@ def hold(evidence: Evidence) -> Check:
     start, end = span
     unseen = _unwatched(sorted(evidence.to_app, key=lambda session: session.opened), start, end + AFTER_S, evidence)
     if unseen is None:
-        said = f"Calls were held all the {end - start:.0f} s of the shift, from before it to {AFTER_S:g} s after it."
-        return HOLD(True, f"{end - start:.0f} s", said)
+        sentence = (
+            f"Calls were held all the {end - start:.0f} s of the shift, from before it to {AFTER_S:g} s after it."
+        )
+        return HOLD(True, f"{end - start:.0f} s", sentence)
     since, until = unseen
-    said = (
+    sentence = (
         f"Nobody held a call for {until - since:.0f} s of the shift, from {utc(since)}: it lasted from {utc(start)} to "
         f"{utc(end)}, and calls have to go on for {AFTER_S:g} s after it."
     )
-    return HOLD("inconclusive", f"{until - since:.0f} s unseen", said)
+    return HOLD("inconclusive", f"{until - since:.0f} s unseen", sentence)
 
 
 def log(evidence: Evidence) -> Check:
@@ -50,8 +52,8 @@ def log(evidence: Evidence) -> Check:
         return LOG.unknown("No call ever had a session.")
     unlogged = [each for each in evidence.sessions if (each.id or "") not in evidence.logged]
     late = evidence.ended - LAST_LINES_S
-    told = [(each, evidence.logged[each.id]) for each in evidence.sessions if each.id in evidence.logged]
-    unended = [each for each, logged in told if each.end and each.end.at < late and logged.closed is None]
+    logged_sessions = [(each, evidence.logged[each.id]) for each in evidence.sessions if each.id in evidence.logged]
+    unended = [each for each, logged in logged_sessions if each.end and each.end.at < late and logged.closed is None]
     measured = f"{len(evidence.sessions) - len(unlogged)} of {len(evidence.sessions)}"
     if unlogged or unended:
         parts = [f"lacks {several(len(unlogged), 'session')}{_where(unlogged)}"] if unlogged else []
@@ -84,19 +86,19 @@ def clock(evidence: Evidence) -> Check:
     measured = f"{worst:.1f} s"
     if unsteady:
         apart = max(each.most_s - each.least_s for each in evidence.clocks.values())
-        said = (
+        sentence = (
             f"The clock of {listed(unsteady)} differed from the hold's by {apart:.1f} s more at one time than another."
         )
-        return CLOCK("inconclusive", measured, said)
+        return CLOCK("inconclusive", measured, sentence)
     if evidence.acts and (platform is None or platform.most_s - platform.least_s > WIDE_S):
-        said = "The platform's clock could not be measured: no start or stop of a replica is in a log, too."
-        return CLOCK("inconclusive", measured, said)
+        sentence = "The platform's clock could not be measured: no start or stop of a replica is in a log, too."
+        return CLOCK("inconclusive", measured, sentence)
     clocks = {"the platform's": platform} if platform else {}
     clocks |= {f"that of {replica}": each for replica, each in evidence.clocks.items()}
     off = [f"{name} {_words(each.off_s)}" for name, each in clocks.items() if abs(each.off_s) >= WRITING_S]
     if off:
-        said = f"By the hold's clock these were off: {listed(off)}. All their times are corrected by that."
-        return CLOCK(True, measured, said)
+        sentence = f"By the hold's clock these were off: {listed(off)}. All their times are corrected by that."
+        return CLOCK(True, measured, sentence)
     who = "relays and platform" if evidence.acts else "relays"
     return CLOCK(True, measured, f"The clocks of {who} agree with the hold's.")
 
@@ -114,9 +116,9 @@ def _shift(evidence: Evidence) -> tuple[float, float] | None:
     if len(evidence.windows) < 2:
         return None
     start = evidence.windows[1].start
-    gone = [stop.exited or stop.killed or stop.asked for stop in evidence.stops if stop.reason != STAGE_STOPPING]
-    gone += [act.at for act in evidence.acts_of("revision.deactivated")]
-    return start, max([start, evidence.windows[-1].start, *(at for at in gone if at > start)])
+    ends = [stop.exited or stop.killed or stop.asked for stop in evidence.stops if stop.reason != STAGE_STOPPING]
+    ends += [act.at for act in evidence.acts_of("revision.deactivated")]
+    return start, max([start, evidence.windows[-1].start, *(at for at in ends if at > start)])
 
 
 def _unwatched(sessions: list[Session], start: float, end: float, evidence: Evidence) -> tuple[float, float] | None:
@@ -129,6 +131,6 @@ def _unwatched(sessions: list[Session], start: float, end: float, evidence: Evid
         if seen >= end:
             break
     if seen < end:
-        gaps.append((end - seen + PAUSE_S, seen, end))  # whatever its length: nobody watched the end
+        gaps.append((end - seen + PAUSE_S, seen, end))  # whatever its length: the end was not observed
     longest = max(gaps, default=(0.0, start, start))
     return longest[1:] if longest[0] > PAUSE_S else None

@@ -119,10 +119,10 @@ class Timing:
 
 
 def _by_revision(pairs: Iterable[tuple[str | None, float]]) -> dict[str, list[float]]:
-    found: dict[str, list[float]] = defaultdict(list)
+    values: dict[str, list[float]] = defaultdict(list)
     for revision, value in pairs:
-        found[revision or UNKNOWN].append(value)
-    return dict(found)
+        values[revision or UNKNOWN].append(value)
+    return dict(values)
 
 
 def _together(
@@ -154,8 +154,7 @@ def _judged(evidence: Evidence) -> set[str | None]:
 
 def _turns(evidence: Evidence, start: float, end: float) -> Iterator[Turn]:
     judged = _judged(evidence)
-    for turns in evidence.turns.values():
-        yield from (turn for turn in turns if start <= turn.at < end and turn.session in judged)
+    yield from (turn for turn in evidence.all_turns if start <= turn.at < end and turn.session in judged)
 
 
 def _pongs(evidence: Evidence, start: float, end: float) -> Iterator[Pong]:
@@ -167,8 +166,8 @@ def _pongs(evidence: Evidence, start: float, end: float) -> Iterator[Pong]:
 def _of_turns(value: Callable[[Turn], float | None]) -> Values:
     def values(evidence: Evidence, start: float, end: float) -> Iterator[tuple[str | None, float]]:
         for turn in _turns(evidence, start, end):
-            if (found := value(turn)) is not None:
-                yield turn.revision, found
+            if (time_ms := value(turn)) is not None:
+                yield turn.revision, time_ms
 
     return values
 
@@ -261,10 +260,10 @@ def _unanswered(revision: str, before: Mapping[str, Sequence[Pong]], during: Seq
 
 
 def _grouped(items: Iterable[Item], key: Callable[[Item], Key]) -> dict[Key, list[Item]]:
-    found: dict[Key, list[Item]] = defaultdict(list)
+    groups: dict[Key, list[Item]] = defaultdict(list)
     for item in items:
-        found[key(item)].append(item)
-    return dict(found)
+        groups[key(item)].append(item)
+    return dict(groups)
 
 
 def _by_replica(heard: Sequence[Heard]) -> dict[str, list[Heard]]:
@@ -380,7 +379,7 @@ def _of_throttled(count: int) -> str:
 
 def kinds(evidence: Evidence, baseline: Evidence | None = None) -> Check:
     """Each kind that talks, of the holds that a revision served, on each that carried calls during the shift."""
-    heard = [turn for turns in evidence.turns.values() for turn in turns]
+    heard = list(evidence.all_turns)
     patience = _patience(heard)
     failed, unseen, completed = [], [], []
     for revision in carriers(shift_of(evidence, baseline) or ALWAYS, evidence):

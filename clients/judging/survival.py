@@ -39,7 +39,7 @@ TURNS = {
 
 
 def cut(evidence: Evidence) -> Check:
-    """A hold hangs up on every call before it ends; where it was killed, nobody saw what became of those it held."""
+    """A hold hangs up on every call before it ends; where it was killed, the record has no end of its calls."""
     sessions = evidence.sessions
     if not sessions:
         return CUT.unknown("No call ever had a session.")
@@ -62,7 +62,7 @@ def cut(evidence: Evidence) -> Check:
 
 
 def moved(evidence: Evidence) -> Check:
-    """Each by a replica that had to go, once for each time that it had to, and back soon."""
+    """Each by a replica that was asked to stop, once for each stop, and back soon."""
     sessions = [session for session in evidence.sessions if session.sent_away]
     if not sessions:
         return MOVED.unknown("No relay asked a caller to come back.")
@@ -129,8 +129,8 @@ def keys(evidence: Evidence) -> Check:
         return KEYS(False, measured, f"{several(len(let_in), 'dial')} got in without a right to: {names}.")
     otherwise = [f"{_where(each)} answered {each.status or each.code}" for each in knocks if each.status != TURNED_AWAY]
     if otherwise:
-        said = f"{several(len(otherwise), 'dial')} got another answer than 401, which says nothing of keys"
-        return KEYS("inconclusive", measured, f"{said}: {listed(otherwise)}.")
+        sentence = f"{several(len(otherwise), 'dial')} got another answer than 401, which says nothing of keys"
+        return KEYS("inconclusive", measured, f"{sentence}: {listed(otherwise)}.")
     tried = {(each.url, each.credential) for each in knocks}
     untried = [
         f"{url} {SHOWN[name]}" for url in {each.url for each in knocks} for name in SHOWN if (url, name) not in tried
@@ -202,7 +202,7 @@ def cause_of(session: Session, evidence: Evidence) -> str:
     end = session.end
     assert end is not None
     logged = evidence.logged.get(session.id or "")
-    found = chain(
+    causes = chain(
         _a_move_that_is_none(session, end, evidence),
         _the_replica(session, end, evidence),
         _the_model(session, end, logged),
@@ -210,7 +210,7 @@ def cause_of(session: Session, evidence: Evidence) -> str:
         _the_relay(end, logged),
         _the_way(session, end, logged, evidence),
     )
-    return next(found, f"ended {end.code}{_quoted(end)}, {_turn(end)}")
+    return next(causes, f"ended {end.code}{_quoted(end)}, {_turn(end)}")
 
 
 def _a_move_that_is_none(session: Session, end: End, evidence: Evidence) -> Iterator[str]:
@@ -242,7 +242,7 @@ def _the_replica(session: Session, end: End, evidence: Evidence) -> Iterator[str
 
 
 def _the_model(session: Session, end: End, logged: Logged | None) -> Iterator[str]:
-    """Its leg is 1006 too where the caller vanished inside a frame: a Close would have stood in it."""
+    """The model's leg is 1006 too where the caller vanished inside a frame, as no Close could be sent within it."""
     error = logged.upstream_error if logged else None
     by_model = logged if logged and logged.ended_by == "upstream" else None
     if error == "session_expired" or (end.code == 1001 and "maximum duration" in end.reason):

@@ -1,4 +1,4 @@
-"""SIGTERM to exit, SIGKILL, and what became of the calls on a replica that had to go."""
+"""SIGTERM to exit, SIGKILL, and what became of the calls on a replica that was asked to stop."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -15,7 +15,7 @@ CODES = Named("termination.codes", THEME, f"{MOVED_CODE} or by themselves")
 TURNS = Named("termination.turns", THEME, "0 in a turn")
 NO_STOP = "No replica was asked to stop."
 EXIT_S = 1.0
-"""A process that is killed at the end of its grace period is gone and told of a moment later."""
+"""A process that is killed at the end of its grace period exits, and is recorded, a moment later."""
 
 
 def grace(evidence: Evidence) -> Check:
@@ -37,15 +37,15 @@ def grace(evidence: Evidence) -> Check:
         return GRACE(False, measured, _of_vanished(vanished), expected)
     unseen = [stop.replica for stop in stops if not stop.exited]
     if unseen:
-        said = f"The record ends before {listed(unseen)} did, after SIGTERM."
-        return GRACE("inconclusive", measured, said, expected)
+        sentence = f"The record ends before {listed(unseen)} did, after SIGTERM."
+        return GRACE("inconclusive", measured, sentence, expected)
     if overdue:
         names = listed([stop.replica for stop in overdue])
-        said = (
+        sentence = (
             f"{names} exited {longest:.1f} s after SIGTERM, and the record does not say which grace period it had: "
             f"{grace_s:g} s is the platform's default."
         )
-        return GRACE("inconclusive", measured, said, expected)
+        return GRACE("inconclusive", measured, sentence, expected)
     default = " by default" if any(stop.grace_assumed for stop in stops) else ""
     within = (
         f"The slowest of {several(len(took), 'replica')} exited {longest:.1f} s after SIGTERM, of {grace_s:g} s it had"
@@ -55,7 +55,7 @@ def grace(evidence: Evidence) -> Check:
 
 
 def no_sigkill(evidence: Evidence) -> Check:
-    """A kill that nobody tells of shows in its exit code, or in calls that ended with 1006 and a log with no end."""
+    """A kill that no line reports shows in the exit code, or in calls that ended with 1006 and have no end in a log."""
     stops = _stops(evidence)
     if not stops:
         return NO_SIGKILL.unknown(NO_STOP)
@@ -68,8 +68,8 @@ def no_sigkill(evidence: Evidence) -> Check:
         return NO_SIGKILL(False, str(len(vanished)), _of_vanished(vanished))
     unseen = [stop.replica for stop in stops if not stop.exited]
     if unseen:
-        said = f"No kill is in the record, but nobody saw how {listed(unseen)} ended after SIGTERM."
-        return NO_SIGKILL("inconclusive", "0", said)
+        sentence = f"No kill is in the record, but nobody saw how {listed(unseen)} ended after SIGTERM."
+        return NO_SIGKILL("inconclusive", "0", sentence)
     codes = sorted({str(stop.code) for stop in stops if stop.code is not None})
     exits = f" and exited with {listed(codes)}" if codes else ""
     return NO_SIGKILL(True, "0", f"{several(len(stops), 'replica')} left after SIGTERM{exits}; nothing was killed.")
@@ -92,8 +92,8 @@ def codes(evidence: Evidence) -> Check:
     open_still = len(caught) - len(ended)
     rest = f" {several(open_still, 'call')} had no end in the record." if open_still else ""
     rest += _on_which([stop for _, stop in ended], stops)
-    said = f"{several(len(caught), 'call')} on stopping replicas: {asked} closed with {MOVED_CODE}, none lost."
-    return CODES(True, measured, said + rest)
+    sentence = f"{several(len(caught), 'call')} on stopping replicas: {asked} closed with {MOVED_CODE}, none lost."
+    return CODES(True, measured, sentence + rest)
 
 
 def turns(evidence: Evidence) -> Check:
@@ -109,25 +109,25 @@ def turns(evidence: Evidence) -> Check:
     ]
     broken = [words for session in asked if (words := _in_a_turn(session, evidence))]
     if broken:
-        said = f"{several(len(broken), 'call')} closed in the middle of a turn: {listed(broken)}."
-        return TURNS(False, f"{len(broken)} in a turn", said)
+        sentence = f"{several(len(broken), 'call')} closed in the middle of a turn: {listed(broken)}."
+        return TURNS(False, f"{len(broken)} in a turn", sentence)
     if untried := _untried(TURNS, [stop for _, stop in pairs], stops):
         return untried
     hung_up = len(caught) - len(asked)
     rest = f"; {hung_up} more ended by themselves" if hung_up else ""
-    said = f"{several(len(asked), 'call')} closed, none in the middle of a turn{rest}."
-    return TURNS(True, "0 in a turn", said + _on_which([stop for _, stop in pairs], stops))
+    sentence = f"{several(len(asked), 'call')} closed, none in the middle of a turn{rest}."
+    return TURNS(True, "0 in a turn", sentence + _on_which([stop for _, stop in pairs], stops))
 
 
 def _vanished(stops: list[Stop], evidence: Evidence) -> dict[str, int]:
-    """Replicas whose exit nobody saw and whose calls ended with 1006 and no word of theirs: how many calls each."""
-    found: Counter[str] = Counter()
+    """Replicas without an exit in the record, and how many of their calls ended with 1006 and have no end in a log."""
+    calls: Counter[str] = Counter()
     for session, stop in _caught(evidence):
         logged = evidence.logged.get(session.id or "")
         ended = logged is not None and logged.closed is not None
         if stop in stops and not stop.exited and session.end and session.end.code == VANISHED and not ended:
-            found[stop.replica] += 1
-    return dict(found)
+            calls[stop.replica] += 1
+    return dict(calls)
 
 
 def _of_vanished(vanished: Mapping[str, int]) -> str:
@@ -139,19 +139,19 @@ def _of_vanished(vanished: Mapping[str, int]) -> str:
 
 
 def _untried(check: Named, tried: list[Stop], stops: list[Stop]) -> Check | None:
-    """A replica without a call has nobody to close, which proves nothing of the drain of its revision."""
+    """A replica without a call has nothing to close, which proves nothing about the drain of its revision."""
     revisions = {stop.revision for stop in stops} - {stop.revision for stop in tried}
     if not revisions:
         return None
     names = listed(sorted(revisions))
     empty = sum(stop.revision in revisions for stop in stops)
     measured = f"{len({stop.replica for stop in tried})} replicas tried"
-    said = f"{several(empty, 'replica')} of {names} had no call left at SIGTERM, so the drain was not tried."
-    return check("inconclusive", measured, said)
+    sentence = f"{several(empty, 'replica')} of {names} had no call left at SIGTERM, so the drain was not tried."
+    return check("inconclusive", measured, sentence)
 
 
 def _on_which(tried: list[Stop], stops: list[Stop]) -> str:
-    """Which replicas the evidence is of, where not of all."""
+    """Which replicas had no call, where some had none."""
     names = {stop.replica for stop in tried}
     empty = sorted({stop.replica for stop in stops} - names)
     return f" {listed(empty)} had no call." if empty else ""
@@ -176,7 +176,7 @@ def _caught(evidence: Evidence) -> Iterator[tuple[Session, Stop]]:
 
 
 def _goes_well(session: Session, evidence: Evidence) -> bool:
-    """Closed to come back, hung up by the caller, or ended by the model, which the replica cannot help."""
+    """Asked to come back, hung up by the caller, or ended by the model, which is not the replica's doing."""
     end = session.end
     assert end is not None
     return not end.early or end.code == MOVED_CODE or _ended_by(session, evidence, "upstream")
@@ -191,9 +191,9 @@ def _ended_by(session: Session, evidence: Evidence, *sides: str) -> bool:
 def _in_a_turn(session: Session, evidence: Evidence) -> str | None:
     """In words, None between two turns.
 
-    The relay's word counts where the caller had given up waiting for an answer, or is spoken to unasked. Of speech that
-    has only just begun it may have heard behind its own Close, and what it waits for after an answer that the caller
-    had in full, nobody owes.
+    The relay's log counts where the caller no longer waited for an answer, or got one without asking. It does not count
+    where the relay learnt of speech only after its own Close, nor for what it still waits for when the caller had the
+    whole answer.
     """
     end, logged = session.end, evidence.logged.get(session.id or "")
     assert end is not None

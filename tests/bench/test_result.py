@@ -8,8 +8,9 @@ from typing import Any
 import orjson
 import pytest
 
-from bench.result import Figures, Shape, dump, load
+from bench.result import Figures, Shape, dump
 from bench.targets import TARGETS, judge, tally
+from tests.bench.reading import load
 from tests.bench.sample import measured, sample, without
 
 

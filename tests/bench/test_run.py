@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from bench.result import load
 from bench.targets import TARGETS
 from tests.bench.conftest import Start
+from tests.bench.reading import load
 from tests.conftest import DEADLINE_S
 
 SHORT = ("--rounds", "1", "--seconds", "0.3")

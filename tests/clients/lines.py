@@ -75,9 +75,8 @@ class Lines:
         ids = {"revision": revision, "replica": replica(revision, number), "session": f"{self._sessions:016x}"}
         ids["upstream_session"] = f"sess_{self._sessions}"
         if logged:
-            self.log(
-                at, "client.connected", revision, ids["replica"], session=ids["session"], client="alice", path="/ws"
-            )
+            about = {"session": ids["session"], "client": "alice", "path": "/ws"}
+            self.log(at, "client.connected", revision, ids["replica"], **about)
         hold = more.pop("hold", "0a1b2c3d")
         self.observe(at, "opened", hold, **{"call": call, "connect_ms": 5.0, "gap_ms": None} | ids | more)
         self._open[hold, call] = {"at": at, "logged": logged} | ids
@@ -100,14 +99,8 @@ class Lines:
     def turn(
         self, at: float, call: int, status: str = "completed", first_audio_ms: float | None = 310.0, **more: Any
     ) -> None:
-        fields = {
-            "call": call,
-            "status": status,
-            "first_audio_ms": first_audio_ms,
-            "duration_ms": 1200.0,
-            "detail": None,
-        }
-        self.observe(at, "turn", **fields | more)
+        times = {"first_audio_ms": first_audio_ms, "duration_ms": 1200.0}
+        self.observe(at, "turn", **{"call": call, "status": status, "detail": None} | times | more)
 
     def model(self, at: float, what: str, session: str, **fields: Any) -> None:
         """A line of the model's own record."""
@@ -186,26 +179,16 @@ def rollout(calls: int = 20, seed: int = 7, cut: int = 0) -> Lines:
     lines.stage(-4)
     lines.app(-3.5)
     lines.revision(-3.5, BLUE, "created")
-    for number in (1, 2):
-        lines.act(
-            -3, "replica.started", revision=BLUE, replica=replica(BLUE, number), pid=100 + number, port=9000 + number
-        )
-        lines.act(-1.5, "replica.ready", revision=BLUE, replica=replica(BLUE, number))
+    for revision, started_at, ready_at in ((BLUE, -3, -1.5), (GREEN, 14.3, 17)):
+        for number in (1, 2):
+            name = {"revision": revision, "replica": replica(revision, number)}
+            lines.act(started_at, "replica.started", **name, pid=100 + number, port=9000 + number)
+            lines.act(ready_at, "replica.ready", **name)
     lines.revision(-1.4, BLUE, "ready")
     lines.weights(-1.4, blue=100)
     lines.hold(0, connections=calls, kinds=["vad"])
     lines.revision(14, GREEN, "created")
     lines.weights(14, blue=100, green=0)
-    for number in (1, 2):
-        lines.act(
-            14.3,
-            "replica.started",
-            revision=GREEN,
-            replica=replica(GREEN, number),
-            pid=200 + number,
-            port=9010 + number,
-        )
-        lines.act(17, "replica.ready", revision=GREEN, replica=replica(GREEN, number))
     lines.revision(17.2, GREEN, "ready")
     lines.weights(30, blue=50, green=50)
     lines.weights(48, blue=0, green=100)
@@ -226,15 +209,8 @@ def _place(lines: Lines, call: int, chance: random.Random, cut: bool) -> None:
         # Some calls are still on blue when it goes.
         long_one = revision == BLUE and at > 30
         until = at + (chance.uniform(52, 60) if long_one and chance.random() < 0.6 else chance.uniform(24, 36))
-        lines.opened(
-            at,
-            call,
-            revision,
-            chance.choice((1, 2)),
-            gap_ms=gap_ms,
-            connect_ms=round(chance.uniform(3, 9), 1),
-            kind="vad",
-        )
+        number, connect_ms = chance.choice((1, 2)), round(chance.uniform(3, 9), 1)
+        lines.opened(at, call, revision, number, gap_ms=gap_ms, connect_ms=connect_ms, kind="vad")
         lost = cut and revision == GREEN
         until = min(until, at + 14 if lost else until, 110.0)
         moved = revision == BLUE and until > 87

@@ -112,6 +112,6 @@ def test_what_does_not_go_with_a_knock_is_named(capsys: pytest.CaptureFixture[st
         parse(["http://relay", "--anybody"])
 
     said = capsys.readouterr().err
-    assert "--knock asks nobody for calls" in said
+    assert "--knock asks for no calls" in said
     assert "URL must carry no key" in said
     assert "there is no --knock" in said

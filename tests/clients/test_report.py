@@ -83,7 +83,7 @@ def test_the_page_shows_what_was_wrong_to_hear_and_what_is_not_known_of_a_1012(t
         "heard what belongs to another call: cross-talk response.done with response resp_9 of call 2"
         in Words(page).text
     )
-    assert all(name in page for name in ('"name":"wrong to hear"', '"name":"moved or cut (1012)"'))
+    assert all(name in page for name in ('"name":"fault heard"', '"name":"moved or cut (1012)"'))
 
 
 def test_a_verdict_that_lacks_what_it_had_to_decide_is_no_pass(tmp_path: Path) -> None:
