@@ -1,4 +1,4 @@
-"""``nox -s bench``: every peer and our relay in turn, in the same run, and what that says about ours."""
+"""``nox -s bench``: every peer and our relay in turn, in the same run, and how ours compares."""
 
 import asyncio
 import resource

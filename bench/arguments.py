@@ -59,7 +59,7 @@ def parse_arguments() -> Arguments:
         type=int,
         help=f"with --beside: how many windows of a turn each ({WINDOWS}; fewer than {ENOUGH} decide nothing)",
     )
-    # Both would hold a run against itself.
+    # Both would compare a run with itself.
     either = parser.add_mutually_exclusive_group()
     either.add_argument(
         "--check", action="store_true", help="end with 1 when a ratio is worse than the baseline's by 15 %%"
@@ -83,7 +83,7 @@ def parse_arguments() -> Arguments:
     arguments = parser.parse_args(namespace=Arguments())
     arguments.peers = arguments.peers or [peer.name for peer in PEERS]
     if arguments.rounds < 1 or not 0.1 <= arguments.seconds < math.inf:
-        parser.error("at least one round of a tenth of a second, and an end to it")
+        parser.error("--rounds wants at least one round, and --seconds a finite time of at least 0.1")
     if arguments.windows < 1:
         parser.error("at least one window")
     if arguments.out.exists() and not arguments.out.is_dir():

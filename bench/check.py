@@ -48,7 +48,7 @@ def ratios(result: Result) -> Ratios:
 
 
 def keep(result: Result, file: Path) -> None:
-    """Writes the baseline that later runs are held against."""
+    """Writes the baseline that later runs are compared with."""
     kept = {"date": result.date, "machine": str(result.machine), "ratios": ratios(result)}
     file.write_bytes(orjson.dumps(kept, option=orjson.OPT_INDENT_2) + b"\n")
 

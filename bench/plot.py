@@ -135,7 +135,7 @@ def panel(axes: Axes, result: Result, peers: list[str], name: str, form: str) ->
 
 
 def _latency(axes: Axes, bar: "Bar", p99: float) -> str:
-    """A bar to the median and a line on to p99, which are too far apart for two bars; says the median."""
+    """A bar to the median and a line on to p99, which are too far apart for two bars; returns the median."""
     p50 = max(min(bar.p50, p99), 0)
     axes.plot([p50, p99], [bar.y, bar.y], color=bar.colour, lw=1.4, solid_capstyle="butt")
     axes.barh(bar.y, p50, BAR, color=bar.colour)
@@ -143,7 +143,7 @@ def _latency(axes: Axes, bar: "Bar", p99: float) -> str:
 
 
 def _label(axes: Axes, bar: "Bar", x: float, text: str) -> float:
-    """Writes ``text`` beside ``x``; says how wide the panel must be to hold it."""
+    """Writes ``text`` beside ``x``; returns how wide the panel must be to hold it."""
     weight = "bold" if bar.peer == OURS else "normal"
     beside: dict[str, Any] = {"xytext": (6, 0), "textcoords": "offset points", "va": "center"}
     axes.annotate(text, (x, bar.y), color=INK, fontsize=8, fontweight=weight, **beside)

@@ -137,7 +137,7 @@ class Machine:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """`date` is UTC in ISO 8601; `missing` says of each peer that is not here how to get it."""
+    """`date` is UTC in ISO 8601; `missing` has for each peer that is not installed how to get it."""
 
     command: str
     date: str

@@ -1,4 +1,4 @@
-"""The shapes of load: what is held, who speaks, and what is measured of each peer in each round.
+"""The shapes of load: what is held, what is sent, and what is measured of each peer in each round.
 
 Peers run side by side and take turns round by round, because a shared machine changes its speed within seconds:
 figures of one round are neighbours in time. A peer that has no turn costs nothing meanwhile.
@@ -73,7 +73,7 @@ async def stalled(bench: Bench, port: int) -> AsyncIterator[None]:
     async def flood() -> None:
         while True:
             for _ in range(8):
-                calls.models[0].speak()
+                calls.models[0].send()
             await asyncio.sleep(0.005)
 
     async with _meanwhile(flood(), calls):

@@ -46,7 +46,7 @@ TARGETS = (
 
 
 class Judged(NamedTuple):
-    """`value` is None when it was not measured, and `why` says what lacks; `rounds` are those it is the median of."""
+    """`value` is None when it was not measured, and `why` is the reason; it is the median of so many `rounds`."""
 
     target: Target
     value: float | None

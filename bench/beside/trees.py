@@ -23,7 +23,7 @@ ALONE = ("-I",)
 
 
 class NoCommit(ValueError):
-    """What was given in the place of a commit is none; the text says so."""
+    """What was given as a commit is none; the text is the reason."""
 
 
 class Commit(NamedTuple):

@@ -31,7 +31,7 @@ LOST = 0.02
 
 
 class NotStarted(RuntimeError):
-    """A relay that did not listen, or did not hold its calls; the text says which."""
+    """A relay that did not listen, or did not hold its calls; the text is the reason."""
 
 
 class Pair(NamedTuple):

@@ -33,7 +33,7 @@ TRIES = 3
 
 
 async def main() -> int:
-    """Prints a line a window, and says how many bounds did not hold."""
+    """Prints a line a window; 1 where a bound did not hold."""
     parser = argparse.ArgumentParser(prog="python -m bench.floods", description=__doc__)
     parser.add_argument("--connections", default=",".join(map(str, CONNECTIONS)), help="calls of one key (%(default)s)")
     parser.add_argument("--kinds", default=",".join(KINDS), help="some of %(default)s")

@@ -26,7 +26,7 @@ class Flood(NamedTuple):
 
 
 def flood(kind: str, *, masked: bool) -> Flood:
-    """One of KINDS as this side of a call has to say it."""
+    """One of KINDS as this side of a call sends it."""
     bit, key = (0x80, b"abcd") if masked else (0, b"")
 
     def small(first: int, payload: bytes = b"") -> bytes:

@@ -1,4 +1,4 @@
-"""One end of a call: the caller or the model. It sends a frame at each `speak`, and answers pings and Closes."""
+"""One end of a call: the caller or the model. It sends a frame at each `send`, and answers pings and Closes."""
 
 import asyncio
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from bench.load.wire import CLOSE, DOWN, PING, PONG, REQUEST, UP, Speech, answer
 _BUFFER = memoryview(bytearray(256 * 1024))
 
 
-class Heard:
+class Received:
     """What all ends together received since it was made."""
 
     def __init__(self) -> None:
@@ -18,11 +18,13 @@ class Heard:
 
 
 class End(asyncio.BufferedProtocol):
-    """``heard`` may be exchanged at any time: the next frame counts there."""
+    """``received`` may be replaced at any time: the next frame counts there."""
 
-    def __init__(self, heard: list[Heard], says: Speech, hears: Speech, opened: Callable[["End"], None]) -> None:
-        self.heard = heard
-        self.says, self.hears = says, hears
+    def __init__(
+        self, received: list[Received], sends: Speech, receives: Speech, opened: Callable[["End"], None]
+    ) -> None:
+        self.received = received
+        self.sends, self.receives = sends, receives
         self.code: int | None = None
         self.closed = asyncio.get_running_loop().create_future()
         self.full = False
@@ -51,24 +53,24 @@ class End(asyncio.BufferedProtocol):
         data = bytes(_BUFFER[:nbytes])
         if not self._open:
             self._handshake(data)
-        elif nbytes == self.hears.size and not self._skip and not self._held and data[0] == 0x81:
-            self._listen(data)
+        elif nbytes == self.receives.size and not self._skip and not self._held and data[0] == 0x81:
+            self._count(data)
         else:
             self._walk(data)
 
-    def speak(self) -> None:
+    def send(self) -> None:
         """Sends one frame, unless the other side does not keep up."""
         if not self.full and not self.transport.is_closing():
-            self.transport.write(self.says.frame_now())
+            self.transport.write(self.sends.frame_now())
 
     def close(self, code: int = 1000) -> None:
-        """Says goodbye; the other side answers and hangs up."""
-        self.transport.write(frame(CLOSE, code.to_bytes(2), masked=self.says is UP))
+        """Sends a Close; the other side answers and hangs up."""
+        self.transport.write(frame(CLOSE, code.to_bytes(2), masked=self.sends is UP))
 
-    def _listen(self, data: bytes) -> None:
-        heard = self.heard[0]
-        heard.frames += 1
-        heard.ages_ns.append(self.hears.age_ns(data))
+    def _count(self, data: bytes) -> None:
+        received = self.received[0]
+        received.frames += 1
+        received.ages_ns.append(self.receives.age_ns(data))
 
     def _handshake(self, data: bytes) -> None:
         self._held += data
@@ -96,17 +98,17 @@ class End(asyncio.BufferedProtocol):
             if not whole and (size == 0 or size < 64 * 1024):
                 self._held = data[at:]
                 return
-            if size == self.hears.size:
-                self._listen(data[at : at + size])
+            if size == self.receives.size:
+                self._count(data[at : at + size])
             elif size < 200:
                 self._control(data[at : at + size])
             else:
-                self.heard[0].frames += 1
+                self.received[0].frames += 1
             at += size
         self._skip = at - len(data)
 
     def _control(self, whole: bytes) -> None:
-        masked = self.says is UP
+        masked = self.sends is UP
         payload = whole[2:] if masked else _unmask(whole[6:], whole[2:6])
         if whole[0] == PING:
             self.transport.write(frame(PONG, payload, masked=masked))
@@ -120,8 +122,8 @@ class End(asyncio.BufferedProtocol):
 class Caller(End):
     """The client's side."""
 
-    def __init__(self, heard: list[Heard], opened: Callable[[End], None]) -> None:
-        super().__init__(heard, UP, DOWN, opened)
+    def __init__(self, received: list[Received], opened: Callable[[End], None]) -> None:
+        super().__init__(received, UP, DOWN, opened)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -134,8 +136,8 @@ class Caller(End):
 class Model(End):
     """The service's side."""
 
-    def __init__(self, heard: list[Heard], opened: Callable[[End], None]) -> None:
-        super().__init__(heard, DOWN, UP, opened)
+    def __init__(self, received: list[Received], opened: Callable[[End], None]) -> None:
+        super().__init__(received, DOWN, UP, opened)
 
     def _greet(self, head: bytes) -> None:
         self.transport.write(answer_to(head))

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import trustme
 
-from bench.load.end import Caller, End, Heard, Model
+from bench.load.end import Caller, End, Model, Received
 from bench.process import Running
 from bench.result import Figures
 
@@ -27,7 +27,7 @@ _WARM_S = 0.3
 
 
 class Pace:
-    """Lets each of ``ends`` speak ``per_s`` times a second; ``lags_us`` is how late each millisecond was."""
+    """Lets each of ``ends`` send ``per_s`` times a second; ``lags_us`` is how late each millisecond was."""
 
     def __init__(self, ends: Sequence[End], per_s: float) -> None:
         slots = round(1 / (per_s * SLOT_S))
@@ -45,7 +45,7 @@ class Pace:
                 await asyncio.sleep(max(wait, 0))
                 self.lags_us.append((time.monotonic() - due) * 1e6)
                 for end in slot:
-                    end.speak()
+                    end.send()
 
 
 def authority(folder: Path) -> tuple[Path, ssl.SSLContext]:
@@ -78,7 +78,7 @@ class Load:
     """Calls through any peer to the one model of this process. One window is open at a time."""
 
     def __init__(self) -> None:
-        self._heard = [Heard()]
+        self._received = [Received()]
         self._models: list[End] = []
         self._arrived = asyncio.Event()
 
@@ -89,7 +89,7 @@ class Load:
 
     async def _listener(self, tls: ssl.SSLContext | None) -> asyncio.Server:
         return await asyncio.get_running_loop().create_server(
-            lambda: Model(self._heard, self._opened), "127.0.0.1", 0, ssl=tls, backlog=4096
+            lambda: Model(self._received, self._opened), "127.0.0.1", 0, ssl=tls, backlog=4096
         )
 
     def stop(self) -> None:
@@ -117,7 +117,7 @@ class Load:
         """One caller whose call is established, as far as it can tell. Raises ConnectionError otherwise."""
         opened: asyncio.Future[End] = asyncio.get_running_loop().create_future()
         loop = asyncio.get_running_loop()
-        _, end = await loop.create_connection(lambda: Caller(self._heard, opened.set_result), "127.0.0.1", port)
+        _, end = await loop.create_connection(lambda: Caller(self._received, opened.set_result), "127.0.0.1", port)
         await asyncio.wait((opened, end.closed), return_when=asyncio.FIRST_COMPLETED)
         if not opened.done():
             raise ConnectionError("hung up instead of a 101")
@@ -128,34 +128,34 @@ class Load:
         self._arrived.set()
 
     async def window(self, ends: Sequence[End], per_s: float, over: Awaitable[object], peer: Running | None) -> Figures:
-        """``ends`` speak until it is ``over``: what that cost ``peer``, how long frames took. Nobody else may speak."""
+        """``ends`` send until it is ``over``: what that cost ``peer``, how long frames took. No other end may send."""
         pace = Pace(ends, per_s)
-        speaking = asyncio.create_task(pace.run())
+        sending = asyncio.create_task(pace.run())
         gc.collect()
         gc.freeze()
         gc.disable()
         try:
             await asyncio.sleep(_WARM_S)
-            heard = self._heard[0] = Heard()
+            received = self._received[0] = Received()
             pace.lags_us.clear()
             own_s, began, cost_ns = time.process_time(), time.monotonic(), peer.cpu_ns() if peer else 0
             await over
             cost_ns = (peer.cpu_ns() if peer else 0) - cost_ns
             busy = (time.process_time() - own_s) / (time.monotonic() - began)
-            self._heard[0] = Heard()
+            self._received[0] = Received()
         finally:
-            speaking.cancel()
+            sending.cancel()
             gc.enable()
             gc.unfreeze()
         lag_us = percentile(pace.lags_us, 99)
-        ages_us = [age / 1000 for age in heard.ages_ns]
+        ages_us = [age / 1000 for age in received.ages_ns]
         return Figures(
-            cpu_us_per_frame=cost_ns / 1000 / heard.frames if peer and heard.frames else None,
+            cpu_us_per_frame=cost_ns / 1000 / received.frames if peer and received.frames else None,
             p50_us=percentile(ages_us, 50),
             p99_us=percentile(ages_us, 99),
-            frames=heard.frames,
+            frames=received.frames,
             lag_p99_us=lag_us,
-            void=_why_void(lag_us, busy, heard.frames),
+            void=_why_void(lag_us, busy, received.frames),
         )
 
 

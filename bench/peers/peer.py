@@ -38,7 +38,7 @@ class Peer(NamedTuple):
     version: Callable[[], str | None]
     """``nginx 1.22.1``; None: it is not here."""
     command: Callable[[Route], list[str]]
-    """Writes what it needs into the route's folder and says how to start it, in the foreground."""
+    """Writes what it needs into the route's folder and gives the command that starts it, in the foreground."""
     environment: Callable[[Route], dict[str, str]]
     """What its environment has beyond the bench's own."""
 

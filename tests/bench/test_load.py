@@ -61,14 +61,14 @@ async def test_a_window_in_which_the_load_lagged_is_void() -> None:
 
 async def test_a_load_that_cannot_keep_up_comes_to_the_end_of_its_window() -> None:
     class Slow:
-        def speak(self) -> None:
+        def send(self) -> None:
             time.sleep(2 * SLOT_S)  # twice as long as there is
 
     pace = Pace([cast("End", Slow())] * 20, 50)
-    speaking = asyncio.create_task(pace.run())
+    sending = asyncio.create_task(pace.run())
     async with asyncio.timeout(5):
         await asyncio.sleep(0.05)
-    speaking.cancel()
+    sending.cancel()
     assert max(pace.lags_us) > 0
 
 
@@ -77,13 +77,13 @@ async def test_frames_of_other_sizes_pass_and_pings_are_answered() -> None:
     await load.listen(None)
     calls = await load.call(load.port, 1)
     caller, model = calls.callers[0], calls.models[0]
-    heard = model.heard[0]
+    received = model.received[0]
     caller.transport.write(frame(TEXT, b"x" * 300_000, masked=True) + frame(0x89, b"hey", masked=True))
-    caller.speak()
+    caller.send()
     async with asyncio.timeout(5):
-        while heard.frames < 2:  # noqa: ASYNC110 - a counter has no event
+        while received.frames < 2:  # noqa: ASYNC110 - a counter has no event
             await asyncio.sleep(0.01)
-    assert len(heard.ages_ns) == 1
+    assert len(received.ages_ns) == 1
     await said_goodbye(caller)
     load.stop()
 
