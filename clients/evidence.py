@@ -167,7 +167,7 @@ def _stop(act: Act, reason: str, grace_s: float | None) -> Stop:
         replica=act["replica"],
         revision=act["revision"] or "unknown",
         reason=reason,
-        asked=act.at,
+        began=act.at,
         grace_s=grace_s,
         killed=None,
         exited=None,
@@ -194,8 +194,8 @@ def _of_a_place(sessions: list[Session], stops: list[Stop], evidence: Evidence) 
         stop = _stop_of(session, stops)
         asked: Asked = "asked" if stop else _without_a_stop(session, stops, evidence)
         if stop:
-            times[call, stop.replica, stop.asked] += 1
-            asked = "again" if times[call, stop.replica, stop.asked] > 1 else asked
+            times[call, stop.replica, stop.began] += 1
+            asked = "again" if times[call, stop.replica, stop.began] > 1 else asked
         if asked in ("asked", "unknown") and _stays_away(session, sessions[index + 1 :], evidence):
             asked = "away"
         yield session, replace(session, asked=asked)
@@ -223,9 +223,9 @@ def _stop_of(session: Session, stops: list[Stop]) -> Stop | None:
     """The one under way when the session ended; the platform's account and the relay's are of the same stops."""
     at = _end_of(session)
     for stop in stops:
-        ended = stop.exited or stop.killed or stop.asked + (stop.grace_s or 0.0)
-        mine = stop.replica == session.replica and stop.killed != stop.asked
-        if mine and stop.asked - ORDER_S <= at <= ended + ORDER_S:
+        ended = stop.exited or stop.killed or stop.began + (stop.grace_s or 0.0)
+        mine = stop.replica == session.replica and stop.killed != stop.began
+        if mine and stop.began - ORDER_S <= at <= ended + ORDER_S:
             return stop
     return None
 

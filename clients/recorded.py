@@ -295,15 +295,16 @@ class Window:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stop:
-    """A replica asked to stop, or killed unasked (`asked` is the kill then). `exited` None: the record ends before.
+    """A replica that was asked to stop (`began`), or killed without that (then `began` is the kill).
 
-    `grace_assumed`: the record does not say which grace period was deployed, and `grace_s` is the platform's default.
+    `exited` None: the record ends before. `grace_assumed`: the record does not say which grace period was deployed, and
+    `grace_s` is the platform's default.
     """
 
     replica: str
     revision: str
     reason: str
-    asked: float
+    began: float
     grace_s: float | None
     grace_assumed: bool = False
     killed: float | None

@@ -116,7 +116,7 @@ def _shift(evidence: Evidence) -> tuple[float, float] | None:
     if len(evidence.windows) < 2:
         return None
     start = evidence.windows[1].start
-    ends = [stop.exited or stop.killed or stop.asked for stop in evidence.stops if stop.reason != STAGE_STOPPING]
+    ends = [stop.exited or stop.killed or stop.began for stop in evidence.stops if stop.reason != STAGE_STOPPING]
     ends += [act.at for act in evidence.acts_of("revision.deactivated")]
     return start, max([start, evidence.windows[-1].start, *(at for at in ends if at > start)])
 

@@ -233,7 +233,7 @@ def _the_replica(session: Session, end: End, evidence: Evidence) -> Iterator[str
     for stop in evidence.stops:
         if stop.replica == session.replica and stop.killed and abs(stop.killed - end.at) < NEAR_S:
             after = (
-                "without SIGTERM" if stop.killed == stop.asked else f"{stop.killed - stop.asked:.0f} s after SIGTERM"
+                "without SIGTERM" if stop.killed == stop.began else f"{stop.killed - stop.began:.0f} s after SIGTERM"
             )
             yield f"ended {end.code} when replica {stop.replica} was killed {after} ({stop.reason})"
     for exit_ in evidence.acts_of("replica.exited"):

@@ -25,7 +25,7 @@ def grace(evidence: Evidence) -> Check:
         return GRACE.unknown(NO_STOP)
     overdue = [stop for stop in stops if _overdue(stop, evidence)]
     late = [stop for stop in stops if stop.killed or (stop in overdue and not stop.grace_assumed)]
-    took = {stop.replica: stop.exited - stop.asked for stop in stops if stop.exited}
+    took = {stop.replica: stop.exited - stop.began for stop in stops if stop.exited}
     grace_s = max(stop.grace_s or 0.0 for stop in stops)
     expected = f"<= {grace_s:g} s"
     longest = max(took.values(), default=0.0)
@@ -82,8 +82,8 @@ def codes(evidence: Evidence) -> Check:
     caught = list(_caught(evidence))
     ended = [(session, stop) for session, stop in caught if session.end]
     wrong = [(session, stop) for session, stop in ended if not _goes_well(session, evidence)]
-    asked = sum(bool(session.end and session.end.code == MOVED_CODE and session.end.early) for session, _ in ended)
-    measured = f"{asked} x {MOVED_CODE}, {len(ended) - asked - len(wrong)} by themselves, {len(wrong)} otherwise"
+    moved = sum(bool(session.end and session.end.code == MOVED_CODE and session.end.early) for session, _ in ended)
+    measured = f"{moved} x {MOVED_CODE}, {len(ended) - moved - len(wrong)} by themselves, {len(wrong)} otherwise"
     if wrong:
         ends = listed([f"call {s.call} {s.end.code} on {stop.replica}" for s, stop in wrong if s.end])
         return CODES(False, measured, f"{several(len(wrong), 'call')} on a stopping replica lost the socket: {ends}.")
@@ -92,7 +92,7 @@ def codes(evidence: Evidence) -> Check:
     open_still = len(caught) - len(ended)
     rest = f" {several(open_still, 'call')} had no end in the record." if open_still else ""
     rest += _on_which([stop for _, stop in ended], stops)
-    sentence = f"{several(len(caught), 'call')} on stopping replicas: {asked} closed with {MOVED_CODE}, none lost."
+    sentence = f"{several(len(caught), 'call')} on stopping replicas: {moved} closed with {MOVED_CODE}, none lost."
     return CODES(True, measured, sentence + rest)
 
 
@@ -102,20 +102,20 @@ def turns(evidence: Evidence) -> Check:
         return TURNS.unknown(NO_STOP)
     pairs = [(session, stop) for session, stop in _caught(evidence) if session.end]
     caught = [session for session, _ in pairs]
-    asked = [
+    closed = [
         session
         for session in caught
         if session.end and session.end.early and not _ended_by(session, evidence, "client", "upstream")
     ]
-    broken = [words for session in asked if (words := _in_a_turn(session, evidence))]
+    broken = [words for session in closed if (words := _in_a_turn(session, evidence))]
     if broken:
         sentence = f"{several(len(broken), 'call')} closed in the middle of a turn: {listed(broken)}."
         return TURNS(False, f"{len(broken)} in a turn", sentence)
     if untried := _untried(TURNS, [stop for _, stop in pairs], stops):
         return untried
-    hung_up = len(caught) - len(asked)
+    hung_up = len(caught) - len(closed)
     rest = f"; {hung_up} more ended by themselves" if hung_up else ""
-    sentence = f"{several(len(asked), 'call')} closed, none in the middle of a turn{rest}."
+    sentence = f"{several(len(closed), 'call')} closed, none in the middle of a turn{rest}."
     return TURNS(True, "0 in a turn", sentence + _on_which([stop for _, stop in pairs], stops))
 
 
@@ -163,7 +163,7 @@ def _stops(evidence: Evidence) -> list[Stop]:
 
 def _overdue(stop: Stop, evidence: Evidence) -> bool:
     last = max([evidence.ended, *(act.at for act in evidence.acts[-1:])])
-    return (stop.exited or last) - stop.asked > (stop.grace_s or 0.0) + EXIT_S
+    return (stop.exited or last) - stop.began > (stop.grace_s or 0.0) + EXIT_S
 
 
 def _caught(evidence: Evidence) -> Iterator[tuple[Session, Stop]]:
@@ -171,7 +171,7 @@ def _caught(evidence: Evidence) -> Iterator[tuple[Session, Stop]]:
     for stop in _stops(evidence):
         for session in evidence.sessions:
             before_exit = stop.exited is None or session.opened < stop.exited
-            if session.replica == stop.replica and before_exit and (not session.end or session.end.at > stop.asked):
+            if session.replica == stop.replica and before_exit and (not session.end or session.end.at > stop.began):
                 yield session, stop
 
 
