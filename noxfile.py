@@ -36,6 +36,8 @@ LOCKS = {
 # These are tools of their own, and come without what the relay needs.
 TOOLS = {"lint": ("lint",), "audit": ("audit",), "sbom": ("sbom",), "nox": ("dev",)}
 CODE = ("rtproxy", "clients", "stage", "bench", "playbooks", "tests", "noxfile.py")
+# What pip calls to build a wheel of the folder that it runs in; sys.argv[1] is the folder that the wheel goes to.
+BUILD = "import sys; from setuptools import build_meta; build_meta.build_wheel(sys.argv[1])"
 INDEX_OF_OCI = "application/vnd.oci.image.index.v1+json"
 INDEX_OF_DOCKER = "application/vnd.docker.distribution.manifest.list.v2+json"
 # Most of a test of real processes is waiting: four at a time keep two cores busy, and a file's tests stay in order.
