@@ -34,8 +34,8 @@ LOCKS = {
     "relay": (),
 }
 # These are tools of their own, and come without what the relay needs.
-TOOLS = {"lint": ("lint",), "audit": ("audit",), "sbom": ("sbom",), "nox": ("dev",)}
-CODE = ("rtproxy", "clients", "stage", "bench", "playbooks", "tests", "noxfile.py")
+TOOLS = {"lint": ("lint",), "audit": ("audit",), "sbom": ("sbom",), "nox": ("dev",), "release": ("release",)}
+CODE = ("rtproxy", "clients", "stage", "bench", "playbooks", "tests", ".github", "noxfile.py")
 # What pip calls to build a wheel of the folder that it runs in; sys.argv[1] is the folder that the wheel goes to.
 BUILD = "import sys; from setuptools import build_meta; build_meta.build_wheel(sys.argv[1])"
 INDEX_OF_OCI = "application/vnd.oci.image.index.v1+json"
@@ -255,7 +255,42 @@ def lock(session: nox.Session) -> None:
         before.append(str(locked))
 
 
+@nox.session
+def release(session: nox.Session) -> None:
+    """The wheel and the notes of a version, into dist/, from what is committed; its tag is the argument: -- v0.2.0"""
+    if len(session.posargs) != 1:
+        session.error("name the tag: nox -s release -- v0.2.0")
+    dist, folder = Path("dist").resolve(), Path(session.create_tmp()).resolve()
+    tree, archive = folder / "tree", folder / "tree.zip"
+    # Of the commit, so that no file that lies about gets into the wheel; dated by it, so that two builds are the same.
+    session.run("git", "archive", "--output", str(archive), "HEAD", external=True)
+    dated = session.run("git", "log", "-1", "--format=%ct", external=True, silent=True)
+    shutil.rmtree(tree, ignore_errors=True)
+    shutil.unpack_archive(archive, tree)
+    try:
+        notes = notes_of(session.posargs[0], tree)
+    except ValueError as why:
+        session.error(f"{why}: nothing was built")
+    install(session, "build")
+    with session.chdir(tree):
+        session.run("python", "-c", BUILD, str(dist), env={"SOURCE_DATE_EPOCH": str(dated).strip()}, silent=True)
+    (dist / "notes.md").write_text(notes)
+    session.log(f"{dist} has {', '.join(sorted(each.name for each in dist.iterdir()))}")
+
+
 # What the sessions share.
+
+
+def notes_of(tag: str, tree: Path) -> str:
+    """What CHANGELOG.md says of the version that ``tag`` names. Raises ValueError unless ``tree`` is that version's."""
+    version = re.findall(r'^__version__ = "(.+)"$', (tree / "rtproxy" / "__init__.py").read_text(), re.MULTILINE)[0]
+    if tag != f"v{version}":
+        raise ValueError(f"the tag is {tag}, but rtproxy/__init__.py has version {version}")
+    heading = rf"^## \[{re.escape(version)}\] - \d{{4}}-\d\d-\d\d$"
+    found = re.search(rf"{heading}\n(.+?)(?=^## |\Z)", (tree / "CHANGELOG.md").read_text(), re.MULTILINE | re.DOTALL)
+    if found is None:
+        raise ValueError(f"CHANGELOG.md has no heading with a date: ## [{version}] - YYYY-MM-DD")
+    return f"{found[1].strip()}\n"
 
 
 def become(session: nox.Session, *command: str) -> None:

@@ -22,9 +22,17 @@ PLACES = [
     *sorted((ROOT / "docs").glob("*.md")),
     *WORKFLOWS,
 ]
-# Beyond reading the tree: the token that Azure changes into a login, and the records of an attempt before.
+# Beyond reading the tree: the token that Azure changes into a login, and the records of an attempt before. A release
+# asks whether ci passed, pushes the image, and publishes; one job each.
 LOGIN = {"contents": "read", "id-token": "write"}
-ALLOWED = {("deploy", "plan"): LOGIN, ("deploy", "play"): LOGIN | {"actions": "read"}}
+PUBLISH = {"actions": "read", "attestations": "write", "contents": "write", "id-token": "write"}
+ALLOWED = {
+    ("deploy", "plan"): LOGIN,
+    ("deploy", "play"): LOGIN | {"actions": "read"},
+    ("release", "wheel"): {"actions": "read", "contents": "read"},
+    ("release", "image"): {"contents": "read", "packages": "write"},
+    ("release", "publish"): PUBLISH,
+}
 
 
 def entries(lock: Path) -> list[str]:
