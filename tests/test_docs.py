@@ -62,6 +62,28 @@ def test_every_link_of_a_page_leads_somewhere(pages: Sequence[Path]) -> None:
             assert (page.parent / link).exists(), f"{page.name}: {link}"
 
 
+@pytest.mark.parametrize("name", ["CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md"])
+def test_every_link_and_path_of_a_page_without_a_twin_leads_somewhere(name: str) -> None:
+    text = (ROOT / name).read_text()
+    paths = re.findall(r"\]\((?!https:)([^)#]+)[^)]*\)", text) + re.findall(r"`([\w.]+/[\w./]*)`", text)
+    assert paths
+    # nox makes its own folder.
+    assert [path for path in paths if not path.startswith(".nox/") and not (ROOT / path).exists()] == []
+
+
+def test_what_is_said_of_contributing_names_sessions_that_there_are() -> None:
+    sessions = set(re.findall(r"^@nox\.session.*\ndef (\w+)", (ROOT / "noxfile.py").read_text(), re.M))
+    page = (ROOT / "CONTRIBUTING.md").read_text()
+    named = {word for words in re.findall(r"nox (?:-R )?-s ((?:[a-z]+ ?)+)", page) for word in words.split()}
+    table = page.partition("| session | when |")[2].partition("\n\n")[0]
+    named |= {
+        word.split()[0]
+        for row in table.splitlines()
+        for word in re.findall(r"`([^`]+)`", row.strip("|").partition("|")[0])
+    }
+    assert {"tests", "lint", "types", "bench"} <= named <= sessions
+
+
 @BOTH
 def test_a_readme_is_at_most_140_lines(readme: Path) -> None:
     assert len(readme.read_text().splitlines()) <= 140

@@ -18,7 +18,7 @@ WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 EACH_LOCK = pytest.mark.parametrize("lock", LOCKS, ids=lambda path: path.stem)
 EACH_WORKFLOW = pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.stem)
 PLACES = [
-    *(ROOT / name for name in (".ci/run", "Containerfile", "README.md", "README.ja.md")),
+    *(ROOT / name for name in (".ci/run", "Containerfile", "README.md", "README.ja.md", "CONTRIBUTING.md")),
     *sorted((ROOT / "docs").glob("*.md")),
     *WORKFLOWS,
 ]
@@ -112,6 +112,20 @@ def test_no_session_installs_past_the_lock() -> None:
     installs = re.findall(r"session\.install\((.*)", Path(noxfile.__file__).read_text())
     assert installs
     assert [each for each in installs if not each.startswith(('"--require-hashes"', '"--no-deps"'))] == []
+
+
+def test_the_hooks_of_a_commit_run_what_the_lint_session_has_installed() -> None:
+    """A hook that installed its own tools would have other versions of them, and past the lock."""
+    lint = Path(noxfile.__file__).read_text().partition("\ndef lint(")[2].partition("\n@nox.session")[0]
+    (place,) = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
+    assert place["repo"] == "local"
+    for hook in place["hooks"]:
+        assert hook["language"] == "system"
+        assert not hook.get("additional_dependencies")
+        tool, *words = hook["entry"].removeprefix(".nox/lint/bin/").split()
+        command = ", ".join(f'"{word}"' for word in (tool, *words) if word != "--force-exclude")
+        assert f"session.run({command}" in lint, hook["entry"]
+    assert "pre-commit" in pinned(ROOT / "requirements" / "lint.txt")
 
 
 @EACH_WORKFLOW
