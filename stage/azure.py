@@ -15,7 +15,7 @@ from stage.arm.faults import Faults
 from stage.identity import Assigned, beside, make_apps_endpoint
 from stage.model import Model
 from stage.platform import Environment, Gateway, Unverified
-from stage.platform.container import Program, relay
+from stage.platform.host import Program, relay
 from stage.seed import Seed
 from stage.timeline import Timeline
 

@@ -14,7 +14,7 @@ from stage.arm.ids import ENVIRONMENTS, STORAGE_ACCOUNTS, STORAGES, VAULTS
 from stage.arm.resources import Asked
 from stage.arm.subscription import Subscription
 from stage.platform import Rejected
-from stage.platform.outside import Outside
+from stage.platform.host import Outside
 
 SECRETS = f"{VAULTS}/secrets"
 SHARES = f"{STORAGE_ACCOUNTS}/fileServices/shares"

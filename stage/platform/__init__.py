@@ -1,20 +1,21 @@
 """Container Apps on loopback: real relay processes behind a real Envoy, by the platform's own rules.
 
-environment.py  the way in: Envoy and the apps, up and down together
-app.py          one app: its revisions and its traffic; accept.py and desired.py say which changes it takes
-revision.py     one template, from provisioning to its last replica; states.py has ARM's words for how it is doing
-replicas.py     as many of them as there should be, and the ingress told where they are
-replica.py      probes, readiness and restarts of one; container.py is one run of its process
-scaling.py      how many there should be, from what the ingress counted; demand.py acts on it
-activator.py    the endpoint of a revision that sleeps
-template.py     what a revision is made of, and what Azure refuses of it; probes.py and traffic.py likewise
+environment.py  Envoy and the apps, started and stopped together
+app.py          one app: its revisions and its traffic
+properties.py   the ARM properties of an app, and which changes of them are accepted
+template.py     what a revision runs, and what Azure refuses of it
+revision.py     one template, from provisioning to its last replica, and ARM's words for its state
+replicas.py     as many replicas as there should be, and the ingress told where they are
+replica.py      one replica: its process, its probes, its volumes, its restarts
+scaling.py      how many replicas there should be, from what the ingress counted
+host.py         what all of these use
 unverified.py   every guess about Azure, by name
 """
 
 from stage.ingress import Gateway
 from stage.platform.app import App
 from stage.platform.environment import Environment
-from stage.platform.rejected import Rejected
+from stage.platform.host import Rejected
 from stage.platform.replica import Replica
 from stage.platform.revision import Revision
 from stage.platform.unverified import Timing, Unverified

@@ -6,11 +6,8 @@ import copy
 from collections.abc import Callable
 from typing import Any
 
-from stage.platform import traffic
-from stage.platform.accept import Change, accept
-from stage.platform.desired import Desired
-from stage.platform.host import Host
-from stage.platform.rejected import Rejected
+from stage.platform.host import Host, Rejected
+from stage.platform.properties import Change, Desired, Routes, accept, routes
 from stage.platform.revision import Revision
 from stage.platform.template import Secrets
 
@@ -28,7 +25,7 @@ class App:
         self.revisions: dict[str, Revision] = {}
         self._host, self._pull = host, pull
         self._change: Change | None = None
-        self._told: traffic.Routes | None = None
+        self._told: Routes | None = None
         self._changing = asyncio.Lock()
         self._of_vaults: dict[str, str] = {}
         """What Key Vaults had when they were last asked, by the secret's name."""
@@ -175,15 +172,15 @@ class App:
     async def _route(self) -> None:
         """Returns when the ingress does as the traffic and the revisions of now want it."""
         ready = self.latest_ready
-        routes = traffic.routes(self.traffic, ready.name if ready is not None else None)
+        now = routes(self.traffic, ready.name if ready is not None else None)
         for name, each in self.revisions.items():
-            each.weight = routes.weights.get(name, 0)
+            each.weight = now.weights.get(name, 0)
         # Told before it is in force: what arrives between the two is within the time that a change takes anyway.
-        if routes.weights and routes != self._told:
-            self._told = routes
-            self._host.timeline("traffic.set", app=self.name, weights=routes.weights, labels=routes.labels)
+        if now.weights and now != self._told:
+            self._told = now
+            self._host.timeline("traffic.set", app=self.name, weights=now.weights, labels=now.labels)
         active = [name for name, each in self.revisions.items() if each.active]
-        site = routes.site(self.name, self._host.domain, active, sticky=self._desired.sticky)
+        site = now.site(self.name, self._host.domain, active, sticky=self._desired.sticky)
         await self._host.ingress.set_traffic(self.name, site if self._desired.ingress else None)
 
     def _find(self, revision: str) -> Revision:

@@ -9,12 +9,9 @@ from typing import Any, Self
 import aiohttp
 
 from stage.ingress import Gateway, Ingress
-from stage.platform import desired
 from stage.platform.app import App
-from stage.platform.container import Program, relay
-from stage.platform.host import Host
-from stage.platform.outside import Outside
-from stage.platform.rejected import Rejected
+from stage.platform.host import Host, Outside, Program, Rejected, relay
+from stage.platform.properties import check_name
 from stage.platform.unverified import Timing, Unverified
 from stage.timeline import Timeline
 
@@ -128,7 +125,7 @@ class Environment:
         """Creates an app, or replaces its properties wholly."""
         app = self.apps.get(name)
         if app is None:
-            desired.check_name(name)
+            check_name(name)
             app = App(self._host, name, self._pull)
         try:
             await app.update(properties)

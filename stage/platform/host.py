@@ -1,6 +1,7 @@
-"""What every app, revision and replica of one environment stands on."""
+"""What every app, revision and replica of one environment uses, and how the platform refuses a change."""
 
 import asyncio
+import sys
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,10 +10,44 @@ from typing import Any
 import aiohttp
 
 from stage.ingress import Ingress
-from stage.platform.container import Program, relay
-from stage.platform.outside import Outside
 from stage.platform.unverified import Timing, Unverified
 from stage.timeline import Timeline
+
+Program = Callable[[Mapping[str, str]], tuple[str, ...]]
+"""The command that a container runs, by its environment."""
+
+
+class Rejected(Exception):
+    """A change that was refused before anything changed; becomes an ARM error."""
+
+    def __init__(self, code: str, message: str, status: int = 400) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.message = message
+
+
+def _no_secret(url: str, identity: str) -> str:
+    raise Rejected("ContainerAppSecretInvalid", f"there is no Key Vault at {url}")
+
+
+def _no_share(storage: str) -> Path:
+    raise Rejected("ManagedEnvironmentStorageNotFound", f"the environment has no storage '{storage}'", 404)
+
+
+@dataclass
+class Outside:
+    """Whoever knows what there is sets both; each raises Rejected for what is not there, or may not be read."""
+
+    secret: Callable[[str, str], str] = _no_secret
+    """The value now of a secret, by its URL, as an identity reads it."""
+    share: Callable[[str], Path] = _no_share
+    """The folder of a storage of the environment."""
+
+
+def relay(environ: Mapping[str, str]) -> tuple[str, ...]:
+    """The relay of this checkout, whatever the environment says."""
+    return sys.executable, "-m", "rtproxy"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,19 +1,196 @@
-"""One replica: a relay that is probed, restarted and stopped as a container is."""
+"""One replica: a relay process that is probed, restarted and stopped as a container is."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+import shutil
+import signal
+from asyncio.subprocess import Process
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import aclosing
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
+from typing import Self
+
+import aiohttp
 
 from stage.envoy import free_port
-from stage.platform.container import Container
-from stage.platform.host import Host
-from stage.platform.probes import Kind, probe
-from stage.platform.template import Secrets, Template
-from stage.platform.volumes import Volumes
+from stage.leash import leashed
+from stage.platform.host import Host, Outside, Program
+from stage.platform.template import Kind, Mount, Probe, Secrets, Template
+from stage.replica import inherited
 
+Say = Callable[..., None]
+"""A timeline that knows which replica it speaks of."""
+Failed = Callable[[Kind, int], None]
 _HIDDEN_FROM = 4
 """Values as short as `true` or a port are no secrets, and hiding them would garble the line."""
+
+
+class Container:
+    """A process that runs; ``stop`` it, or wait until it ``ended`` by itself."""
+
+    def __init__(self, process: Process, say: Say) -> None:
+        self._process = process
+        self._say = say
+        self._sigterm: float | None = None
+        self._killing: asyncio.TimerHandle | None = None
+        self.pid = process.pid
+
+    @classmethod
+    async def start(cls, program: Program, environ: Mapping[str, str], log: Path, errors: Path, say: Say) -> Self:
+        """Runs ``program`` with ``environ`` alone, its output appended to the two files."""
+        # Files, not pipes: what it says is not lost when we are late, or gone.
+        with log.open("ab") as out, errors.open("ab") as err:
+            process = await leashed(*program(environ), env=inherited() | dict(environ), stdout=out, stderr=err)
+        say("replica.started", pid=process.pid, port=int(environ["PORT"]))
+        return cls(process, say)
+
+    @property
+    def stopping(self) -> bool:
+        """Whether it was told to stop."""
+        return self._sigterm is not None
+
+    async def ended(self) -> None:
+        """Returns when the process is gone, its exit told."""
+        code = await self._process.wait()
+        if self._killing is not None:
+            self._killing.cancel()
+        after_s = None if self._sigterm is None else round(self._now() - self._sigterm, 3)
+        # As a shell and the platform say it: 128 and the signal.
+        self._say("replica.exited", code=code if code >= 0 else 128 - code, after_s=after_s)
+
+    def stop(self, reason: str, grace_s: float) -> None:
+        """SIGTERM, and SIGKILL ``grace_s`` later; at 0 nothing but SIGKILL. Once more: the earlier SIGKILL holds."""
+        if self._sigterm is None:
+            self._sigterm = self._now()
+            self._say("replica.sigterm", reason=reason, grace_s=grace_s)
+            if grace_s:
+                self._signal(signal.SIGTERM)
+        due = self._now() + grace_s
+        if self._killing is None or due < self._killing.when():
+            if self._killing is not None:
+                self._killing.cancel()
+            self._killing = asyncio.get_running_loop().call_at(due, self._kill)
+
+    def _kill(self) -> None:
+        assert self._sigterm is not None
+        if self._process.returncode is None:
+            self._say("replica.sigkill", after_s=round(self._now() - self._sigterm, 3))
+            self._signal(signal.SIGKILL)
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._process.returncode is None:
+            self._process.send_signal(number)
+
+    def _now(self) -> float:
+        return asyncio.get_running_loop().time()
+
+
+async def run_probes(
+    probes: Sequence[Probe], port: int, http: aiohttp.ClientSession, ready: Callable[[bool], None], failed: Failed
+) -> Kind:
+    """Probes one start of a container; returns the kind of probe that wants it restarted.
+
+    ``ready`` is told what readiness says, ``failed`` each failed attempt and how many there were in a row.
+    """
+    by_kind = {each.kind: each for each in probes}
+
+    async def follow(each: Probe) -> None:
+        async with aclosing(_watch(each, port, http, failed)) as meanings:
+            async for meaning in meanings:
+                ready(meaning)
+
+    async def first(each: Probe, *meant: bool) -> bool:
+        async with aclosing(_watch(each, port, http, failed)) as meanings:
+            async for meaning in meanings:
+                if meaning in meant:
+                    return meaning
+        raise AssertionError("a probe is tried for ever")
+
+    if "startup" in by_kind and not await first(by_kind["startup"], True, False):
+        return "startup"
+    following = None
+    if "readiness" in by_kind:
+        following = asyncio.create_task(follow(by_kind["readiness"]))
+    else:
+        ready(True)
+    try:
+        if "liveness" in by_kind:
+            await first(by_kind["liveness"], False)
+        else:
+            await asyncio.Event().wait()
+    finally:
+        if following is not None:
+            following.cancel()
+    return "liveness"
+
+
+async def _watch(probe: Probe, port: int, http: aiohttp.ClientSession, failed: Failed) -> AsyncGenerator[bool, None]:
+    """Tries for ever, a period apart; yields what a row of attempts means when it is as long as its threshold."""
+    loop = asyncio.get_running_loop()
+    await asyncio.sleep(probe.initial_delay_s)
+    passes = fails = 0
+    while True:
+        due = loop.time() + probe.period_s
+        if await _passes(probe, port, http):
+            passes, fails = passes + 1, 0
+            if passes >= probe.successes:
+                yield True
+        else:
+            passes, fails = 0, fails + 1
+            failed(probe.kind, fails)
+            if fails >= probe.failures:
+                yield False
+        await asyncio.sleep(max(0.0, due - loop.time()))
+
+
+async def _passes(probe: Probe, port: int, http: aiohttp.ClientSession) -> bool:
+    try:
+        async with asyncio.timeout(probe.timeout_s):
+            if probe.path is None:
+                _, writer = await asyncio.open_connection("127.0.0.1", port)
+                writer.close()
+                return True
+            url = f"http://127.0.0.1:{port}{probe.path}"
+            async with http.get(url, headers=probe.headers, allow_redirects=False) as answer:
+                return 200 <= answer.status < 400
+    except (OSError, aiohttp.ClientError):
+        return False
+
+
+class Volumes:
+    """Made when a replica is, and gone with it.
+
+    A secret in one stays as it was then: whether the platform changes it under a replica that runs is not documented,
+    and that it does not is what is harder. What is in a share changes whenever its files do.
+    A process on this machine has no file system of its own, so a path below a mount is replaced in its environment.
+    """
+
+    def __init__(self, mounts: tuple[Mount, ...], secrets: Secrets, outside: Outside, folder: Path) -> None:
+        self._folder = folder
+        self._seen: dict[str, Path] = {}
+        for each in mounts:
+            self._seen[each.path] = folder / each.volume if each.storage is None else outside.share(each.storage)
+            if each.storage is None:
+                (folder / each.volume).mkdir(parents=True, mode=0o700)
+            for path, secret in each.files:
+                file = folder / each.volume / path
+                file.touch(mode=0o600)
+                file.write_text(secrets[secret])
+
+    def seen(self, environ: Mapping[str, str]) -> dict[str, str]:
+        """``environ`` with the folders in the place of the mount paths."""
+        return {name: self._path(value) for name, value in environ.items()}
+
+    def remove(self) -> None:
+        """Leaves no secret behind."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _path(self, value: str) -> str:
+        for mount, folder in self._seen.items():
+            if value == mount or value.startswith(f"{mount}/"):
+                return f"{folder}{value[len(mount) :]}"
+        return value
 
 
 class Replica:
@@ -96,7 +273,7 @@ class Replica:
         container = self._container = await self._start()
         ended = asyncio.create_task(container.ended())
         probing = asyncio.create_task(
-            probe(self._template.probes, self.port, self._host.http, self._set_ready, self._probe_failed)
+            run_probes(self._template.probes, self.port, self._host.http, self._set_ready, self._probe_failed)
         )
         leaving = asyncio.create_task(self._leave.wait())
         await asyncio.wait((ended, probing, leaving), return_when=asyncio.FIRST_COMPLETED)

@@ -1,17 +1,54 @@
-"""One revision: a template, its replicas, and what state they are in together."""
+"""One revision: a template, its replicas and their state, and how many of them there should be."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from stage.platform import demand
 from stage.platform.host import Host
 from stage.platform.replica import Replica
 from stage.platform.replicas import Replicas
-from stage.platform.states import State
+from stage.platform.scaling import Scaler
 from stage.platform.template import Secrets, Template
+
+
+@dataclass(frozen=True, kw_only=True)
+class State:
+    """What they depend on. ``replicas``: those that are to stay, ``count``: how many there should be."""
+
+    active: bool
+    provisioning: str
+    asleep: bool
+    count: int
+    replicas: Collection[Replica]
+    crashes_that_fail: int
+
+    @property
+    def ready(self) -> int:
+        return sum(each.ready for each in self.replicas)
+
+    @property
+    def health(self) -> str:
+        """Healthy, Unhealthy or None."""
+        if not self.active or self.provisioning == "Provisioning":
+            return "None"
+        return "Healthy" if self.asleep or self.ready else "Unhealthy"
+
+    @property
+    def running(self) -> str:
+        """Running, Processing, Stopped, Degraded or Failed."""
+        if not self.active:
+            return "Stopped"
+        if self.provisioning in ("Failed", "Provisioning"):
+            return "Failed" if self.provisioning == "Failed" else "Processing"
+        # Of the six words of the schema none says "scaled to zero"; nothing is wrong with it.
+        if self.asleep or self.ready >= self.count:
+            return "Running"
+        if not self.ready and all(each.crashes >= self.crashes_that_fail for each in self.replicas):
+            return "Failed"
+        return "Degraded" if any(each.crashes for each in self.replicas) else "Processing"
 
 
 class Revision:
@@ -194,17 +231,20 @@ class Revision:
 
     async def _follow_demand(self) -> None:
         await self._settled.wait()
-        await demand.follow(
-            self._host,
-            self.name,
-            self.parsed.scale,
-            self._replicas,
-            steady=lambda: self.provisioning_state == "Provisioned",
-            busy=self._busy,
-        )
-
-    def _busy(self) -> None:
-        self.last_active = datetime.now(UTC)
+        clock, timing = asyncio.get_running_loop().time, self._host.timing
+        scaler = Scaler(self.parsed.scale, timing, self._host.unverified, clock(), self.count)
+        while True:
+            now = clock()
+            scaler.observe(now, (await self._host.ingress.counts())[self.name])
+            if scaler.last_activity == now:
+                self.last_active = datetime.now(UTC)
+            if self.provisioning_state == "Provisioned" and (step := scaler.decide(now, self.count)) is not None:
+                count, reason = step
+                if count:
+                    self._replicas.scale(count, reason)
+                else:
+                    await self._replicas.sleep(reason)
+            await asyncio.sleep(timing.sample_s)
 
     def _end_work(self) -> None:
         for each in self._work:

@@ -1,20 +1,87 @@
-"""A revision's template, read once: every rule that Azure has for it is checked here and nowhere else."""
+"""A revision's template with its probes, read once. Every rule that Azure has for it is checked here, nowhere else."""
 
 import math
 import re
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
-from stage.platform.probes import Probe, probes
-from stage.platform.rejected import Rejected
+from stage.platform.host import Rejected
 
+Kind = Literal["startup", "liveness", "readiness"]
+_KINDS: Mapping[str, Kind] = {"startup": "startup", "liveness": "liveness", "readiness": "readiness"}
+# The schema's. The documented defaults of up to 240 failures are Azure's own: a template could not ask for them.
+_LIMITS = {
+    "initialDelaySeconds": (0, 60),
+    "periodSeconds": (1, 240),
+    "timeoutSeconds": (1, 240),
+    "failureThreshold": (1, 10),
+    "successThreshold": (1, 10),
+}
 _SUFFIX = re.compile(r"[a-z0-9](?!.*--)([-a-z0-9]*[a-z0-9])?")
 _REVISION_CHARACTERS = 54
 """Of APP--SUFFIX: the service refuses more, although a DNS label has room for 63."""
 _DEFAULT_CONCURRENT_REQUESTS = 10
-
 Secrets = Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probe:
+    """One probe. Ports are not read: a replica of the stage has one, wherever its template says it listens."""
+
+    kind: Kind
+    path: str | None = None
+    """Of httpGet; None: tcpSocket."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    initial_delay_s: float = 0.0
+    period_s: float = 10.0
+    timeout_s: float = 1.0
+    failures: int = 3
+    successes: int = 1
+
+
+_DEFAULTS = (
+    Probe(kind="startup", period_s=1, timeout_s=3, failures=240),
+    Probe(kind="liveness"),
+    Probe(kind="readiness", initial_delay_s=3, period_s=5, timeout_s=5, failures=48),
+)
+
+
+def probes(listed: Iterable[Mapping[str, Any]], *, ingress: bool) -> tuple[Probe, ...]:
+    """The probes of a container; with ingress and none listed, Azure's three over TCP. Raises Rejected."""
+    read = tuple(_probe(each) for each in listed)
+    kinds = [each.kind for each in read]
+    for kind in kinds:
+        if kinds.count(kind) > 1:
+            raise _invalid_probes(f"there are {kinds.count(kind)} {kind} probes; accepted: one of each type")
+    return read or (_DEFAULTS if ingress else ())
+
+
+def _probe(probe: Mapping[str, Any]) -> Probe:
+    kind = _KINDS.get(str(probe.get("type", "")).lower())
+    if kind is None:
+        raise _invalid_probes(f"type {probe.get('type')!r}; accepted: Startup, Liveness, Readiness")
+    http = probe.get("httpGet")
+    if (http is None) == (probe.get("tcpSocket") is None):
+        raise _invalid_probes(f"the {kind} probe needs either httpGet or tcpSocket")
+    for name, (low, high) in _LIMITS.items():
+        value = probe.get(name)
+        if value is not None and not (isinstance(value, int) and low <= value <= high):
+            raise _invalid_probes(f"{name} of the {kind} probe is {value!r}; accepted: {low} to {high}")
+    return Probe(
+        kind=kind,
+        path=None if http is None else "/" + str(http.get("path") or "").lstrip("/"),
+        headers={each["name"]: each["value"] for each in (http or {}).get("httpHeaders") or ()},
+        initial_delay_s=probe.get("initialDelaySeconds") or 0,
+        period_s=probe.get("periodSeconds") or 10,
+        timeout_s=probe.get("timeoutSeconds") or 1,
+        failures=probe.get("failureThreshold") or 3,
+        successes=probe.get("successThreshold") or 1,
+    )
+
+
+def _invalid_probes(details: str) -> Rejected:
+    return Rejected("ContainerAppProbeInvalid", f"Field 'template.containers.probes' is invalid: {details}.")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,7 +20,7 @@ from aiohttp.pytest_plugin import AiohttpServer
 from rtproxy.call.drain import drain
 from rtproxy.carry import ADMISSION, LOG, ROSTER
 from stage.gpt.options import Options
-from stage.platform.activator import Activator
+from stage.platform.replicas import Activator
 from stage.realtime import make_app
 from tests.conftest import Relay, RelayFactory
 
