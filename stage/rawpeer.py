@@ -62,6 +62,39 @@ def close_payload(code: int | None, reason: str = "") -> bytes:
     return b"" if code is None else code.to_bytes(2) + reason.encode()
 
 
+def measured(data: bytes | bytearray, at: int = 0) -> tuple[int, int]:
+    """The length of the head that begins at ``at``, and of its payload; 0, 0 while the head is not whole."""
+    if len(data) < at + 2:
+        return 0, 0
+    length = data[at + 1] & 0x7F
+    extended = {126: 2, 127: 8}.get(length, 0)
+    head = 2 + extended + (4 if data[at + 1] & 0x80 else 0)
+    if len(data) < at + head:
+        return 0, 0
+    return head, int.from_bytes(data[at + 2 : at + 2 + extended]) if extended else length
+
+
+def unmasked(whole: bytes, head: int) -> bytes:
+    """The payload of a frame whose head is that long."""
+    key, payload = whole[head - 4 : head] if whole[1] & 0x80 else b"", whole[head:]
+    if not key.strip(b"\0"):
+        return payload
+    mask = (key * (len(payload) // 4 + 1))[: len(payload)]
+    return (int.from_bytes(payload) ^ int.from_bytes(mask)).to_bytes(len(payload))
+
+
+def accepted(key: bytes) -> str:
+    """The Sec-WebSocket-Accept that answers a Sec-WebSocket-Key."""
+    return base64.b64encode(hashlib.sha1(key + _GUID, usedforsecurity=False).digest()).decode()
+
+
+def reset(transport: asyncio.WriteTransport) -> None:
+    """RST."""
+    sock = transport.get_extra_info("socket")
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    transport.abort()
+
+
 class RawPeer:
     """One socket after the request was read; ``headers`` are what the other side said in its handshake."""
 
@@ -85,16 +118,12 @@ class RawPeer:
 
     async def read(self) -> Frame:
         """The next frame. Raises asyncio.IncompleteReadError at the end, ConnectionResetError after a reset."""
-        first, second = await self.reader.readexactly(2)
-        length = second & 0x7F
-        if length > 125:
-            length = int.from_bytes(await self.reader.readexactly(2 if length == 126 else 8))
-        key = await self.reader.readexactly(4) if second & 0x80 else b""
-        payload = await self.reader.readexactly(length)
-        if key.strip(b"\0"):
-            mask = (key * (length // 4 + 1))[:length]
-            payload = (int.from_bytes(payload) ^ int.from_bytes(mask)).to_bytes(length)
-        return Frame(first, payload)
+        data = await self.reader.readexactly(2)
+        while not (sizes := measured(data))[0]:
+            data += await self.reader.readexactly({126: 2, 127: 8}.get(data[1] & 0x7F, 0) + (data[1] >> 7) * 4)
+        head, length = sizes
+        data += await self.reader.readexactly(length)
+        return Frame(data[0], unmasked(data, head))
 
     async def read_until(self, opcode: int) -> Frame:
         """Skips frames until one of ``opcode``."""
@@ -122,8 +151,7 @@ class RawPeer:
         """A server's answer to the request; ``then`` goes out in the same segment. "\\udcfc" in a header is byte fc."""
         fields = dict(headers or {})
         if status.startswith("101"):
-            key = self.headers["sec-websocket-key"].encode()
-            accept = base64.b64encode(hashlib.sha1(key + _GUID, usedforsecurity=False).digest()).decode()
+            accept = accepted(self.headers["sec-websocket-key"].encode())
             fields = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Accept": accept} | fields
         else:
             fields["Content-Length"] = str(len(body))
@@ -146,9 +174,7 @@ class RawPeer:
 
     def reset(self) -> None:
         """RST."""
-        sock = self.writer.get_extra_info("socket")
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self.writer.transport.abort()
+        reset(self.writer.transport)
 
 
 async def connect(

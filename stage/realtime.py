@@ -19,13 +19,12 @@ from aiohttp import web
 
 from stage.commandline import on_stop, positive
 from stage.gpt import handshake
+from stage.gpt.audio import Voice
 from stage.gpt.calls import Shared
-from stage.gpt.faults import FAULTS, faults
-from stage.gpt.model import Model
+from stage.gpt.conversation import Throttle
+from stage.gpt.model import FAULTS, Model, faults
 from stage.gpt.options import Options
-from stage.gpt.record import RecordFile, now
-from stage.gpt.throttle import Throttle
-from stage.gpt.voice import Voice
+from stage.gpt.wire import RecordFile, now
 
 _REGION = "East US 2"
 

@@ -13,11 +13,11 @@ from rtproxy import log as events
 from rtproxy import settings
 from rtproxy.call.ending import ENDINGS
 from rtproxy.model.upstream import FAILURE_CAUSES
-from stage.gpt.faults import FAULTS
-from stage.gpt.unverified import Unverified
+from stage.gpt.model import FAULTS
+from stage.gpt.options import Unverified
 from stage.rehearsal.scenarios import SCENARIOS
 from stage.sabotage.rows import ROWS as BAD_RELEASES
-from stage.soak.kinds import KINDS
+from stage.soak.plan import KINDS
 
 ROOT = Path(__file__).parents[1]
 README, JAPANESE = (ROOT / name for name in ("README.md", "README.ja.md"))

@@ -1,12 +1,13 @@
 """The simulated gpt-realtime; ``stage.realtime`` starts it.
 
-model         one deployment: its live calls, its memory of past ones      model.py, options.py, faults.py
-handshake     who gets in, and what the others hear                       handshake.py
-call          one call from the 101 to its record                         calls.py, wire.py, record.py
-conversation  client events in, server events out                         conversation.py, items.py, history.py
-response      what is answered, as events and in time                     answers.py, outputs.py, responses.py
-                                                                          speaking.py
-ears, voice   what it hears in audio, and its own                         ears.py, transcription.py, voice.py
-shapes        sessions and events as the service writes them              shapes.py, terms.py, fields.py
-dialects      GA and preview names, translated at the edge                dialects.py, preview.py
+model         one deployment: its live calls, its memory of past ones, its faults
+handshake     which callers are accepted, how the others are refused, the GA and the preview dialect
+calls         one call from the 101 to its record
+wire          the socket of a call, and its record
+conversation  client events in, server events out
+responses     what is answered, as events and in time
+outputs       what a response is made of; tools on MCP servers
+audio         the model's voice, and what it hears
+shapes        events and items as the service writes them, and the history
+options       what can be set: the model's options, the guesses about the service, the session
 """

@@ -12,20 +12,14 @@ from typing import Any
 import orjson
 from aiohttp import WSMsgType, web
 
-from stage.gpt.conversation import Conversation
-from stage.gpt.dialects import Dialect
-from stage.gpt.handshake import Welcome
-from stage.gpt.history import History
-from stage.gpt.mcp import RunningCalls
-from stage.gpt.options import Options
-from stage.gpt.record import Record, RecordFile, Sent, now
-from stage.gpt.responses import Floor
-from stage.gpt.shapes import Event, Rejected, error, new_id
-from stage.gpt.speaking import Tempo
-from stage.gpt.terms import first_terms, first_transcription_terms
-from stage.gpt.throttle import Throttle
-from stage.gpt.voice import Voice
-from stage.gpt.wire import Wire
+from stage.gpt.audio import Voice
+from stage.gpt.conversation import Conversation, Throttle
+from stage.gpt.handshake import Dialect, Welcome
+from stage.gpt.options import Options, first_terms, first_transcription_terms
+from stage.gpt.outputs import RunningCalls
+from stage.gpt.responses import Floor, Sent, Tempo
+from stage.gpt.shapes import Event, History, Rejected, error, new_id
+from stage.gpt.wire import Record, RecordFile, Wire, now
 
 Ending = Callable[[], Awaitable[None]]
 

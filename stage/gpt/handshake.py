@@ -1,20 +1,203 @@
-"""Who gets in. A refusal is an HTTP answer before the upgrade, in Azure's words, but for two that follow the 101.
+"""Which callers are accepted, and in which dialect of the protocol their call is held.
 
-A caller names a deployment, or says `intent=transcription` (the model then comes by `session.update`), or names a
-`call_id` to listen to a call that came by WebRTC or SIP: here every `rtc_...` is one, with nobody on the line.
+A refusal is an HTTP answer before the upgrade, in Azure's words; two refusals follow the 101. A caller names a
+deployment, or asks for `intent=transcription` (the model then comes by `session.update`), or names a `call_id` to
+listen to a call that came by WebRTC or SIP: here every `rtc_...` is such a call, and nobody speaks in it.
+
+The model speaks GA. A dialect turns a client's event into GA, and a GA event into what its client expects: names,
+content types, the shapes of session and response. Fields of the other dialect are refused, as the service does.
+Preview's `conversation.item.created` is GA's `.added`; preview has no event for GA's `.done`.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from aiohttp import web
 
-from stage.gpt.dialects import GA, PREVIEW, Dialect
-from stage.gpt.options import Options
+from stage.gpt.options import PCM, Options
+from stage.gpt.shapes import Event, Rejected, missing, require, unsupported
 
+_EVENT_NAMES: Mapping[str, str] = {
+    "response.output_audio.delta": "response.audio.delta",
+    "response.output_audio.done": "response.audio.done",
+    "response.output_audio_transcript.delta": "response.audio_transcript.delta",
+    "response.output_audio_transcript.done": "response.audio_transcript.done",
+    "response.output_text.delta": "response.text.delta",
+    "response.output_text.done": "response.text.done",
+    "conversation.item.added": "conversation.item.created",
+}
+_PART_NAMES: Mapping[str, str] = {"output_audio": "audio", "output_text": "text"}
+_GA_PART_NAMES: Mapping[str, str] = {name: ga for ga, name in _PART_NAMES.items()}
+_TEMPERATURE = 0.8
 _KEY_SUBPROTOCOL = "openai-insecure-api-key."
 _RETRY_AFTER_S = 10
+
+
+def _modalities_to_ga(modalities: Any) -> Any:
+    return ["audio"] if isinstance(modalities, list) and "audio" in modalities else modalities
+
+
+def _modalities_from_ga(modalities: Any) -> Any:
+    return ["text", "audio"] if modalities == ["audio"] else modalities
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+def _detection_from_ga(detection: Any) -> Any:
+    return detection and {name: value for name, value in detection.items() if name != "idle_timeout_ms"}
+
+
+class _Field(NamedTuple):
+    """Where GA keeps a preview field, and its value there and back."""
+
+    path: tuple[str, ...]
+    to_ga: Callable[[Any], Any] = _same
+    from_ga: Callable[[Any], Any] = _same
+
+
+def _audio_format(side: str) -> _Field:
+    return _Field(("audio", side, "format"), lambda name: PCM if name == "pcm16" else name, lambda _: "pcm16")
+
+
+_FIELDS: Mapping[str, _Field] = {
+    "modalities": _Field(("output_modalities",), _modalities_to_ga, _modalities_from_ga),
+    "voice": _Field(("audio", "output", "voice")),
+    "speed": _Field(("audio", "output", "speed")),
+    "input_audio_format": _audio_format("input"),
+    "output_audio_format": _audio_format("output"),
+    "input_audio_transcription": _Field(("audio", "input", "transcription")),
+    "input_audio_noise_reduction": _Field(("audio", "input", "noise_reduction")),
+    "turn_detection": _Field(("audio", "input", "turn_detection"), from_ga=_detection_from_ga),
+    "max_response_output_tokens": _Field(("max_output_tokens",)),
+}
+
+
+ONLY_IN_PREVIEW = frozenset({*_FIELDS, "temperature"})
+
+
+ONLY_IN_GA = frozenset({"type", "audio", "output_modalities", "max_output_tokens", "reasoning", "parallel_tool_calls"})
+
+
+_GA_FIELDS = ONLY_IN_GA | {"truncation", "prompt", "include"}
+
+
+def to_ga(event: Event) -> Event:
+    told = dict(event)
+    for name, translate in (("session", _fields_to_ga), ("response", _fields_to_ga), ("item", _item_to_ga)):
+        if isinstance(told.get(name), dict):
+            told[name] = translate(told[name])
+    return told
+
+
+def from_ga(event: Event) -> Event | None:
+    if event["type"] == "conversation.item.done":
+        return None
+    told = {**event, "type": _EVENT_NAMES.get(event["type"], event["type"])}
+    for name, translate in (("session", _session), ("response", _response), ("item", _item)):
+        if name in told:
+            told[name] = translate(told[name])
+    if told["type"] == "response.function_call_arguments.done":
+        del told["name"]
+    return told
+
+
+def _fields_to_ga(fields: Event) -> Event:
+    ga: Event = {name: value for name, value in fields.items() if name not in _FIELDS}
+    for name, field in _FIELDS.items():
+        if name in fields:
+            place, (*outer, last) = ga, field.path
+            for step in outer:
+                place = place.setdefault(step, {})
+            place[last] = field.to_ga(fields[name])
+    return ga
+
+
+def _session(session: Event) -> Event:
+    told = {"temperature": _TEMPERATURE} | {name: it for name, it in session.items() if name not in _GA_FIELDS}
+    for name, field in _FIELDS.items():
+        value: Any = session
+        for step in field.path:
+            value = value[step]
+        told[name] = field.from_ga(value)
+    return told
+
+
+def _response(response: Event) -> Event:
+    told = {name: value for name, value in response.items() if name not in ("audio", "output_modalities")}
+    return told | {
+        "modalities": _modalities_from_ga(response["output_modalities"]),
+        "output": [_item(item) for item in response["output"]],
+        "voice": response["audio"]["output"]["voice"],
+        "output_audio_format": "pcm16",
+        "temperature": _TEMPERATURE,
+    }
+
+
+def _item(item: Event) -> Event:
+    return _rename_parts({name: value for name, value in item.items() if name != "phase"}, _PART_NAMES)
+
+
+def _item_to_ga(item: Event) -> Event:
+    return _rename_parts(item, _GA_PART_NAMES)
+
+
+def _rename_parts(item: Event, names: Mapping[str, str]) -> Event:
+    if not isinstance(item.get("content"), list):
+        return item
+    parts = [
+        part | {"type": names.get(str(part.get("type")), part.get("type"))} if isinstance(part, dict) else part
+        for part in item["content"]
+    ]
+    return {**item, "content": parts}
+
+
+@dataclass(frozen=True)
+class Dialect:
+    name: str
+    incoming: Callable[[Event], Event]
+    outgoing: Callable[[Event], Event | None]
+
+
+_SESSION_TYPES = ("realtime", "transcription")
+
+
+def _ga_incoming(event: Event) -> Event:
+    if event.get("type") == "session.update":
+        session = require(event, "session", dict)
+        if "type" not in session:
+            raise missing("session.type")
+        if session["type"] not in _SESSION_TYPES:
+            raise unsupported("session.type", session["type"], _SESSION_TYPES)
+        _refuse(session, ONLY_IN_PREVIEW, "session")
+    elif event.get("type") == "response.create" and isinstance(response := event.get("response"), dict):
+        _refuse(response, ONLY_IN_PREVIEW, "response")
+    return event
+
+
+def _preview_incoming(event: Event) -> Event:
+    if event.get("type") == "session.update":
+        session = require(event, "session", dict)
+        _refuse(session, ONLY_IN_GA, "session")
+        for index, tool in enumerate(session.get("tools") or ()):
+            if isinstance(tool, dict) and tool.get("type") == "mcp":
+                raise unsupported(f"session.tools[{index}].type", "mcp", ["function"])
+    return to_ga(event)
+
+
+def _refuse(fields: Event, names: frozenset[str], within: str) -> None:
+    for name in fields:
+        if name in names:
+            raise Rejected("unknown_parameter", f"Unknown parameter: '{within}.{name}'.", f"{within}.{name}")
+
+
+GA = Dialect("ga", _ga_incoming, lambda event: event)
+
+
+PREVIEW = Dialect("preview", _preview_incoming, from_ga)
 
 
 @dataclass(frozen=True)
@@ -32,8 +215,12 @@ DOORS: Mapping[str, Door] = {
     "/openai/realtime": Door(PREVIEW, "deployment", versioned=True),
 }
 
+
 _CALL_ID = re.compile(r"rtc_\w{1,64}")
+
+
 _INTENTS = ("realtime", "transcription")
+
 
 # status -> (code, message)
 _REFUSALS: Mapping[int, tuple[str, str]] = {
@@ -53,6 +240,8 @@ _REFUSALS: Mapping[int, tuple[str, str]] = {
     429: ("429", "Requests to the realtime API have exceeded the limit of your deployment. Please retry later."),
     500: ("InternalServerError", "The server had an error while processing your request."),
 }
+
+
 REFUSABLE = tuple(_REFUSALS)
 
 
@@ -70,6 +259,8 @@ LATE_REFUSALS: Mapping[int, LateRefusal] = {
     3000: LateRefusal(3000, "invalid_api_key", "Incorrect API key provided."),
     4000: LateRefusal(4000, "missing_model", "You must provide a model parameter."),
 }
+
+
 _BETA = LateRefusal(4000, "beta_api_shape_disabled", "The Realtime Beta API is no longer supported. Use the GA API.")
 
 

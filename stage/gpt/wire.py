@@ -1,19 +1,27 @@
-"""One accepted socket: frames in, frames out, and every way it can end.
+"""One accepted socket, every way in which it can end, and the record of the call on it.
 
-`send` never waits; a pump task hands frames to the socket in order, and `drained` is where a
-producer waits for a slow client. Only one of `frames`, `close`, `drop` may run at a time.
+`send` never waits; a pump task hands frames to the socket in order, and a producer waits for a slow client in
+`drained`. Only one of `frames`, `close`, `drop` may run at a time. The record has the names of headers, never a value,
+and of audio its length and hash.
 """
 
 import asyncio
+import hashlib
+import json
 import socket
 import struct
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TextIO
 
 from aiohttp import WebSocketError, WSCloseCode, WSMessage, WSMsgType, web
 
 from stage.gpt.handshake import offered_subprotocols, without_key_subprotocol
-from stage.gpt.record import Record
+from stage.gpt.responses import Sent
 
 # A 15 MiB append is allowed; room for its JSON above that.
 _MAX_MESSAGE_BYTES = 16 * 1024 * 1024 + 64 * 1024
@@ -22,6 +30,89 @@ _WRITE_LIMIT_BYTES = 32 * 1024
 _BACKLOG_FRAMES = 1000
 _CLOSE_TIMEOUT_S = 2.0
 _LINGER_ZERO = struct.pack("ii", 1, 0)  # close() then sends RST
+
+
+def now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+@dataclass
+class Record:
+    id: str
+    dialect: str
+    deployment: str
+    authenticated_by: str
+    request_headers: list[str]
+    started: str = field(default_factory=now)
+    ended: str | None = None
+    # client: it sent Close. model: we ended it. network: the socket vanished.
+    ended_by: str | None = None
+    close_code_received: int | None = None
+    close_code_sent: int | None = None
+    events_received: Counter[str] = field(default_factory=Counter)
+    frames_received: int = 0
+    bytes_received: int = 0
+    frames_sent: int = 0
+    bytes_sent: int = 0
+    responses: int = 0
+    tokens_in: int = 0
+    tokens_out: int = 0
+    # Of every append that could be decoded, one after the other, whatever became of it.
+    audio_bytes_heard: int = 0
+    audio_sha256_heard: str = hashlib.sha256().hexdigest()
+    # What the model had begun and not finished.
+    owed: list[str] = field(default_factory=list)
+
+    def received(self, size: int) -> None:
+        self.frames_received += 1
+        self.bytes_received += size
+
+    def sent(self, size: int) -> None:
+        self.frames_sent += 1
+        self.bytes_sent += size
+
+    def used(self, usage: dict[str, Any] | None) -> None:
+        self.responses += 1
+        if usage:
+            self.tokens_in += usage["input_tokens"]
+            self.tokens_out += usage["output_tokens"]
+
+    def end(self, by: str, *, received: int | None = None, sent: int | None = None) -> None:
+        """The first end stands: what follows it is only the echo."""
+        if self.ended_by is None:
+            self.ended_by, self.close_code_received, self.close_code_sent = by, received, sent
+
+    def as_json(self) -> dict[str, Any]:
+        return vars(self) | {"events_received": dict(self.events_received)}
+
+
+class RecordFile:
+    """The model's own record, a JSON line for each response and each call that ends: what a verdict compares with.
+
+    A response that its call's end cut off has the status `abandoned`; its client heard a beginning of it at most.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self._stream: TextIO | None = path.open("a", encoding="utf-8") if path else None
+
+    def response(self, session: str, response: str, status: str, sent: Sent) -> None:
+        audio = {"deltas": sent.deltas, "audio_bytes": sent.audio_bytes, "audio_sha256": sent.sha256}
+        self._write("response", session=session, response=response, status=status, **audio)
+
+    def session_ended(self, call: Record) -> None:
+        code = call.close_code_sent if call.ended_by == "model" else call.close_code_received
+        heard = {"audio_bytes_heard": call.audio_bytes_heard, "audio_sha256_heard": call.audio_sha256_heard}
+        self._write("session.ended", session=call.id, **heard, closed_by=call.ended_by, code=code, owed=call.owed)
+
+    def close(self) -> None:
+        if self._stream:
+            self._stream.close()
+            self._stream = None
+
+    def _write(self, what: str, **fields: Any) -> None:
+        if self._stream:
+            self._stream.write(json.dumps({"ts": now(), "model": what, **fields}) + "\n")
+            self._stream.flush()
 
 
 class Wire:

@@ -16,10 +16,9 @@ from pathlib import Path
 import orjson
 
 from stage.commandline import INTERRUPTED, calls, new_folder, on_stop, positive
-from stage.soak import page
 from stage.soak.plan import Plan
-from stage.soak.run import Found, run
-from stage.soak.view import View, show
+from stage.soak.report import page, show
+from stage.soak.run import Found, View, run
 
 HELD, FAILED, NO_STAGE = 0, 1, 3
 EXIT_CODES = """
@@ -94,7 +93,7 @@ def main() -> int:
         "checks": [asdict(check) | {"held": check.held} for check in found.checks],
     }
     (out / "verdict.json").write_bytes(orjson.dumps(verdict, option=orjson.OPT_INDENT_2))
-    (out / "soak.html").write_text(page.page(verdict, found.samples, found.under_load), encoding="utf-8")
+    (out / "soak.html").write_text(page(verdict, found.samples, found.under_load), encoding="utf-8")
     show(found.checks, f"{verdict['headline']} {out}: soak.html, verdict.json, and what they were made of")
     return code
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from stage.soak.kinds import KINDS, Kind
+from stage.soak.plan import KINDS, Kind
 
 CLIENTS, MODEL, RELAY, SAMPLES = "clients.jsonl", "model.jsonl", "relay.jsonl", "samples.jsonl"
 

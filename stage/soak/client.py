@@ -1,20 +1,42 @@
-"""The client's side of a call: dial, talk, and what its kind wants of it."""
+"""The client's side of a call, and ``python -m stage.soak.client``: so many clients at once, each followed by the next.
+
+The process writes a line for each call. On SIGTERM every client closes its call, and the process ends with 0 when the
+last line is written.
+"""
 
 import asyncio
 import base64
+import itertools
 import os
+import random
 import re
+import signal
 import socket
+import sys
 from collections.abc import Awaitable, Callable
+from dataclasses import asdict
 from typing import Any
 
-from stage.rawpeer import BINARY, PING, announced
-from stage.soak.account import ClientSide
-from stage.soak.end import FLOOD_PING, End
-from stage.soak.kinds import OVER_CODE
-from stage.soak.plan import NUMBER, Plan
-from stage.soak.speech import BIG, BROKEN_UP, OVERSIZE, UP, speak
+import orjson
+import uvloop
 
+from stage.rawpeer import BINARY, CLOSE, PING, announced, frame
+from stage.soak.end import FLOOD_PING, ClientSide, End, write
+from stage.soak.plan import NUMBER, OVER_CODE, Plan
+
+UP = b'{"type":"input_audio_buffer.append","audio":"' + b"A" * 1700 + b'",'
+BIG = b'{"type":"input_audio_buffer.append","audio":"' + b"A" * (1 << 20) + b'",'
+OVERSIZE = 16 * 1024 * 1024 + 1
+BROKEN_UP = (
+    frame(1, b"bare", masked=False),
+    frame(1, b"reserved bit", masked=True, rsv=4),
+    frame(3, b"reserved opcode", masked=True),
+    frame(PING, b"in pieces", masked=True, fin=False),
+    frame(0, b"the end of nothing", masked=True),
+    frame(PING, b"long" * 32, masked=True),
+    frame(CLOSE, (1005).to_bytes(2), masked=True),
+    frame(CLOSE, b"1", masked=True),
+)
 OVERDUE_S = 90.0
 """A call that is still there so long after what should have ended it was left behind: longer than any timeout."""
 HANGS_UP_S = 0.2
@@ -24,10 +46,26 @@ STUCK_S = 75.0
 RECEIVE_BYTES = 16 * 1024
 """The kernel's buffer of a client that will not read: little, so that the relay notices."""
 _SESSION = re.compile(rb"^x-rtproxy-session: (\S+)\r?$", re.IGNORECASE | re.MULTILINE)
-
-
 KEYS = 1000
 """A client whose call the model refused waits for its next one, and no other does."""
+RAMP_S = 0.01
+"""From a place's first call to the next place's."""
+
+
+def speak(end: End, chance: random.Random) -> None:
+    """What a client says in a period: nearly always a frame of audio."""
+    now = chance.random()
+    if now < 0.0005:
+        end.tell(BIG)
+    elif now < 0.02:
+        end.say(PING, b"soak?")
+    elif now < 0.04:
+        end.tell(UP[:100], BINARY, fin=False)
+        end.say(PING, b"soak between")
+        end.tell(b"", 0, fin=False)
+        end.tell(UP[:600], 0)
+    else:
+        end.tell(UP)
 
 
 def key_of(key: str, number: int) -> str:
@@ -195,7 +233,11 @@ class Client:
 
 
 Act = Callable[[Client], Awaitable[None]]
+
+
 BEFORE: dict[str, Act] = {"client.hangs-up": Client._hang_up, "client.slow": Client._never_finish}
+
+
 ACTS: dict[str, Act] = {
     "client.resets": Client._reset,
     "client.leaves": Client._leave,
@@ -206,3 +248,22 @@ ACTS: dict[str, Act] = {
     "client.breaks": Client._break,
     "client.oversends": Client._oversend,
 }
+
+
+async def keep_calling(plan: Plan, port: int, key: str) -> None:
+    """Keeps ``plan.calls`` places taken until SIGTERM."""
+    stopped = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
+    numbers = itertools.count()
+
+    async def place(at: int) -> None:
+        await asyncio.sleep(at * RAMP_S)
+        while not stopped.is_set():
+            write(asdict(await Client(plan, next(numbers), port, key, stopped).live()))
+
+    await asyncio.gather(*(place(at) for at in range(plan.calls)))
+
+
+if __name__ == "__main__":
+    told = orjson.loads(sys.stdin.buffer.read())
+    uvloop.run(keep_calling(Plan(**told["plan"]), told["port"], told["key"]))

@@ -1,18 +1,21 @@
-"""One end of a call on a raw socket. It counts as the relay does, and knows the relay's own frames from the other's.
+"""One end of a call on a raw socket, and the line that it writes about the call.
 
-A data frame counts once its header is whole, a control frame when all of it is there. The relay's own frames are a
-ping whose payload is ``rtproxy``, and a Close whose reason is not one of ours: all of ours begin with ``soak``, but for
-the empty Close that a client may say; a model never says one.
+An end counts as the relay does: a data frame once its header is whole, a control frame when all of it is there. The
+relay's own frames are a ping whose payload is ``rtproxy``, and a Close whose reason is not one of ours: all of ours
+begin with ``soak``, except the empty Close that a client may send; a model never sends one.
 """
 
 import asyncio
-import socket
-import struct
+import sys
+import zlib
+from dataclasses import dataclass, field
 from typing import cast
 
-from stage.rawpeer import CLOSE, PING, PONG, TEXT, announced, close_payload, frame
-from stage.soak.account import Heard
+import orjson
 
+from stage.rawpeer import CLOSE, PING, PONG, TEXT, announced, close_payload, frame, measured, reset, unmasked
+
+Close = tuple[int | None, str]
 RELAY_PING = b"rtproxy"
 OURS = b"soak"
 FLOOD_PING = b"soak flood"
@@ -21,6 +24,66 @@ ROOM = 256 * 1024
 """Bytes that may wait in this process for the kernel; more speech is left unsaid meanwhile."""
 _TAIL = b'"n":"%08d"}'
 _TAIL_BYTES = len(_TAIL % 0)
+
+
+@dataclass(slots=True)
+class Count:
+    """Whole frames count in all three, a cut one in ``frames`` and ``size``, in bytes. ``crc`` is over all bytes."""
+
+    frames: int = 0
+    size: int = 0
+    crc: int = 0
+
+    def add(self, data: bytes, frames: int = 1) -> None:
+        self.frames += frames
+        self.size += len(data)
+        self.crc = zlib.crc32(data, self.crc)
+
+
+@dataclass(slots=True)
+class Heard:
+    """What an end wrote down of its call. ``disorder`` counts frames that were not the next of the other end's."""
+
+    sent: Count = field(default_factory=Count)
+    got: Count = field(default_factory=Count)
+    said_close: Close | None = None
+    got_close: Close | None = None
+    relay_close: Close | None = None
+    relay_pings: int = 0
+    disorder: int = 0
+    ended: str = ""
+
+
+@dataclass(slots=True)
+class ClientSide:
+    """A client's own account. ``stopped``: called home before its time; ``overdue``: its call was left behind."""
+
+    number: int
+    kind: str
+    code: int | None
+    session: str | None = None
+    status: int = 0
+    stopped: bool = False
+    overdue: bool = False
+    heard: Heard = field(default_factory=Heard)
+
+
+@dataclass(slots=True)
+class ModelSide:
+    """The model's own account. ``status`` is what it answered: 0 where nothing."""
+
+    number: int
+    status: int = 0
+    responses: int = 0
+    tokens_in: int = 0
+    tokens_out: int = 0
+    heard: Heard = field(default_factory=Heard)
+
+
+def write(line: object) -> None:
+    """One line, whole."""
+    sys.stdout.buffer.write(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
+    sys.stdout.buffer.flush()
 
 
 class End(asyncio.Protocol):
@@ -115,10 +178,10 @@ class End(asyncio.Protocol):
 
     def reset(self) -> None:
         """RST."""
-        if not self.transport.is_closing():
-            sock = self.transport.get_extra_info("socket")
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self.transport.abort()
+        if self.transport.is_closing():
+            self.transport.abort()
+        else:
+            reset(self.transport)
 
     def _write(self, data: bytes, frames: int) -> None:
         if not self.transport.is_closing():
@@ -130,7 +193,7 @@ class End(asyncio.Protocol):
     def _walk(self) -> None:
         held, at = self._held, 0
         while True:
-            head, length = _header(held, at)
+            head, length = measured(held, at)
             if not head or at + head + length > len(held):
                 break
             self._hear(bytes(held[at : at + head + length]), head)
@@ -140,7 +203,7 @@ class End(asyncio.Protocol):
 
     def _hear(self, whole: bytes, head: int) -> None:
         opcode = whole[0] & 0xF
-        if opcode & 0x8 and self._control(opcode, _unmasked(whole, head)):
+        if opcode & 0x8 and self._control(opcode, unmasked(whole, head)):
             return
         self.told.got.add(whole)
         if opcode & 0x8 == 0:
@@ -170,27 +233,8 @@ class End(asyncio.Protocol):
         return own
 
     def _count_cut_frame(self) -> None:
-        head, _ = _header(self._held, 0) if self._framed else (0, 0)
+        head, _ = measured(self._held) if self._framed else (0, 0)
         # A control frame of which only some arrived may be the relay's.
         if head and not self._held[0] & 0x8:
             self.told.got.frames += 1
             self.told.got.size += len(self._held)
-
-
-def _header(held: bytearray, at: int) -> tuple[int, int]:
-    """The length of the header that begins at ``at`` and of its payload; 0, 0 while it is not whole."""
-    if len(held) < at + 2:
-        return 0, 0
-    length, head = held[at + 1] & 0x7F, 2
-    if length > 125:
-        size = 2 if length == 126 else 8
-        length, head = int.from_bytes(held[at + 2 : at + 2 + size]), 2 + size
-    head += 4 if held[at + 1] & 0x80 else 0
-    return (head, length) if len(held) >= at + head else (0, 0)
-
-
-def _unmasked(whole: bytes, head: int) -> bytes:
-    if not whole[1] & 0x80:
-        return whole[head:]
-    key = whole[head - 4 : head]
-    return bytes(byte ^ key[i & 3] for i, byte in enumerate(whole[head:]))

@@ -1,18 +1,35 @@
-"""The model's side of a call: answer, talk, and what its kind wants of it."""
+"""The model's side of a call, and ``python -m stage.soak.model``: the model of a soak as a process.
+
+The process writes its port in its first line, then a line for each call. SIGTERM ends it with 0, every line written.
+"""
 
 import asyncio
-import base64
-import hashlib
 import re
-from collections.abc import Awaitable, Callable
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
 
-from stage.soak.account import ModelSide
-from stage.soak.end import End
+import orjson
+import uvloop
+
+from stage.arm.tls import server_context
+from stage.rawpeer import PING, accepted, frame
+from stage.soak.end import End, ModelSide, write
 from stage.soak.plan import NUMBER, Life, Plan
-from stage.soak.speech import AUDIO, BROKEN_DOWN, FLOOD, events
 
+_DELTA = b'{"type":"response.output_audio.delta","event_id":"event_1","delta":"'
+AUDIO = _DELTA + b"A" * 4000 + b'",'
+FLOOD = _DELTA + b"A" * 32_000 + b'",'
+BROKEN_DOWN = (
+    frame(1, b"masked", masked=True),
+    frame(1, b"reserved bit", masked=False, rsv=2),
+    frame(PING, b"long" * 32, masked=False),
+    frame(0, b"the end of nothing", masked=False),
+    frame(11, b"reserved opcode", masked=False),
+)
 HUNG_UP_S, LATE_S = 0.6, (0.3, 2.0)
-_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _KEY = re.compile(rb"^sec-websocket-key:\s*(\S+)\r?$", re.IGNORECASE | re.MULTILINE)
 _NUMBER = re.compile(rb"\b" + re.escape(NUMBER.encode()) + rb"(\d+)\b")
 _FLOODS = 96
@@ -21,6 +38,25 @@ REFUSALS = {
     "model.busy": b"429 Too Many Requests\r\nRetry-After: 1",
     "model.fails": b"500 Internal Server Error",
 }
+BACKLOG = 2048
+
+
+def events(life: Life, side: ModelSide) -> Iterator[bytes]:
+    """What it says in each period, for ever; empty: nothing. ``side`` counts what was said."""
+    yield b'{"type":"session.created","session":{"id":"soak-%d"},' % life.number
+    while True:
+        yield b'{"type":"input_audio_buffer.speech_started",'
+        yield from (b"",) * life.chance.randrange(10)
+        yield b'{"type":"input_audio_buffer.speech_stopped",'
+        yield b'{"type":"response.created",'
+        yield from (AUDIO,) * life.chance.randrange(40)
+        tokens_in, tokens_out = life.chance.randrange(1, 100), life.chance.randrange(1, 100)
+        usage = b'{"input_tokens":%d,"output_tokens":%d}' % (tokens_in, tokens_out)
+        side.responses += 1
+        side.tokens_in += tokens_in
+        side.tokens_out += tokens_out
+        yield b'{"type":"response.done","response":{"usage":%b},' % usage
+        yield from (b"",) * life.chance.randrange(5)
 
 
 class ModelCall:
@@ -47,7 +83,7 @@ class ModelCall:
             end.leave()
         elif life.kind.name != "model.mute":
             side.status = 101
-            accept = base64.b64encode(hashlib.sha1(key[1] + _GUID, usedforsecurity=False).digest())
+            accept = accepted(key[1]).encode()
             end.transport.write(
                 b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
                 b"Sec-WebSocket-Protocol: realtime\r\nSec-WebSocket-Accept: " + accept + b"\r\n\r\n"
@@ -111,6 +147,8 @@ class ModelCall:
 
 
 Act = Callable[[ModelCall, Life], Awaitable[bool]]
+
+
 ACTS: dict[str, Act] = {
     "model.closes": ModelCall._close,
     "model.resets": ModelCall._reset,
@@ -122,3 +160,35 @@ ACTS: dict[str, Act] = {
     "client.stalls": ModelCall._flood,
     "client.stuck": ModelCall._flood,
 }
+
+
+async def serve(plan: Plan, trust: Path | None) -> None:
+    """Plays the model until SIGTERM: under TLS where there is ``trust``, which becomes what a relay is to trust."""
+    loop, stop = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    calls: set[asyncio.Task[None]] = set()
+
+    async def live(end: End) -> None:
+        if side := await ModelCall(plan, end).live():
+            write(asdict(side))
+
+    def ring() -> End:
+        end = End(masked=False)
+        task = asyncio.create_task(live(end))
+        calls.add(task)
+        task.add_done_callback(calls.discard)
+        return end
+
+    tls = None if trust is None else server_context(trust)
+    server = await loop.create_server(ring, "127.0.0.1", 0, backlog=BACKLOG, ssl=tls)
+    write({"port": server.sockets[0].getsockname()[1]})
+    await stop.wait()
+    server.close()
+    if calls:
+        # Whoever was to ask and did not: their sockets are closed by now, or will never be.
+        await asyncio.wait(calls, timeout=5)
+
+
+if __name__ == "__main__":
+    told = orjson.loads(sys.argv[1])
+    uvloop.run(serve(Plan(**told["plan"]), told["trust"] and Path(told["trust"])))

@@ -1,28 +1,32 @@
-"""The run from start to exit: model, relay and load as processes, samples meanwhile, and in the end the verdict."""
+"""The run from start to verdict: the model, the relay and the clients as processes, and samples of the relay."""
 
 import asyncio
 import secrets
 import signal
-from asyncio.subprocess import Process
-from collections.abc import Awaitable
-from contextlib import AsyncExitStack
+import sys
+import time
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 import aiohttp
 import orjson
+from rich.console import Console
 
+from stage.leash import leashed
+from stage.model import DEPLOYMENT
 from stage.replica import Replica
-from stage.soak.books import RELAY, SAMPLES, read
-from stage.soak.check import Check
-from stage.soak.checks import judge
-from stage.soak.moved import by_kind
+from stage.soak.books import CLIENTS, MODEL, RELAY, SAMPLES, read
+from stage.soak.checks import Check, by_kind, judge
+from stage.soak.client import KEYS, key_of
 from stage.soak.plan import Plan
-from stage.soak.processes import load_of, model_of, relay_of
 from stage.soak.samples import Gauge, Sample
-from stage.soak.view import View
 
+TRUST = "trust.pem"
+LINE_EVERY_S = 10.0
 EMPTY_S = 60.0
 """From the last client's end until the relay has to be empty: longer than the stall of a reader, which is 30 s."""
 HOME_S = 100.0
@@ -33,6 +37,130 @@ ANSWER_S = 20.0
 FIGURES_S = 1.0
 """So old /metrics may be: what it says of the last call's end comes later."""
 SETTLE_S = 0.2
+
+
+class Model(NamedTuple):
+    """The model's process; ``trust`` is what a relay needs to trust it, None in plaintext."""
+
+    process: Process
+    port: int
+    trust: Path | None
+
+
+@asynccontextmanager
+async def model_of(plan: Plan, out: Path) -> AsyncIterator[Model]:
+    trust = out / TRUST if plan.tls else None
+    told = orjson.dumps({"plan": asdict(plan), "trust": trust and str(trust)}).decode()
+    process = await leashed(sys.executable, *("-m", "stage.soak.model", told), stdout=PIPE)
+    async with _killed_at_the_end(process):
+        assert process.stdout is not None
+        line = await process.stdout.readline()
+        if not line:
+            raise RuntimeError("the model did not start")
+        async with _kept(process, out / MODEL):
+            yield Model(process, int(orjson.loads(line)["port"]), trust)
+
+
+@asynccontextmanager
+async def load_of(plan: Plan, port: int, key: str, out: Path) -> AsyncIterator[Process]:
+    process = await leashed(sys.executable, *("-m", "stage.soak.client"), stdin=PIPE, stdout=PIPE)
+    async with _killed_at_the_end(process), _kept(process, out / CLIENTS):
+        assert process.stdin is not None
+        # Not as an argument: everybody on the machine reads those.
+        process.stdin.write(orjson.dumps({"plan": asdict(plan), "port": port, "key": key}))
+        process.stdin.close()
+        yield process
+
+
+@asynccontextmanager
+async def relay_of(plan: Plan, model: Model, key: str, log: BinaryIO) -> AsyncIterator[Replica]:
+    settings = {
+        "AZURE_OPENAI_ENDPOINT": f"{'https' if model.trust else 'http'}://127.0.0.1:{model.port}",
+        "AZURE_OPENAI_DEPLOYMENT": DEPLOYMENT,
+        "AZURE_OPENAI_API_KEY": secrets.token_urlsafe(24),
+        "RTPROXY_CLIENT_KEYS": ",".join(f"soak-{number}:{key_of(key, number)}" for number in range(KEYS)),
+        "RTPROXY_HEARTBEAT_SECONDS": str(plan.heartbeat_s),
+        "RTPROXY_MAX_SESSIONS": str(2 * plan.calls),
+        "RTPROXY_DRAIN_SECONDS": "2",
+    }
+    if model.trust is not None:
+        settings["SSL_CERT_FILE"] = str(model.trust)
+    if plan.jemalloc is not None:
+        settings["LD_PRELOAD"] = plan.jemalloc
+    relay = await Replica.start(settings, log)
+    try:
+        yield relay
+    finally:
+        await relay.kill()
+
+
+@asynccontextmanager
+async def _killed_at_the_end(process: Process) -> AsyncIterator[None]:
+    try:
+        yield
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
+@asynccontextmanager
+async def _kept(process: Process, file: Path) -> AsyncIterator[None]:
+    """Writes every line of ``process`` to ``file``, to the last one."""
+
+    async def keep() -> None:
+        assert process.stdout is not None
+        with file.open("wb") as kept:
+            async for line in process.stdout:
+                kept.write(line)
+                kept.flush()
+
+    keeping = asyncio.create_task(keep())
+    try:
+        yield
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await keeping
+
+
+class View:
+    """``now`` tells of a sample, ``say`` of a step."""
+
+    def __init__(self, lasts_s: float) -> None:
+        self._lasts_s = lasts_s
+        self._console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+        self._status = self._console.status("")
+        self._said_at = 0.0
+
+    def __enter__(self) -> "View":
+        if self._console.is_terminal:
+            self._status.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._status.stop()
+
+    def say(self, text: str) -> None:
+        self._status.update(text)
+        self._console.print(f"soak: {text}")
+
+    def now(self, sample: Sample) -> None:
+        facts = (
+            f"{min(sample.at, self._lasts_s):.0f} of {self._lasts_s:.0f} s",
+            f"{sample.sessions} calls",
+            f"{sample.ended} ended",
+            f"{sample.frames} frames",
+            f"{sample.rss_kb / 1024:.1f} MB",
+            f"{sample.descriptors} descriptors",
+            f"{sample.tasks} tasks",
+            f"answers in {sample.answer_ms:.1f} ms",
+        )
+        line = "  ".join(facts)
+        self._status.update(line)
+        if not self._console.is_terminal and time.monotonic() - self._said_at >= LINE_EVERY_S:
+            self._said_at = time.monotonic()
+            self._console.print(line)
 
 
 class Found(NamedTuple):

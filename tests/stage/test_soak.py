@@ -13,13 +13,11 @@ from typing import Any
 
 import pytest
 
-from stage.soak import ended, moved
+from stage.soak import checks
 from stage.soak.books import Books, assemble
 from stage.soak.checks import judge
-from stage.soak.growth import growths
-from stage.soak.kinds import KINDS
-from stage.soak.plan import Plan
-from stage.soak.samples import Sample
+from stage.soak.plan import KINDS, Plan
+from stage.soak.samples import Sample, growths
 from tests.browser import needs_chromium, picture, traces
 
 PLAN = Plan(seed=1, calls=50, longest_s=2.0, faults=0.7, period_s=0.15, heartbeat_s=3)
@@ -257,7 +255,7 @@ class Run:
         stood = [{"event": name} for name in ("client.connected", "bridge.completed") for _ in self.relay]
         series = self.series
         if series is None:
-            series = {name: sum(line[field] for line in self.relay) for name, field in moved.TOTALS.items()}
+            series = {name: sum(line[field] for line in self.relay) for name, field in checks.TOTALS.items()}
         return assemble(self.clients, self.model, [*self.relay, *stood], series, self.said, self.code)
 
     def problems(self) -> list[str]:
@@ -372,7 +370,7 @@ WRONG: dict[str, tuple[Callable[[Run], None], str]] = {
         "rtproxy_refusals_total is 0, and the clients saw 1",
     ),
     "the counters are not the sum": (
-        lambda run: setattr(run, "series", dict.fromkeys(moved.TOTALS, 0)),
+        lambda run: setattr(run, "series", dict.fromkeys(checks.TOTALS, 0)),
         'rtproxy_frames_total{direction="up"} is 0, the summaries have 20',
     ),
     "memory grows": (growing("rss_kb", 100), "KB in 0.5 min"),
@@ -431,7 +429,7 @@ def test_under_tls_memory_may_have_holes_and_no_lost_connection(kb_a_call: int, 
 
 
 def test_a_fault_that_never_happened_is_named() -> None:
-    assert "model.breaks never happened" in ended.every_kind(PLAN, Run().books()).problems
+    assert "model.breaks never happened" in checks.every_kind(PLAN, Run().books()).problems
 
 
 def test_a_call_called_home_may_end_as_its_fault_or_as_its_client_says() -> None:

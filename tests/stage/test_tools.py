@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from stage.gpt.unverified import Unverified
+from stage.gpt.options import Unverified
 from tests.stage.conftest import Caller, ModelFactory, silence, speech
 
 Events = list[dict[str, Any]]

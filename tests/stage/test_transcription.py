@@ -6,7 +6,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from stage.gpt.unverified import Unverified
+from stage.gpt.options import Unverified
 from tests.stage.conftest import GA, PREVIEW, Caller, LiveModel, ModelFactory, silence, speech
 
 INTENT = "/openai/v1/realtime?intent=transcription"

@@ -6,7 +6,7 @@ from itertools import groupby
 
 import pytest
 
-from stage.gpt.unverified import Unverified
+from stage.gpt.options import Unverified
 from tests.stage.conftest import Caller, LiveModel, ModelFactory, silence, speech
 
 TURN = [

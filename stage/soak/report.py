@@ -1,4 +1,4 @@
-"""The run as one HTML file that needs no network: the verdict, the curves, the checks, what happened to the calls."""
+"""The verdict on stdout, and the run as one HTML file that needs no network."""
 
 import html
 from collections.abc import Iterable, Mapping, Sequence
@@ -6,10 +6,12 @@ from typing import Any
 
 import plotly.graph_objects as go  # type: ignore[import-untyped]
 from plotly.subplots import make_subplots  # type: ignore[import-untyped]
+from rich.console import Console
 
-from stage.soak.growth import second_half, slope
-from stage.soak.samples import Sample
+from stage.soak.checks import Check
+from stage.soak.samples import Sample, second_half, slope
 
+MOST_PROBLEMS = 20
 BLUE, RED, GRID, INK = "#0072B2", "#C1121F", "#E3E6EA", "#22272E"
 PANEL_PX, GAP_PX, TOP_PX, FOOT_PX = 130, 34, 20, 46
 CAPTION = (
@@ -36,6 +38,19 @@ code { font-family: ui-monospace, Menlo, Consolas, monospace; font-size: 12.5px 
 @media print { body { max-width: none; padding: 0; font-size: 11px } table { font-size: 10px }
   .modebar-container { display: none !important } tr { break-inside: avoid } @page { size: A4; margin: 12mm } }
 """
+
+
+def show(checks: list[Check], headline: str) -> None:
+    """The verdict on stdout: a line a check, then its problems, as far as one can read them."""
+    console = Console(highlight=False, markup=False, soft_wrap=True)
+    for check in checks:
+        word = "held  " if check.held else "FAILED"
+        console.print(f"{word} {check.name:42} {check.measured}", style="" if check.held else "bold red")
+        for problem in check.problems[:MOST_PROBLEMS]:
+            console.print(f"         {problem}", style="red")
+        if len(check.problems) > MOST_PROBLEMS:
+            console.print(f"         and {len(check.problems) - MOST_PROBLEMS} more of these", style="red")
+    console.print(headline, style="bold")
 
 
 def page(verdict: Mapping[str, Any], samples: Sequence[Sample], under_load: Sequence[Sample]) -> str:
