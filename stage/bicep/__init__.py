@@ -1,19 +1,40 @@
 """`bicep build` for the stage: a stand-in for the compiler, which no registry of Python or Node packages has.
 
-    grammar     a file as pycep's grammar sees it
-    reading     the grammar's branches -> expressions, with `operators`, `strings` and `functions`
-    source      a file -> what it declares; the nouns of both are in `syntax`
-    names       what follows from using a name
-    references  what a name is in ARM, with `identity`: name, id and scope of a resource
+    syntax      the nouns of a file, and what its names stand for
+    reading     the text of a file -> expressions
+    source      a file -> what it declares
     expressions Bicep's expressions -> ARM's
-    template    declarations -> the template, with `resources` and `decorators`
+    template    declarations -> the template
 
 It compiles the subset of Bicep in which `bicep/` is written, into the form of the real one (symbolic names), and
-refuses everything else by name. It evaluates nothing: that is the business of `stage.arm`.
+refuses everything else by name. It evaluates nothing: `stage.arm` does that.
 """
 
-from stage.bicep.install import install
+import shlex
+import shutil
+import sys
+from pathlib import Path
+
 from stage.bicep.syntax import BicepError
 from stage.bicep.template import compile
 
 __all__ = ["BicepError", "compile", "install"]
+
+_ROOT = Path(__file__).parents[2]
+_RUN = "-P -m stage.bicep"
+
+
+def install(directory: Path) -> None:
+    """Writes `directory/bicep`, which `az` looks for; nothing where the PATH has a real compiler, which is better."""
+    found = shutil.which("bicep")
+    if found and not _is_stand_in(Path(found)):
+        return
+    script = directory / "bicep"
+    run = f'PYTHONPATH={shlex.quote(str(_ROOT))} exec {shlex.quote(sys.executable)} {_RUN} "$@"'
+    script.write_text(f"#!/bin/sh\n{run}\n", encoding="utf-8")
+    script.chmod(0o755)
+
+
+def _is_stand_in(program: Path) -> bool:
+    """Another stage's: a shell that is at one stage may well start the next."""
+    return _RUN.encode() in program.read_bytes()[:1000]

@@ -1,15 +1,86 @@
-"""From the grammar's branches to expressions. What is outside of the stage's subset of Bicep is refused by its name."""
+"""From the text of a Bicep file to expressions. What is outside of the stage's subset of Bicep is refused by its name.
 
-from collections.abc import Iterator
+pycep's grammar reads the file, with every token kept. The dictionary that pycep makes of its tree is not enough to
+compile from: it drops the parentheses and the `?` of `a.?b`, does not tell a multi-line string from one with
+expressions in it, and lets the second of two equal names replace the first. Its grammar has no conditional over several
+lines, as the compiler's formatter writes it, and no decorators in a type: `_REPLACED` has both.
 
-from lark import Token, Tree
+Nor has that grammar an order of operators: it reads `a == b && c` as `a == (b && c)` and `a.b == c` as `a.(b == c)`,
+always to the right, so its tree holds the right operands in the right order and nothing else. `ordered` puts them
+together again.
+"""
 
-from stage.bicep import strings
-from stage.bicep.functions import known
-from stage.bicep.grammar import Branch, at, branches, expression, kept, tokens
-from stage.bicep.operators import KNOWN, Access, Infix, Item, Prefix, ordered
-from stage.bicep.syntax import Array, At, Call, Literal, Name, Node, Object, Refused, Text
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 
+from lark import Lark, Token, Tree
+from lark.exceptions import UnexpectedInput
+from pycep.main import LARK_GRAMMAR
+
+from stage.bicep.syntax import (
+    Array,
+    At,
+    BicepError,
+    Call,
+    Literal,
+    Member,
+    Name,
+    Node,
+    Object,
+    Operation,
+    Refused,
+    Text,
+)
+
+Branch = Tree[Token]
+_BROKEN_CONDITIONAL = r"""
+conditional: value_brackets ("?" | BROKEN_QMARK) value_brackets (":" | BROKEN_COLON) value_brackets
+BROKEN_QMARK.3: /(?:[ \t]*(?:\/\/[^\n]*)?\r?\n)+[ \t]*\?(?=[ \t])/
+BROKEN_COLON.3: /(?:[ \t]*(?:\/\/[^\n]*)?\r?\n)+[ \t]*:(?=[ \t])/
+"""
+_TYPES = r"""
+own_type: (STRING | own_object | own_literal ("|" own_literal)*) array_suffix* "?"?
+own_literal: QUOTED_STRING | QUOTED_INTERPOLATION | INT
+own_object: "{" _CPP_COMMENT_NL* (own_pair _CPP_COMMENT_NL*)* "}"
+own_pair: [decorators] key ":" own_type
+"""
+_REPLACED = {
+    'conditional: value_brackets "?" value_brackets ":" value_brackets': _BROKEN_CONDITIONAL + _TYPES,
+    '"param" STRING data_type "?"?': '"param" STRING own_type',
+    '"output" STRING data_type "?"?': '"output" STRING own_type',
+    '"type" STRING "=" type_value': '"type" STRING "=" own_type',
+}
+_LAYOUT = {"_NEWLINE", "_CPP_COMMENT_NL", "CPP_COMMENT", "NEWLINE", "COMMA"}
+_ESCAPE = re.compile(r"\\(u\{([0-9A-Fa-f]+)\}|.)", re.DOTALL)
+_MEANINGS = {"n": "\n", "r": "\r", "t": "\t", "\\": "\\", "'": "'", "$": "$"}
+_BINDS = {
+    "?:": 1,
+    "??": 2,
+    "||": 3,
+    "&&": 4,
+    "==": 5,
+    "!=": 5,
+    "<": 6,
+    "<=": 6,
+    ">": 6,
+    ">=": 6,
+    "+": 7,
+    "-": 7,
+    "*": 8,
+    "/": 8,
+    "%": 8,
+}
+_PREFIX = 9
+KNOWN = frozenset(_BINDS)
+_NAMES = (
+    "array bool cidrSubnet concat contains deployment empty endsWith environment extensionResourceId first format guid "
+    "int join json last length listKeys loadTextContent max min replace resourceGroup resourceId skip split startsWith "
+    "string subscription subscriptionResourceId take tenant toLower toUpper trim union uniqueString"
+)
+_KNOWN = frozenset(_NAMES.split())
 _WORDS: dict[str, Literal] = {"null": Literal(None), "true": Literal(True), "false": Literal(False)}
 _OUTSIDE = {
     "loop": "a for-loop",
@@ -21,6 +92,202 @@ _OUTSIDE = {
     "equals_case_insens": "`=~`",
     "not_equals_case_insens": "`!~`",
 }
+
+
+def statements(path: Path) -> list[Branch]:
+    """What stands at the top of the file; raises BicepError where the grammar finds no sense in it."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as unreadable:
+        raise BicepError(path, At(1, 1), f"the file cannot be read: {unreadable.strerror}") from unreadable
+    try:
+        return branches(_parser().parse(text + "\n", start="start"))
+    except UnexpectedInput as unexpected:
+        raise BicepError(path, _at(unexpected), _why(unexpected)) from unexpected
+
+
+def expression(text: str, at: At) -> Branch:
+    """The expression inside of a string that stands at `at`."""
+    try:
+        return _parser().parse(text, start="value_brackets")
+    except UnexpectedInput as unexpected:
+        raise Refused(at, f"in the string's expression {text.strip()!r}: {_why(unexpected)}") from unexpected
+
+
+def kept(branch: Branch) -> list[Branch | Token]:
+    """The children that mean something."""
+    return [child for child in branch.children if not _is_layout(child)]
+
+
+def branches(branch: Branch) -> list[Branch]:
+    return [child for child in branch.children if isinstance(child, Tree)]
+
+
+def tokens(branch: Branch) -> list[Token]:
+    return [child for child in kept(branch) if isinstance(child, Token)]
+
+
+def at(branch: Branch) -> At:
+    return At(branch.meta.line, branch.meta.column)
+
+
+def _is_layout(child: Branch | Token | None) -> bool:
+    # Lark's types leave out the None that stands for an optional part.
+    return child is None or (isinstance(child, Token) and child.type in _LAYOUT)
+
+
+def _grammar() -> str:
+    text: str = LARK_GRAMMAR
+    for theirs, ours in _REPLACED.items():
+        if theirs not in text:
+            raise RuntimeError(f"the grammar of this pycep has no {theirs!r} to replace")
+        text = text.replace(theirs, ours)
+    return text
+
+
+@cache
+def _parser() -> Lark:
+    return Lark(
+        _grammar(),
+        parser="lalr",
+        start=["start", "value_brackets"],
+        propagate_positions=True,
+        regex=True,
+        keep_all_tokens=True,
+    )
+
+
+def _at(unexpected: UnexpectedInput) -> At:
+    # Where the file ends too early lark gives no place, or -1.
+    return At(max(unexpected.line or 1, 1), max(unexpected.column or 1, 1))
+
+
+def _why(unexpected: UnexpectedInput) -> str:
+    token = getattr(unexpected, "token", None)
+    found = repr(str(token)) if token is not None else repr(getattr(unexpected, "char", "the end"))
+    return f"the grammar of pycep does not expect {found} here"
+
+
+def pieces(quoted: str) -> Iterator[tuple[bool, str]]:
+    """Splits `'a${b}c'` into (False, a), (True, b), (False, c): what is text, unescaped, and what is an expression.
+
+    Raises ValueError for an escape that Bicep does not have and for an expression without an end.
+    """
+    inside, at, text = quoted[1:-1], 0, ""
+    while at < len(inside):
+        if inside.startswith("${", at):
+            if text:
+                yield False, unescaped(text)
+            end = _closing(inside, at + 2)
+            yield True, inside[at + 2 : end]
+            at, text = end + 1, ""
+        else:
+            step = 2 if inside[at] == "\\" else 1
+            text += inside[at : at + step]
+            at += step
+    if text:
+        yield False, unescaped(text)
+
+
+def unescaped(text: str) -> str:
+    return _ESCAPE.sub(_meaning, text)
+
+
+def multi_line(quoted: str) -> str:
+    """A string in three quotes: nothing in it is special, and a line break right after the quotes is not part of it."""
+    text = quoted[3:-3]
+    return text.removeprefix("\r\n") if text.startswith("\r\n") else text.removeprefix("\n")
+
+
+def _meaning(found: re.Match[str]) -> str:
+    if found[2]:
+        return chr(int(found[2], 16))
+    if found[1] not in _MEANINGS:
+        raise ValueError(f"the escape \\{found[1]} does not exist")
+    return _MEANINGS[found[1]]
+
+
+def _closing(text: str, at: int) -> int:
+    """Where the `}` is that ends the expression beginning at `at`; strings and braces in it are stepped over."""
+    while at < len(text):
+        if text[at] == "}":
+            return at
+        if text[at] == "{":
+            at = _closing(text, at + 1)
+        elif text[at] == "'":
+            at = _quote(text, at + 1)
+        at += 1
+    raise ValueError("an expression in the string has no end")
+
+
+def _quote(text: str, at: int) -> int:
+    while at < len(text) and text[at] != "'":
+        if text.startswith("${", at):
+            at = _closing(text, at + 2)
+        at += 2 if text[at] == "\\" else 1
+    return at
+
+
+@dataclass(frozen=True)
+class Prefix:
+    symbol: str
+
+
+@dataclass(frozen=True)
+class Infix:
+    symbol: str
+    middle: Node | None = None
+    """Of `?:`, what stands between the two signs."""
+
+
+@dataclass(frozen=True)
+class Access:
+    """What follows an operand after a dot or in brackets."""
+
+    key: Node
+    safe: bool
+
+
+Item = Node | Prefix | Infix | Access
+
+
+def ordered(items: Sequence[Item]) -> Node:
+    """The expression which these items, as they stand in the file, are."""
+    node, rest = _climb(list(items), 0)
+    assert not rest, "every item is an operand or belongs to one"
+    return node
+
+
+def _climb(items: list[Item], at_least: int) -> tuple[Node, list[Item]]:
+    left, items = _operand(items)
+    while items:
+        sign = items[0]
+        assert isinstance(sign, Infix)
+        binds = _BINDS[sign.symbol]
+        if binds < at_least:
+            break
+        # Of equal operators the left one comes first; only the conditional one goes to the right.
+        right, items = _climb(items[1:], binds if sign.middle else binds + 1)
+        left = Operation(sign.symbol, (left, sign.middle, right) if sign.middle else (left, right))
+    return left, items
+
+
+def _operand(items: list[Item]) -> tuple[Node, list[Item]]:
+    first, rest = items[0], items[1:]
+    assert not isinstance(first, Infix | Access)
+    if isinstance(first, Prefix):
+        inner, rest = _climb(rest, _PREFIX)
+        return Operation(first.symbol, (inner,)), rest
+    while rest and isinstance(rest[0], Access):
+        first, rest = Member(first, rest[0].key, rest[0].safe), rest[1:]
+    return first, rest
+
+
+def known(call: Call) -> Call:
+    """Raises Refused for a function that is outside of the subset."""
+    if call.name not in _KNOWN:
+        raise Refused(call.at, f"the function '{call.name}' is outside of the stage's subset of Bicep")
+    return call
 
 
 class Reader:
@@ -41,7 +308,7 @@ class Reader:
             case "string":
                 return self.word(tokens(branch)[-1])
             case "multi_line_string":
-                return Literal(strings.multi_line(str(tokens(branch)[-1])))
+                return Literal(multi_line(str(tokens(branch)[-1])))
             case "array":
                 return Array(tuple(self.node(item) for item in branches(branch)))
             case "object":
@@ -76,7 +343,7 @@ class Reader:
         try:
             parts = tuple(
                 Reader(where).node(expression(text, where)) if is_expression else text
-                for is_expression, text in strings.pieces(str(token))
+                for is_expression, text in pieces(str(token))
             )
         except ValueError as unreadable:
             raise Refused(where, str(unreadable)) from unreadable

@@ -4,8 +4,7 @@ from pathlib import Path
 
 from lark import Token, Tree
 
-from stage.bicep.grammar import Branch, at, branches, kept, statements, tokens
-from stage.bicep.reading import Reader
+from stage.bicep.reading import Branch, Reader, at, branches, kept, statements, tokens
 from stage.bicep.syntax import (
     BicepError,
     Declaration,

@@ -21,8 +21,7 @@ from stage.bicep.syntax import (
     expressions,
     walk,
 )
-from stage.bicep.types import plain
-from tests.bicep.values import Values
+from tests.bicep.values import Values, plain
 
 
 def call_faults(file: str, source: Source, sources: Mapping[str, Source]) -> Iterator[str]:

@@ -4,8 +4,27 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import product
 
-from stage.bicep.syntax import Array, Call, Declaration, Literal, Name, Node, Object, Operation, Param, Text, Var
-from stage.bicep.types import plain
+from stage.bicep.syntax import (
+    Array,
+    Call,
+    Declaration,
+    Fields,
+    ListOf,
+    Literal,
+    Name,
+    Named,
+    Node,
+    Object,
+    OneOf,
+    Operation,
+    Optional,
+    Param,
+    Text,
+    Type,
+    TypeOf,
+    Var,
+)
+from stage.bicep.template import OWN
 
 _RESULTS = {
     **dict.fromkeys(("string", "format", "replace", "toLower", "toUpper", "trim", "join", "loadTextContent"), "string"),
@@ -102,3 +121,22 @@ def _united(call: Node, parts: tuple[Node, ...]) -> Node:
             return call
         pairs.update(part.pairs)
     return Object(tuple(pairs.items()))
+
+
+def plain(type_: Type, declared: Mapping[str, Declaration]) -> str:
+    """The one of Bicep's own types that the values have."""
+    match type_:
+        case Named(name) if name in OWN:
+            return name
+        case Named(name):
+            found = declared[name]
+            assert isinstance(found, TypeOf)
+            return plain(found.type, declared)
+        case Optional(of):
+            return plain(of, declared)
+        case OneOf(values):
+            return "int" if isinstance(values[0], int) else "string"
+        case ListOf():
+            return "array"
+        case Fields():
+            return "object"
