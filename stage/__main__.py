@@ -13,13 +13,13 @@ from stage.seed import APP, Seed
 
 DESCRIPTION = """\
 Azure's parts on loopback: a simulated gpt-realtime, Envoy as Application Gateway and Container Apps ingress, one
-container app whose replicas are real relay processes, and an ARM endpoint for the real az. Up until Ctrl-C.
-With --empty there is a subscription with nothing in it, for a deployment.
+container app whose replicas are real relay processes, and an ARM endpoint for the real az. It runs until Ctrl-C.
+With --empty the subscription has nothing in it, for a deployment.
 """
 
 
 async def stand(out: Path, app_seed: Seed | None) -> int:
-    """Starts the stage, says how to use it, and keeps it until SIGINT or SIGTERM."""
+    """Starts the stage, prints how to use it, and keeps it until SIGINT or SIGTERM."""
     stop = asyncio.Event()
     on_stop(stop.set)
     async with Stage(out, app_seed) as stage:
@@ -30,7 +30,7 @@ async def stand(out: Path, app_seed: Seed | None) -> int:
 
 
 def how_to_use(stage: Stage) -> str:
-    """What to type in another terminal. The environment is in a file that only its owner reads: it holds a key."""
+    """The commands for another terminal. The environment is in a file that only its owner can read: it holds a key."""
     script = stage.out / "env.sh"
     script.touch(mode=0o600)
     script.write_text("".join(f"export {name}={shlex.quote(value)}\n" for name, value in stage.environ.items()))
@@ -38,7 +38,7 @@ def how_to_use(stage: Stage) -> str:
         return "\n".join(
             (
                 f"The subscription is empty; its gateway will answer at {stage.environment.gateway_url}",
-                f"What the platform does is told in {stage.out / 'timeline.jsonl'}",
+                f"What the platform does is written to {stage.out / 'timeline.jsonl'}",
                 "In another terminal:",
                 f"  source {shlex.quote(str(script))}",
                 "  export RESOURCE_GROUP=voice LOCATION=eastus2 PREFIX=relay",
@@ -49,7 +49,7 @@ def how_to_use(stage: Stage) -> str:
     return "\n".join(
         (
             f"The app {APP} answers at {stage.environment.gateway_url}",
-            f"What the platform does is told in {stage.out / 'timeline.jsonl'}",
+            f"What the platform does is written to {stage.out / 'timeline.jsonl'}",
             "In another terminal:",
             f"  source {shlex.quote(str(script))}",
             f"  az containerapp revision list -n {APP} -g {RESOURCE_GROUP} -o table",
@@ -61,7 +61,7 @@ def how_to_use(stage: Stage) -> str:
 
 
 def main() -> int:
-    """1: a part of the stage did not start, which is named. 2: the arguments make no app."""
+    """1: a part of the stage did not start, and is named. 2: the arguments describe no valid app."""
     parser = argparse.ArgumentParser(
         prog="python -m stage", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -72,7 +72,7 @@ def main() -> int:
     add("--min-replicas", type=int, default=Seed.min_replicas, metavar="N", help="of each revision (%(default)s)")
     add("--max-replicas", type=int, default=Seed.max_replicas, metavar="N", help="of each revision (%(default)s)")
     add("--cooldown", type=int, default=Seed.cooldown_s, metavar="S", help="cooldownPeriod (%(default)s)")
-    add("--empty", action="store_true", help="no resource group and no app: what a deployment begins with")
+    add("--empty", action="store_true", help="start without a resource group and an app, for a deployment")
     given = parser.parse_args()
     app_seed = Seed(
         mode=given.mode,

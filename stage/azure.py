@@ -1,4 +1,4 @@
-"""The whole stage: a model, the platform with one app on it, and the ARM endpoint, up and down together."""
+"""The whole stage: a model, the platform with one app on it, and the ARM endpoint, started and stopped together."""
 
 import os
 import resource
@@ -13,9 +13,9 @@ from stage import bicep, seed
 from stage.arm import Arm, Registry
 from stage.arm.faults import Faults
 from stage.identity import Assigned, beside, make_apps_endpoint
-from stage.model import Model
 from stage.platform import Environment, Gateway, Unverified
 from stage.platform.host import Program, relay
+from stage.replica import Model
 from stage.seed import Seed
 from stage.timeline import Timeline
 
@@ -23,7 +23,7 @@ RESOURCE_GROUP = "rehearsal"
 AUDIENCE = "https://cognitiveservices.azure.com"
 """What a model account takes the tokens for. Samples name https://ai.azure.com too; whether every account takes both is
 not documented, so one here takes one."""
-# Said, because a shell that has deployed to Azure has others.
+# Set, because a shell that has deployed to Azure has other values.
 _STANDING = {"RTPROXY_APP": seed.APP, "RTPROXY_RESOURCE_GROUP": RESOURCE_GROUP, "RTPROXY_REGISTRY": "rehearsal"}
 
 
@@ -148,7 +148,7 @@ class Stage:
 
 
 def _programs(out: Path) -> tuple[str, str]:
-    """Where az and ansible are, and a bicep for az."""
+    """The folders of az, of ansible, and of a bicep for az."""
     tools = out / "bin"
     tools.mkdir(exist_ok=True)
     bicep.install(tools)
@@ -156,7 +156,7 @@ def _programs(out: Path) -> tuple[str, str]:
 
 
 async def _identity(stack: AsyncExitStack, identities: Assigned) -> dict[str, str]:
-    """The token endpoint that every app finds beside it; one that has no identity is refused, as on the platform.
+    """The token endpoint of every app. An app that has no identity is refused, as on the platform.
 
     Without it a relay that has no key would look for the metadata service of a virtual machine.
     """

@@ -1,4 +1,4 @@
-"""What the stage's commands share: how a number is read from the command line, and how Ctrl-C ends a run."""
+"""What the commands of the stage share: reading of arguments, and how Ctrl-C ends a run."""
 
 import argparse
 import asyncio
@@ -35,7 +35,7 @@ def calls(most: int) -> Callable[[str], int]:
 
 
 def new_folder(text: str) -> Path:
-    """A folder that is empty or still to be made, for what a verdict reads. Raises ArgumentTypeError."""
+    """A folder that is empty or does not exist, for the files that a verdict reads. Raises ArgumentTypeError."""
     folder = Path(text)
     if folder.exists() and not folder.is_dir():
         raise argparse.ArgumentTypeError(f"{text} is no folder")

@@ -19,7 +19,7 @@ _REFUSED_LIFETIME_S = 10
 
 @dataclass
 class Directory:
-    """What the endpoint does now, to be changed while it runs, and what it was asked so far."""
+    """What the endpoint does, which may be changed while it runs, and the requests that it got so far."""
 
     header: str = "identity-header"
     """What callers must send as X-IDENTITY-HEADER."""
@@ -45,7 +45,7 @@ class Directory:
             await self._news.wait_for(condition)
 
     async def speak(self) -> None:
-        """Answers those that wait, and all others."""
+        """Answers the requests that wait, and all later ones."""
         self.silent = False
         await self._tell()
 
@@ -55,7 +55,7 @@ class Directory:
         await self._tell()
 
     async def issue(self, resource: str) -> dict[str, str | int]:
-        """A new token, in the words of the protocol, where a time is a string and a span a number."""
+        """A new token, as the protocol writes it: a time is a string, a duration is a number."""
         taken = self.audience is None or resource.rstrip("/") == self.audience
         self.tokens.append(f"{'' if taken else 'other-'}{self.token}-{len(self.tokens) + 1}")
         await self._tell()
@@ -96,7 +96,7 @@ def make_app(directory: Directory) -> web.Application:
 
 @asynccontextmanager
 async def beside(endpoint: web.Application, header: str) -> AsyncIterator[dict[str, str]]:
-    """Serves ``endpoint``; what the platform puts into the environment of an app that it stands beside."""
+    """Serves ``endpoint``; yields what the platform puts into the environment of the app."""
     runner = web.AppRunner(endpoint, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
     try:
@@ -122,9 +122,9 @@ class Assigned:
 def make_apps_endpoint(identities: Assigned, header: str) -> web.Application:
     """The endpoint beside every app. Apps share it, so one app gets the tokens of another's identity.
 
-    An identity without a role gets a token too, as in Azure, and so does who asks for another audience than the
-    model's: it is the model that refuses it. It expires soon, so that a role that is granted later is of use as soon as
-    there.
+    An identity without a role gets a token too, as in Azure, and so does a request for another audience than the
+    model's: the model refuses such a token. The token expires soon, so that a role that is granted later takes effect
+    soon.
     """
 
     async def token(request: web.Request) -> web.Response:

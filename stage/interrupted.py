@@ -20,9 +20,8 @@ from typing import Any
 
 from stage.azure import Stage
 from stage.commandline import new_folder, until_interrupted
-from stage.rehearsal.processes import started
-from stage.rehearsal.rehearsal import PLAYBOOKS
-from stage.rehearsal.steps import Steps
+from stage.leash import started
+from stage.rehearsal import PLAYBOOKS, Steps
 from stage.seed import APP, SUFFIX, Seed
 
 DEADLINE_S = 900.0
@@ -30,7 +29,7 @@ DEADLINE_S = 900.0
 BLUE, GREEN = f"{APP}--{SUFFIX}", f"{APP}--green"
 IMAGE = "docker.io/library/rtproxy:1"
 """Of a registry that is not the stage's own: it counts as present, and nothing is built."""
-# Few calls, for a short time: what a play finds out by them is tested elsewhere.
+# Few calls, for a short time: what a play learns from them is tested elsewhere.
 SMALL: Mapping[str, Any] = {
     "release": "green",
     "image": IMAGE,
@@ -46,7 +45,7 @@ SMALL: Mapping[str, Any] = {
     "compared_checks": [],
     "green_checks": [],
 }
-# A step of the rollout finds nobody: as of a release that is bad, and that callers are on already.
+# One step of the rollout fails, as for a bad release that has callers already.
 _BROKEN = 'case "$*" in *step-50.jsonl*) exit 9 ;; esac; exec "$@"'
 BAD: Mapping[str, Any] = {"caller": ["sh", "-c", _BROKEN, "sh"]}
 DEPLOYED = {"RESOURCE_GROUP": "voice", "LOCATION": "eastus2", "PREFIX": APP}
@@ -59,12 +58,12 @@ exit code:
 
 
 class Unwell(Exception):
-    """A case did not end as it has to; the message says how it ended."""
+    """A case did not end as it must; the message says how it ended."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Play:
-    """``wrong`` says what is wrong with the stage after the play, in words; empty: nothing is."""
+    """``wrong`` describes what is wrong with the stage after the play; empty: nothing is."""
 
     book: str
     wrong: Callable[["Case"], str]
@@ -251,7 +250,7 @@ def main() -> int:
     add = parser.add_argument
     add("--play", action="append", choices=PLAYS, metavar="NAME", help=f"of {', '.join(PLAYS)} (all); may be repeated")
     add("--kills", type=int, default=0, metavar="N", help="kill each at its first N writes only (at every one)")
-    add("--seeds", type=int, default=0, metavar="N", help="in the place of kills: N rollouts whose writes fail")
+    add("--seeds", type=int, default=0, metavar="N", help="instead of kills: N rollouts whose writes fail")
     add("--out", type=new_folder, metavar="DIR", help="what it writes (rehearsals/interrupted-TIME)")
     given = parser.parse_args()
     out = (given.out or Path("rehearsals", f"interrupted-{time.strftime('%Y%m%d-%H%M%S')}")).absolute()

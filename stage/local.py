@@ -14,8 +14,7 @@ from os import environ
 from pathlib import Path
 from typing import BinaryIO
 
-from stage.model import DEPLOYMENT, Model, ModelError
-from stage.replica import Replica, ReplicaError
+from stage.replica import DEPLOYMENT, Model, ModelError, Replica, ReplicaError
 
 RELAY_LOG = Path("hold-relay.jsonl")
 MODEL_RECORD = Path("hold-model.jsonl")

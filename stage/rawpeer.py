@@ -1,7 +1,7 @@
-"""A WebSocket peer whose every byte the caller decides: for what a well-behaved library would never do.
+"""A WebSocket peer whose every byte the caller decides: for what a correct library would never do.
 
-Either side of the protocol: `connect` is a client, `RawServer` a server. Frames are written and read as they stand
-on the wire (RFC 6455 section 5.2); nothing is answered by itself, not even a ping or a Close.
+Either side of the protocol: `connect` is a client, `RawServer` a server. Frames are written and read as they are
+on the wire (RFC 6455 section 5.2); nothing is answered automatically, not even a ping or a Close.
 """
 
 import asyncio
@@ -96,7 +96,7 @@ def reset(transport: asyncio.WriteTransport) -> None:
 
 
 class RawPeer:
-    """One socket after the request was read; ``headers`` are what the other side said in its handshake."""
+    """One socket after the request was read; ``headers`` are those of the other side's handshake."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, head: str, masked: bool) -> None:
         lines = head.split("\r\n")
@@ -215,7 +215,7 @@ async def connect(
 class RawServer:
     """A server on loopback that hands over each request it gets, unanswered.
 
-    At its end it hangs up on everybody, on those too who have not asked yet, and leaves no socket open.
+    At its end it closes every connection, also those without a request yet, and leaves no socket open.
     """
 
     def __init__(self, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1", port: int = 0) -> None:
@@ -228,7 +228,7 @@ class RawServer:
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._came, *self._address, ssl=self._tls)
         self.port = self._server.sockets[0].getsockname()[1]
-        # Asked now: of a server that is closed already, uvloop does not say when its last connection has gone.
+        # Awaited now: for a server that is closed already, uvloop does not report the end of its last connection.
         self._deserted = asyncio.create_task(self._server.wait_closed())
         return self
 

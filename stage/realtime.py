@@ -1,6 +1,6 @@
 """A simulated Azure OpenAI `gpt-realtime`: `python -m stage.realtime --key KEY`, or `make_app` in a test.
 
-One JSON line on stdout tells where it listens; SIGTERM and SIGINT end it with 0.
+One JSON line on stdout has its address; SIGTERM and SIGINT end it with 0.
 """
 
 import argparse
@@ -46,12 +46,12 @@ What a client provokes:
   writing      ?intent=transcription: no responses; whisper in the name of the transcription model bills seconds.
 Token counts: 20 a second of audio sent, 10 a second heard, one for four characters of text.
 
-While it runs: GET /_stage/sessions tells the model's own view; POST /_stage/faults {{"fault": NAME, ...}} breaks
+While it runs: GET /_stage/sessions shows the model's own view; POST /_stage/faults {{"fault": NAME, ...}} breaks
 things, of one "session" or of all. NAME is one of:
   {_names(list(FAULTS))}
 docs/model.md has the fields of each.
 """
-# Longer than a call takes to say goodbye, which `wire` bounds.
+# Longer than the end of a call takes, which `wire` bounds.
 _SHUTDOWN_TIMEOUT_S = 5.0
 
 
@@ -81,7 +81,7 @@ def make_app(options: Options) -> web.Application:
 async def _stamp(request: web.Request, response: web.StreamResponse) -> None:
     response.headers["apim-request-id"] = str(uuid.uuid4())
     response.headers["x-ms-region"] = _REGION
-    response.headers.popall("Server", None)  # the service does not say aiohttp
+    response.headers.popall("Server", None)  # the service does not name aiohttp
 
 
 async def serve(options: Options, host: str, port: int) -> int:

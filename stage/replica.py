@@ -1,4 +1,4 @@
-"""One relay process, as a platform would run it: its environment, its probes, its log lines, its signals."""
+"""One relay process, as a platform would run it, and one process of the simulated model beside it."""
 
 import asyncio
 import os
@@ -6,19 +6,21 @@ import signal
 import sys
 from asyncio import StreamReader
 from asyncio.subprocess import PIPE, Process
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, BinaryIO, Self
 
 import orjson
 
 from stage.leash import leashed
-from stage.world import World
 
+RELAY = ("-m", "rtproxy")
+"""What Python runs as a relay."""
 START_TIMEOUT_S = 20.0
+DEPLOYMENT = "gpt-realtime"
 
 
 class ReplicaError(RuntimeError):
-    """The relay did not start; the message has what it said on stderr."""
+    """The relay did not start; the message has its output on stderr."""
 
 
 def inherited() -> dict[str, str]:
@@ -41,16 +43,18 @@ class Replica:
         self._reading_stderr = asyncio.create_task(self._read_stderr())
 
     @classmethod
-    async def start(cls, settings: Mapping[str, str], log: BinaryIO | None = None, world: World | None = None) -> Self:
-        """Runs the relay with ``settings``, in ``world``, and returns when it listens; its lines go to ``log`` too.
+    async def start(
+        cls, settings: Mapping[str, str], log: BinaryIO | None = None, relay: Sequence[str] = RELAY
+    ) -> Self:
+        """Runs the relay with ``settings`` and returns when it listens; its lines go to ``log`` too.
 
-        It inherits no setting of ours, and no Ctrl-C: it ends by the signals it is sent, and with us.
+        ``relay`` are the arguments of Python. The relay inherits no setting of ours, and no Ctrl-C: it ends by the
+        signals that it is sent, and when we end.
         """
         environ = inherited() | {"PORT": "0", "RTPROXY_HOST": "127.0.0.1", **settings}
         # uvloop's PIPE is a pair of sockets; what a container writes to is a pipe.
         reading, writing = os.pipe()
         try:
-            relay = ("-m", "rtproxy") if world is None else world.relay
             process = await leashed(sys.executable, *relay, env=environ, stdout=writing, stderr=PIPE)
         finally:
             os.close(writing)
@@ -93,7 +97,7 @@ class Replica:
         self._pipe().resume_reading()
 
     def stop_listening(self) -> None:
-        """Closes the pipe: the relay writes to nobody from now on."""
+        """Closes the pipe: nothing reads what the relay writes from now on."""
         self._pipe().close()
 
     def signal(self, number: signal.Signals) -> None:
@@ -131,3 +135,37 @@ class Replica:
     async def _read_stderr(self) -> None:
         assert self.process.stderr is not None
         self.stderr = await self.process.stderr.read()
+
+
+class ModelError(RuntimeError):
+    """The simulated model did not start; the reason is on stderr."""
+
+
+class Model:
+    """A ``python -m stage.realtime`` on a free loopback port."""
+
+    def __init__(self, process: Process, url: str) -> None:
+        self.process = process
+        self.url = url
+
+    @classmethod
+    async def start(cls, key: str, *options: str) -> Self:
+        """Returns when it listens. ``options`` are flags of stage.realtime. No Ctrl-C of ours reaches it.
+
+        Raises ModelError.
+        """
+        # With "=", because a key may begin with a dash.
+        arguments = ("-m", "stage.realtime", "--port", "0", f"--key={key}", "--model", DEPLOYMENT, *options)
+        process = await leashed(sys.executable, *arguments, stdout=PIPE)
+        assert process.stdout is not None
+        line = await process.stdout.readline()
+        if not line:
+            await process.wait()
+            raise ModelError("the simulated model did not start")
+        return cls(process, str(orjson.loads(line)["url"]))
+
+    async def stop(self) -> None:
+        """Ends it with SIGTERM."""
+        if self.process.returncode is None:
+            self.process.terminate()
+        await self.process.wait()

@@ -1,6 +1,6 @@
 """The app as a rehearsal finds it: a relay that has been in production, on its first revision.
 
-What `bicep/` describes for Azure stands here in the terms of the same resource, Microsoft.App/containerApps@2026-01-01.
+What `bicep/` describes for Azure is here in the terms of the same resource, Microsoft.App/containerApps@2026-01-01.
 """
 
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ class Seed:
     drain_s: int = 25
     heartbeat_s: int = 25
     startup_every_s: int = 1
-    """Ten times at most: a busy machine takes its time to start two processes in the place of one."""
+    """Ten times at most: a busy machine needs long to start two processes instead of one."""
 
 
 def properties(seed: Seed, image: str, model_url: str, model_key: str, client_key: str) -> dict[str, Any]:

@@ -41,7 +41,7 @@ class Timeline:
         self.acts.append({"ts": now, "act": act} | fields)
         self._stream.write(orjson.dumps(self.acts[-1], option=orjson.OPT_APPEND_NEWLINE))
         self._stream.flush()
-        # A new event for the next act: whoever waits sees every one.
+        # A new event for the next act, so that every waiter sees every act.
         news, self._news = self._news, asyncio.Event()
         news.set()
 

@@ -17,8 +17,8 @@ from rtproxy.door.halfopen import Runner
 from rtproxy.log import Log
 from rtproxy.settings import load
 from stage.rawpeer import RawPeer, RawServer, connect
-from stage.replica import Replica
-from stage.world import World
+from stage.replica import RELAY, Replica
+from tests.world import World
 
 KEY = "client-key-of-alice"
 DEADLINE_S = 30.0
@@ -133,7 +133,8 @@ async def replica_for() -> AsyncIterator[ReplicaFactory]:
     replicas: list[Replica] = []
 
     async def start(port: int, world: World | None = None, **settings: str) -> Replica:
-        replicas.append(await Replica.start(settings_for(port, **settings), world=world))
+        relay = RELAY if world is None else world.relay
+        replicas.append(await Replica.start(settings_for(port, **settings), relay=relay))
         return replicas[-1]
 
     yield start

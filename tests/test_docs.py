@@ -15,7 +15,7 @@ from rtproxy.call.ending import ENDINGS
 from rtproxy.model.upstream import FAILURE_CAUSES
 from stage.gpt.model import FAULTS
 from stage.gpt.options import Unverified
-from stage.rehearsal.scenarios import SCENARIOS
+from stage.rehearse import SCENARIOS
 from stage.sabotage.rows import ROWS as BAD_RELEASES
 from stage.soak.plan import KINDS
 

@@ -13,7 +13,7 @@ from clients.judging import NAMES
 from rtproxy.log import Event
 from rtproxy.settings import HELP
 from stage.platform.unverified import Unverified
-from stage.rehearsal.scenarios import SCENARIOS
+from stage.rehearse import SCENARIOS
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"

@@ -1,14 +1,13 @@
-"""Model accounts: which models a region offers, and what is left of an account when it is deleted."""
+"""Model accounts: the models that a region offers, how much of them it lets a subscription deploy, deleted accounts."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from aiohttp import web
 
-from stage.arm import catalog, quota, regions
-from stage.arm.ids import ACCOUNTS, SUBSCRIPTION, group_of
-from stage.arm.resources import Asked
-from stage.arm.rights import over_subscription
-from stage.arm.routes import ANY_SUBSCRIPTION, Route
+from stage.arm import catalog
+from stage.arm.resources import ACCOUNTS, SUBSCRIPTION, Asked, group_of
+from stage.arm.routes import ANY_SUBSCRIPTION, Route, over_subscription
 from stage.arm.subscription import Subscription
 from stage.platform import Rejected
 
@@ -24,6 +23,63 @@ _OFFERED = (
     ("gpt-realtime-2.1", "2026-07-07"),
 )
 _SKU = "GlobalStandard"
+
+
+def usage_name(sku: str, model: str) -> str:
+    return f"OpenAI.{sku}.{model}"
+
+
+def check_quota(subscription: Subscription, asked: Asked, location: str) -> None:
+    """Raises Rejected for a deployment that takes more than there is. What is deployed already does not count twice."""
+    name, wanted = _units(asked)
+    others = sum(units for each, units in _taken(subscription, location, but=asked.id) if each == name)
+    left = subscription.faults.quota - others
+    if wanted > left:
+        raise Rejected(
+            "InsufficientQuota",
+            f"This operation require {wanted} new capacity in quota {name}, which is bigger than the current available "
+            f"capacity {left}. The current quota usage is {others} and the quota limit is {subscription.faults.quota} "
+            f"for quota {name}.",
+        )
+
+
+def usage(subscription: Subscription, location: str, name: str) -> dict[str, Any]:
+    return {
+        "name": {"value": name, "localizedValue": name},
+        "currentValue": sum(units for each, units in _taken(subscription, location) if each == name),
+        "limit": subscription.faults.quota,
+        "unit": "Count",
+    }
+
+
+def hold(subscription: Subscription, gone: list[Asked]) -> None:
+    """What was deployed in deleted accounts counts until they are purged."""
+    subscription.held += [each for each in gone if each.kind == f"{ACCOUNTS}/deployments"]
+
+
+def release(subscription: Subscription, account: Asked) -> None:
+    below = f"{account.id}/".lower()
+    subscription.held = [each for each in subscription.held if not each.id.lower().startswith(below)]
+
+
+def _taken(subscription: Subscription, location: str, but: str = "") -> Iterator[tuple[str, int]]:
+    """The units of each deployment in ``location``."""
+    deployments = subscription.store.of(f"{ACCOUNTS}/deployments")
+    accounts = [*subscription.store.of(ACCOUNTS), *subscription.deleted]
+    here = {
+        each.id.lower()
+        for each in accounts
+        if catalog.plain_region(each.body.get("location")) == catalog.plain_region(location)
+    }
+    for each in (*deployments, *subscription.held):
+        if each.id.lower() != but.lower() and each.id.lower().partition("/deployments/")[0] in here:
+            yield _units(each)
+
+
+def _units(deployment: Asked) -> tuple[str, int]:
+    sku = deployment.body.get("sku") or {}
+    model = (deployment.body.get("properties") or {}).get("model") or {}
+    return usage_name(str(sku.get("name")), str(model.get("name"))), int(sku.get("capacity") or 1)
 
 
 def check_account(subscription: Subscription, asked: Asked) -> None:
@@ -45,16 +101,16 @@ def check_deployment(asked: Asked, account: dict[str, Any]) -> None:
     """Raises Rejected for a model that is not offered there."""
     model = (asked.body.get("properties") or {}).get("model") or {}
     sku = (asked.body.get("sku") or {}).get("name")
-    offered = (model.get("name"), model.get("version")) in _OFFERED and regions.plain(
+    offered = (model.get("name"), model.get("version")) in _OFFERED and catalog.plain_region(
         account.get("location")
-    ) in regions.OFFERING_REALTIME
+    ) in catalog.OFFERING_REALTIME
     if not offered or sku != _SKU:
         what = f"The model 'Format: {model.get('format')}, Name: {model.get('name')}, Version: {model.get('version')}'"
         raise Rejected("DeploymentModelNotSupported", f"{what} with sku '{sku}' is not supported in this region.")
 
 
 def deployed(subscription: Subscription) -> None:
-    """Tells the simulated model which deployments there are."""
+    """Writes the names of the deployments for the simulated model."""
     if subscription.deployments_file is not None:
         names = [each.name.rpartition("/")[2] for each in subscription.store.of(DEPLOYMENTS_OF_MODELS)]
         subscription.deployments_file.write_text("".join(f"{name}\n" for name in names))
@@ -62,28 +118,28 @@ def deployed(subscription: Subscription) -> None:
 
 def restored(subscription: Subscription, asked: Asked) -> None:
     """An account was made: no deleted one of its name is left."""
-    quota.release(subscription, asked)
+    release(subscription, asked)
     subscription.deleted = [each for each in subscription.deleted if each.id.lower() != asked.id.lower()]
 
 
 async def models(subscription: Subscription, request: web.Request, location: str) -> web.Response:
-    offered = _OFFERED if regions.plain(location) in regions.OFFERING_REALTIME else ()
+    offered = _OFFERED if catalog.plain_region(location) in catalog.OFFERING_REALTIME else ()
     return web.json_response({"value": [_model(name, version) for name, version in offered]})
 
 
 async def usages(subscription: Subscription, request: web.Request, location: str) -> web.Response:
     names = [
-        quota.usage_name(_SKU, name)
-        for name, _ in (_OFFERED if regions.plain(location) in regions.OFFERING_REALTIME else ())
+        usage_name(_SKU, name)
+        for name, _ in (_OFFERED if catalog.plain_region(location) in catalog.OFFERING_REALTIME else ())
     ]
-    return web.json_response({"value": [quota.document(subscription, location, name) for name in names]})
+    return web.json_response({"value": [usage(subscription, location, name) for name in names]})
 
 
-async def listed(subscription: Subscription, request: web.Request) -> web.Response:
+async def list_deleted(subscription: Subscription, request: web.Request) -> web.Response:
     return web.json_response({"value": [_deleted(subscription, each) for each in subscription.deleted]})
 
 
-async def show(
+async def show_deleted(
     subscription: Subscription, request: web.Request, location: str, group: str, account: str
 ) -> web.Response:
     return web.json_response(_deleted(subscription, _find(subscription, location, group, account)))
@@ -94,14 +150,14 @@ async def purge(
 ) -> web.Response:
     gone = _find(subscription, location, group, account)
     subscription.deleted.remove(gone)
-    quota.release(subscription, gone)
+    release(subscription, gone)
     return web.Response(status=200)
 
 
 def _find(subscription: Subscription, location: str, group: str, account: str) -> Asked:
     for each in subscription.deleted:
-        names = (regions.plain(each.body.get("location")), group_of(each.id).lower(), each.name.lower())
-        if names == (regions.plain(location), group.lower(), account.lower()):
+        names = (catalog.plain_region(each.body.get("location")), group_of(each.id).lower(), each.name.lower())
+        if names == (catalog.plain_region(location), group.lower(), account.lower()):
             return each
     raise Rejected("ResourceNotFound", f"there is no deleted account '{account}' of group '{group}' in {location}", 404)
 
@@ -122,9 +178,7 @@ def _model(name: str, version: str) -> dict[str, Any]:
         "format": "OpenAI",
         "name": name,
         "version": version,
-        "skus": [
-            {"name": _SKU, "usageName": quota.usage_name(_SKU, name), "capacity": {"maximum": 1000, "default": 10}}
-        ],
+        "skus": [{"name": _SKU, "usageName": usage_name(_SKU, name), "capacity": {"maximum": 1000, "default": 10}}],
         "capabilities": {"realtime": "true"},
         "lifecycleStatus": "GenerallyAvailable",
     }
@@ -137,8 +191,8 @@ ROUTES: tuple[Route, ...] = (
     (
         "GET",
         f"{ANY_SUBSCRIPTION}/providers/{_NAMESPACE}/deletedAccounts",
-        over_subscription(f"{_NAMESPACE}/deletedAccounts/read", listed),
+        over_subscription(f"{_NAMESPACE}/deletedAccounts/read", list_deleted),
     ),
-    ("GET", _DELETED, over_subscription(f"{_RIGHT}/read", show)),
+    ("GET", _DELETED, over_subscription(f"{_RIGHT}/read", show_deleted)),
     ("DELETE", _DELETED, over_subscription(f"{_RIGHT}/delete", purge)),
 )

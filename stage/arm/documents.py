@@ -1,14 +1,126 @@
-"""Apps, revisions, replicas and the environment as ARM shows them: every field that az reads, and no secret's value."""
+"""Container apps in JSON: the properties that a PUT or a PATCH makes of what it asks for, and what ARM shows of an app.
+
+ARM shows every field that az reads, and no secret's value.
+"""
 
 import copy
+from collections.abc import Mapping
 from typing import Any
 
-from stage.arm import merge, regions
-from stage.arm.hashing import guid
-from stage.arm.ids import APPS, group_id, resource_id
-from stage.arm.resources import Asked
+from stage.arm import catalog
+from stage.arm.resources import APPS, Asked, group_id, guid, resource_id
 from stage.arm.subscription import Subscription
 from stage.platform import App, Replica, Revision
+
+WRITABLE = ("configuration", "environmentId", "managedEnvironmentId", "template", "workloadProfileName")
+"""Of `properties`. az sends back all that it read; only the service sets the rest."""
+INGRESS = {"external": True, "transport": "Auto", "allowInsecure": False, "exposedPort": 0}
+"""What the service fills in."""
+EVERYTHING = [{"latestRevision": True, "weight": 100}]
+"""The traffic where none is asked for."""
+
+
+def merge_patch(target: Any, patch: Any) -> Any:
+    """RFC 7396: objects are merged, null removes, anything else replaces, lists as a whole."""
+    if not isinstance(patch, dict):
+        return copy.deepcopy(patch)
+    merged = dict(target) if isinstance(target, dict) else {}
+    for name, value in patch.items():
+        if value is None:
+            merged.pop(name, None)
+        else:
+            merged[name] = merge_patch(merged.get(name), value)
+    return merged
+
+
+def created(asked: Mapping[str, Any], stored: Mapping[str, Any]) -> dict[str, Any]:
+    """The properties after a PUT of ``asked``; ``stored`` is empty for a new app.
+
+    A template that is sent back as it was shown, which az does to change the configuration, is the one that there was.
+    """
+    accepted = _accepted(merge_patch({}, _writable(asked)), stored)
+    if stored and accepted.get("template") == shown_template(stored["template"]):
+        accepted["template"] = copy.deepcopy(stored["template"])
+    return accepted
+
+
+def shown_template(template: Mapping[str, Any]) -> dict[str, Any]:
+    """With what Azure adds: az sends it back in an update, and then it is part of what a revision is made of."""
+    found: dict[str, Any] = copy.deepcopy(dict(template))
+    for container in found.get("containers") or ():
+        container.setdefault("imageType", "ContainerImage")
+    return found
+
+
+def patched(asked: Mapping[str, Any], stored: Mapping[str, Any]) -> dict[str, Any]:
+    """The properties after a PATCH with ``asked``.
+
+    A suffix names one revision: a changed template that brings none gets a new one instead of the last one again.
+    """
+    merged = _accepted(merge_patch(stored, _writable(asked)), stored)
+    template = merged.get("template", {})
+    if "revisionSuffix" not in (asked.get("template") or {}) and template != stored.get("template"):
+        template.pop("revisionSuffix", None)
+    return merged
+
+
+def comparable(properties: Mapping[str, Any]) -> dict[str, Any]:
+    """With what the service fills in, and without what is empty: two that ask for the same are equal."""
+    plain: dict[str, Any] = _without_empty(created(properties, properties))
+    configuration = plain["configuration"]
+    if ingress := configuration.get("ingress"):
+        filled = {**INGRESS, "traffic": EVERYTHING, "stickySessions": {"affinity": "none"}}
+        configuration["ingress"] = filled | ingress
+    plain.setdefault("workloadProfileName", "Consumption")
+    environment = plain.pop("managedEnvironmentId", plain.pop("environmentId", ""))
+    return {**plain, "environmentId": environment}
+
+
+def without_nulls(value: Any) -> Any:
+    """az sends them inside of lists, and breaks on getting some of them back."""
+    if isinstance(value, dict):
+        return {name: without_nulls(inner) for name, inner in value.items() if inner is not None}
+    if isinstance(value, list):
+        return [without_nulls(inner) for inner in value if inner is not None]
+    return value
+
+
+def _without_empty(value: Any) -> Any:
+    if isinstance(value, dict):
+        inner = {name: _without_empty(each) for name, each in value.items()}
+        return {name: each for name, each in inner.items() if each not in (None, "", [], {})}
+    return [_without_empty(each) for each in value] if isinstance(value, list) else value
+
+
+def _writable(properties: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: properties[name] for name in WRITABLE if name in properties}
+
+
+def _accepted(properties: dict[str, Any], stored: Mapping[str, Any]) -> dict[str, Any]:
+    properties = without_nulls(properties)
+    configuration: dict[str, Any] = properties.setdefault("configuration", {})
+    configuration["activeRevisionsMode"] = str(configuration.get("activeRevisionsMode") or "Single").capitalize()
+    if "secrets" in configuration:
+        configuration["secrets"] = _secrets(configuration["secrets"], stored)
+    ingress = configuration.get("ingress")
+    if ingress is not None:
+        ingress.pop("fqdn", None)
+        for entry in ingress.get("traffic", ()):
+            _tidy(entry)
+    return properties
+
+
+def _tidy(entry: dict[str, Any]) -> None:
+    if str(entry.get("weight", "")).isdecimal():  # az sends "50" for a revision it knew and 50 for a new one
+        entry["weight"] = int(entry["weight"])
+    if entry.get("latestRevision") is False:
+        del entry["latestRevision"]
+
+
+def _secrets(asked: list[dict[str, Any]], stored: Mapping[str, Any]) -> list[dict[str, Any]]:
+    # A name alone keeps the value it had: a caller cannot send back what GET does not show.
+    known = {secret["name"]: secret for secret in stored.get("configuration", {}).get("secrets", ())}
+    return [each if len(each) > 1 else known.get(each.get("name"), each) for each in asked]
 
 
 def app(subscription: Subscription, app: App) -> dict[str, Any]:
@@ -20,7 +132,7 @@ def app(subscription: Subscription, app: App) -> dict[str, Any]:
         "name": app.name,
         "type": APPS,
         **_fields(resource.fields),
-        **regions.shown(resource.fields, displayed=True),
+        **catalog.shown_region(resource.fields, displayed=True),
         "properties": {
             "provisioningState": "InProgress" if subscription.operations.busy(app.name) else app.provisioning_state,
             "runningStatus": "Running",
@@ -33,7 +145,7 @@ def app(subscription: Subscription, app: App) -> dict[str, Any]:
             "latestRevisionFqdn": app.latest.fqdn,
             "customDomainVerificationId": "",
             "configuration": _configuration(app.properties, app.fqdn, app.traffic),
-            "template": merge.shown(app.properties["template"]),
+            "template": shown_template(app.properties["template"]),
             "eventStreamEndpoint": f"{subscription.streams}{stream_path(resource.group, app.name)}/eventstream",
             "delegatedIdentities": [],
         },
@@ -41,8 +153,8 @@ def app(subscription: Subscription, app: App) -> dict[str, Any]:
 
 
 def planned(subscription: Subscription, asked: Asked) -> dict[str, Any]:
-    """An app that a what-if thinks of, as far as a template can know it."""
-    properties = merge.created(asked.body.get("properties") or {}, {})
+    """An app that a what-if plans, as far as a template can know it."""
+    properties = created(asked.body.get("properties") or {}, {})
     fqdn = f"{asked.name}.{subscription.environment.domain}"
     shown = {**properties, "configuration": _configuration(properties, fqdn, [])}
     return {"id": asked.id, "name": asked.name, "type": APPS, **asked.body, "properties": shown}
@@ -52,8 +164,8 @@ def _configuration(properties: dict[str, Any], fqdn: str, traffic: list[dict[str
     configuration: dict[str, Any] = without_secrets(properties).get("configuration", {})
     configuration.setdefault("activeRevisionsMode", "Single")
     if ingress := configuration.get("ingress"):
-        configuration["ingress"] = {**merge.INGRESS, **ingress, "fqdn": fqdn}
-        configuration["ingress"]["traffic"] = copy.deepcopy(traffic or merge.EVERYTHING)
+        configuration["ingress"] = {**INGRESS, **ingress, "fqdn": fqdn}
+        configuration["ingress"]["traffic"] = copy.deepcopy(traffic or EVERYTHING)
     return configuration
 
 
@@ -73,7 +185,7 @@ def revision(subscription: Subscription, app: App, revision: Revision) -> dict[s
     properties: dict[str, Any] = {
         "createdTime": revision.created.isoformat(),
         "fqdn": revision.fqdn,
-        "template": merge.shown(revision.template),
+        "template": shown_template(revision.template),
         "active": revision.active,
         "replicas": len(revision.replicas),
         "trafficWeight": revision.weight,

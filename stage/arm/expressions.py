@@ -1,14 +1,283 @@
-"""The value of an ARM template's expressions in a scope.
+"""The expressions of ARM templates: the text in `[...]` as a tree, and its value in a scope.
 
-A name after a dot and one in brackets are the same thing; names of functions and of properties have no case.
+A name after a dot and one in brackets are the same; names of functions and of properties have no case. The functions
+that depend on their arguments alone are those that our templates use.
 """
 
+import ipaddress
 import json
+import re
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Protocol, TypeAlias
 
-from stage.arm import functions
-from stage.arm.syntax import Access, Call, Literal, Node, Unresolved, invalid, is_resolved, parse, tree
+import lark
+
+from stage.arm.resources import guid, invalid, unique_string
+
+_GRAMMAR = r"""
+?expression: call | text | number | property | index
+call: NAME "(" [expression ("," expression)*] ")"
+text: TEXT
+number: NUMBER
+property: expression "." NAME
+index: expression "[" expression "]"
+NAME: /[A-Za-z_]\w*/
+TEXT: /'(?:[^']|'')*'/
+NUMBER: /-?\d+/
+%ignore /\s+/
+"""
+_HOLE = re.compile(r"\{\{|\}\}|\{(\d+)\}")
+
+
+@dataclass(frozen=True)
+class Literal:
+    value: str | int
+
+
+@dataclass(frozen=True)
+class Call:
+    name: str
+    arguments: tuple["Node", ...]
+
+
+@dataclass(frozen=True)
+class Access:
+    target: "Node"
+    key: "Node"
+
+
+Node: TypeAlias = Literal | Call | Access
+
+
+@lark.v_args(inline=True)
+class _Tree(lark.Transformer[lark.Token, Node]):
+    def text(self, token: lark.Token) -> Node:
+        return Literal(token[1:-1].replace("''", "'"))
+
+    def number(self, token: lark.Token) -> Node:
+        return Literal(int(token))
+
+    def call(self, name: lark.Token, *arguments: Node | None) -> Node:
+        return Call(str(name), tuple(each for each in arguments if each is not None))
+
+    def property(self, target: Node, name: lark.Token) -> Node:
+        return Access(target, Literal(str(name)))
+
+    def index(self, target: Node, key: Node) -> Node:
+        return Access(target, key)
+
+
+_PARSER = lark.Lark(_GRAMMAR, start="expression", parser="lalr", transformer=_Tree(), maybe_placeholders=True)
+
+
+@lru_cache(maxsize=4096)
+def parse(text: str) -> Node:
+    """The tree of ``text``, brackets and all. Raises Rejected."""
+    try:
+        return _PARSER.parse(text[1:-1])  # type: ignore[return-value]  # lark says Tree whatever the transformer does
+    except lark.exceptions.UnexpectedInput as fault:
+        raise invalid(f"the expression {text} cannot be parsed at column {fault.column}") from None
+
+
+@dataclass(frozen=True)
+class Unresolved:
+    """A value that only a deployment can tell: what is left of its expression. A what-if shows the text."""
+
+    node: Node
+
+    def __str__(self) -> str:
+        return f"[{written(self.node)}]"
+
+
+def written(node: Node) -> str:
+    """The text of a tree."""
+    match node:
+        case Literal(str(text)):
+            return "'" + text.replace("'", "''") + "'"
+        case Literal(number):
+            return str(number)
+        case Call(name, arguments):
+            return f"{name}({', '.join(map(written, arguments))})"
+        case Access(target, Literal(str(key))):
+            return f"{written(target)}.{key}"
+        case Access(target, key):
+            return f"{written(target)}[{written(key)}]"
+
+
+def tree(value: Any) -> Node:
+    """The expression whose value is ``value``."""
+    match value:
+        case Unresolved(node):
+            return node
+        case None | bool():
+            return Call("null" if value is None else str(value).lower(), ())
+        case str() | int():
+            return Literal(value)
+        case list():
+            return Call("createArray", tuple(map(tree, value)))
+        case dict():
+            return Call("createObject", tuple(tree(side) for pair in value.items() for side in pair))
+    return Call("json", (Literal(str(value)),))
+
+
+def shown(value: Any) -> Any:
+    """A copy of ``value`` with the text of whatever is unresolved."""
+    if isinstance(value, dict):
+        return {str(name): shown(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [shown(inner) for inner in value]
+    return str(value) if isinstance(value, Unresolved) else value
+
+
+def is_resolved(value: Any) -> bool:
+    if isinstance(value, dict):
+        return all(is_resolved(side) for pair in value.items() for side in pair)
+    return all(map(is_resolved, value)) if isinstance(value, list) else not isinstance(value, Unresolved)
+
+
+class Unfit(Exception):
+    """An expression that has no value; the message says why."""
+
+
+def boolean(value: Any) -> bool:
+    """``value``, which must be one already; raises Unfit."""
+    if not isinstance(value, bool):
+        raise Unfit(f"a value of type {type(value).__name__} stands where a boolean must")
+    return value
+
+
+def string(value: Any) -> str:
+    """As the function `string` writes it, and as `format` and `concat` do."""
+    if isinstance(value, bool):
+        return str(value)
+    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
+
+
+def _format(pattern: str, *values: Any) -> str:
+    def fill(hole: re.Match[str]) -> str:
+        return string(values[int(hole[1])]) if hole[1] else hole[0][0]
+
+    return _HOLE.sub(fill, pattern)
+
+
+def _concat(*values: Any) -> Any:
+    if values and isinstance(values[0], list):
+        return [each for value in values for each in value]
+    return "".join(string(each) for each in values)
+
+
+def _union(*values: Any) -> Any:
+    if isinstance(values[0], list):
+        merged: list[Any] = []
+        for each in (each for value in values for each in value):
+            if each not in merged:
+                merged.append(each)
+        return merged
+    combined: dict[str, Any] = {}
+    for value in values:
+        for name, inner in value.items():
+            both = isinstance(inner, dict) and isinstance(combined.get(name), dict)
+            combined[name] = _union(combined[name], inner) if both else inner
+    return combined
+
+
+def _contains(container: Any, wanted: Any) -> bool:
+    if isinstance(container, dict):
+        return str(wanted).lower() in (name.lower() for name in container)
+    return wanted in container
+
+
+def _create_object(*pairs: Any) -> dict[str, Any]:
+    return dict(zip(pairs[::2], pairs[1::2], strict=True))
+
+
+def _try_get(value: Any, *path: Any) -> Any:
+    for key in path:
+        if isinstance(value, dict):
+            value = next((inner for name, inner in value.items() if name.lower() == str(key).lower()), None)
+        else:
+            value = value[key] if isinstance(value, list) and key < len(value) else None
+    return value
+
+
+def _equals(one: Any, other: Any) -> bool:
+    return type(one) is type(other) and bool(one == other)
+
+
+def _bool(value: Any) -> bool:
+    return value.lower() == "true" if isinstance(value, str) else bool(value)
+
+
+def _least(*values: Any) -> Any:
+    return min(values[0] if isinstance(values[0], list) else values)
+
+
+def _most(*values: Any) -> Any:
+    return max(values[0] if isinstance(values[0], list) else values)
+
+
+def _cidr_subnet(network: str, prefix: int, index: int) -> str:
+    """The network of that many bits at that place, from 0, inside of ``network``."""
+    whole = ipaddress.ip_network(network)
+    if not whole.prefixlen <= prefix <= whole.max_prefixlen or not 0 <= index < 1 << (prefix - whole.prefixlen):
+        raise Unfit(f"{network} has no network /{prefix} at place {index}")
+    first = int(whole.network_address) + (index << (whole.max_prefixlen - prefix))
+    return f"{ipaddress.ip_address(first)}/{prefix}"
+
+
+TABLE: Mapping[str, Callable[..., Any]] = {
+    # Of texts.
+    "concat": _concat,
+    "format": _format,
+    "string": string,
+    "tolower": lambda text: text.lower(),
+    "toupper": lambda text: text.upper(),
+    "trim": lambda text: text.strip(),
+    "replace": lambda text, old, new: text.replace(old, new),
+    "split": lambda text, by: re.split("|".join(map(re.escape, [by] if isinstance(by, str) else by)), text),
+    "join": lambda parts, between: between.join(string(each) for each in parts),
+    "startswith": lambda text, start: text.lower().startswith(start.lower()),
+    "endswith": lambda text, end: text.lower().endswith(end.lower()),
+    "cidrsubnet": _cidr_subnet,
+    "uniquestring": unique_string,
+    "guid": guid,
+    # Of texts, arrays and objects alike.
+    "length": len,
+    "empty": lambda value: value is None or len(value) == 0,
+    "first": lambda value: value[0] if value else value[:0] if isinstance(value, str) else None,
+    "last": lambda value: value[-1] if value else value[:0] if isinstance(value, str) else None,
+    "take": lambda value, count: value[: max(count, 0)],
+    "skip": lambda value, count: value[max(count, 0) :],
+    "contains": _contains,
+    "union": _union,
+    "array": lambda value: value if isinstance(value, list) else [value],
+    "flatten": lambda lists: [each for one in lists for each in one],
+    "createarray": lambda *values: list(values),
+    "createobject": _create_object,
+    "tryget": _try_get,
+    "json": json.loads,
+    # Of truth and numbers.
+    "true": lambda: True,
+    "false": lambda: False,
+    "null": lambda: None,
+    "not": lambda value: not boolean(value),
+    "bool": _bool,
+    "int": int,
+    "equals": _equals,
+    "less": lambda one, other: one < other,
+    "lessorequals": lambda one, other: one <= other,
+    "greater": lambda one, other: one > other,
+    "greaterorequals": lambda one, other: one >= other,
+    "add": lambda one, other: one + other,
+    "sub": lambda one, other: one - other,
+    "mul": lambda one, other: one * other,
+    "div": lambda one, other: int(one / other),
+    "mod": lambda one, other: one % other,
+    "min": _least,
+    "max": _most,
+}
 
 
 class Scope(Protocol):
@@ -33,7 +302,7 @@ def resolve(value: Any, scope: Scope) -> Any:
         return value[1:] if isinstance(value, str) and value.startswith("[[") else value
     try:
         return evaluate(parse(value), scope)
-    except functions.Unfit as fault:
+    except Unfit as fault:
         raise invalid(f"unable to evaluate {value}: {fault}") from None
 
 
@@ -58,18 +327,18 @@ def evaluate(node: Node, scope: Scope) -> Any:
     name = node.name.lower()
     if name in _LAZY:
         return _LAZY[name](node.arguments, scope)
-    function = scope.contextual(name) or functions.TABLE.get(name)
+    function = scope.contextual(name) or TABLE.get(name)
     if function is None:
-        raise functions.Unfit(f"the stage has no function '{node.name}'")
+        raise Unfit(f"the stage has no function '{node.name}'")
     arguments = [evaluate(each, scope) for each in node.arguments]
     if not _is_enough(name, arguments):
         return Unresolved(Call(node.name, tuple(map(tree, arguments))))
     try:
         return function(*arguments)
     except (TypeError, ValueError, KeyError, IndexError, AttributeError) as fault:
-        # The texts of arguments may be secrets: their number and kinds are what can be told.
+        # The arguments may be secrets: only their number and kinds may be shown.
         kinds = ", ".join(type(each).__name__ for each in arguments)
-        raise functions.Unfit(f"{node.name}({kinds}) does not fit the function: {type(fault).__name__}") from None
+        raise Unfit(f"{node.name}({kinds}) does not fit the function: {type(fault).__name__}") from None
 
 
 def _is_enough(name: str, arguments: list[Any]) -> bool:
@@ -85,16 +354,18 @@ def _get(target: Any, key: Any) -> Any:
     if isinstance(target, dict):
         found = next((name for name in target if name.lower() == str(key).lower()), None)
         if found is None:
-            raise functions.Unfit(f"the property '{key}' doesn't exist, available properties are '{', '.join(target)}'")
+            raise Unfit(f"the property '{key}' doesn't exist, available properties are '{', '.join(target)}'")
         return target[found]
     if isinstance(target, list) and isinstance(key, int):
         if not 0 <= key < len(target):
-            raise functions.Unfit(f"the index {key} is out of an array of {len(target)}")
+            raise Unfit(f"the index {key} is out of an array of {len(target)}")
         return target[key]
-    raise functions.Unfit(f"there is no {json.dumps(key)} in a value of type {type(target).__name__}")
+    raise Unfit(f"there is no {json.dumps(key)} in a value of type {type(target).__name__}")
 
 
 _MAKING = {"createarray", "createobject"}
+
+
 _MOVING = {"array", "concat", "empty", "first", "flatten", "last", "length", "skip", "take", "tryget", "union"}
 
 
@@ -113,14 +384,14 @@ def _if(arguments: tuple[Node, ...], scope: Scope) -> Any:
     known = evaluate(condition, scope)
     if isinstance(known, Unresolved):
         return Unresolved(Call("if", (known.node, _left_of(then, scope), _left_of(otherwise, scope))))
-    return evaluate(then if functions.boolean(known) else otherwise, scope)
+    return evaluate(then if boolean(known) else otherwise, scope)
 
 
 def _left_of(node: Node, scope: Scope) -> Node:
-    """A branch of which nobody knows whether it is taken: what cannot be evaluated stays as it is written."""
+    """A branch that may or may not be taken: what cannot be evaluated stays as it is written."""
     try:
         return tree(evaluate(node, scope))
-    except functions.Unfit:
+    except Unfit:
         return node
 
 
@@ -131,7 +402,7 @@ def _every(arguments: tuple[Node, ...], scope: Scope, *, decided: bool) -> Any:
         value = evaluate(each, scope)
         if isinstance(value, Unresolved):
             left.append(value.node)
-        elif functions.boolean(value) is decided:
+        elif boolean(value) is decided:
             return decided
     return Unresolved(Call("or" if decided else "and", tuple(left))) if left else not decided
 

@@ -1,16 +1,24 @@
-"""What can be made to go wrong with the control plane while it runs: by a call in a test, by POST from outside."""
+"""What can be made to go wrong with the control plane while it runs, by a call in a test or by POST from outside.
+
+Requests can also fail on the way: which of them, how often and how depends on a seed.
+"""
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from typing import Any
+import random
+from collections import deque
+from collections.abc import Callable, Collection, Coroutine, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
-from aiohttp import web
-
-from stage.arm.body import read
-from stage.arm.ids import APPS
-from stage.arm.unsteady import Unsteady
+from stage.arm.resources import APPS
 from stage.platform import Rejected
 
+Fault = Literal["lost", "answer lost", "throttled", "unavailable", "locked"]
+"""`lost`: the connection breaks and nothing was done. `answer lost`: all was done, and the connection breaks then."""
+WRITE: Sequence[Fault] = ("lost", "answer lost", "throttled", "unavailable")
+READ: Sequence[Fault] = ("lost", "throttled", "unavailable")
+# POST is how ARM asks for what is not to be cached, too.
+_READING = ("listsecrets", "getauthtoken", "validate", "whatif", "listbuildsourceuploadurl", "listlogsasurl")
 UNITS = 10
 """As a subscription that asked for no more often has."""
 REFUSALS = {
@@ -20,8 +28,52 @@ REFUSALS = {
 }
 
 
+@dataclass
+class Unsteady:
+    """``writes`` and ``reads`` are the shares of requests that fail, each up to ``most`` times before it is served.
+
+    What fails depends on the seed and on how often the same was asked before, not on what is asked meanwhile.
+    """
+
+    seed: int = 0
+    writes: float = 1.0
+    reads: float = 0.0
+    most: int = 2
+    kinds: Collection[str] = (*WRITE, "locked")
+    """How they fail; a read is served where none of these is for it."""
+    _ahead: dict[tuple[str, str], deque[Fault | None]] = field(default_factory=dict)
+    _asked: dict[tuple[str, str], int] = field(default_factory=dict)
+
+    def strike(self, verb: str, path: str) -> Fault | None:
+        """What becomes of the next request of that kind; None: it is served."""
+        path = path.lower().rstrip("/")
+        key = (verb, path.rpartition("/")[0] if "/operation" in path else path)
+        ahead = self._ahead.setdefault(key, deque())
+        if not ahead:
+            ahead.extend(self._plan(*key))
+        return ahead.popleft()
+
+    def _plan(self, verb: str, path: str) -> list[Fault | None]:
+        asked = self._asked[verb, path] = self._asked.get((verb, path), 0) + 1
+        chance = random.Random(f"{self.seed} {verb} {path} {asked}")
+        share, kinds = (self.writes, WRITE) if writes(verb, path) else (self.reads, READ)
+        if "/containerapps/" in path and kinds is WRITE:
+            kinds = (*kinds, "locked")
+        kinds = [each for each in kinds if each in self.kinds]
+        if not kinds or chance.random() >= share:
+            return [None]
+        return [*chance.choices(kinds, k=chance.randint(1, self.most)), None]
+
+
+def writes(verb: str, path: str) -> bool:
+    """Whether such a request changes anything."""
+    return verb in ("PUT", "PATCH", "DELETE") or (
+        verb == "POST" and path.lower().rstrip("/").rpartition("/")[2] not in _READING
+    )
+
+
 class Faults:
-    """Switches for writes. The data plane stays healthy, whatever they say."""
+    """Switches for writes. The data plane stays healthy, whatever they are set to."""
 
     def __init__(self, give_up: Callable[[], None] = lambda: None) -> None:
         self.give_up = give_up
@@ -33,7 +85,7 @@ class Faults:
         self.refused: set[str] = set()
         """Of REFUSALS."""
         self.watch: Callable[[str, str], None] | None = None
-        """Told the verb and the path of each request that changes anything, before it does."""
+        """Gets the verb and the path of each request that changes anything, before the change."""
         self.unsteady: Unsteady | None = None
         """Which requests fail on the way, if any do."""
         self.quota = UNITS
@@ -47,7 +99,7 @@ class Faults:
         self._failures.append((kind.lower(), message))
 
     def unregister(self, namespace: str) -> None:
-        """The subscription is not registered for a resource provider, until somebody registers it."""
+        """The subscription is not registered for a resource provider, until a request registers it."""
         self.unregistered.add(namespace.lower())
 
     def refuse(self, what: str) -> None:
@@ -81,7 +133,7 @@ class Faults:
 
     @property
     def pending(self) -> bool:
-        """The next write of an app will not come to anything."""
+        """The next write of an app will change nothing."""
         return self._failing(APPS) is not None or not self._cleared.is_set()
 
     def strike(self) -> Coroutine[Any, Any, None]:
@@ -108,35 +160,3 @@ class Faults:
     async def _expire(self) -> None:
         await self._cleared.wait()
         raise Rejected("OperationExpired", "Operation expired.", 409)
-
-    async def answer(self, request: web.Request) -> web.Response:
-        """POST of {"fault": "fail", "message": ..., "type": ...}, "unregister" with "namespace", "hang" or "none".
-
-        Or "give up", "unoffer" with the "category" of a log, "refuse" with "what", "quota" with the "units" there are,
-        or "stumble" with the fields of `Unsteady`.
-        """
-        asked = await read(request)
-        match asked.get("fault"):
-            case "fail":
-                message = str(asked.get("message", "the stage was told to fail this"))
-                self.fail_next(message, str(asked.get("type", APPS)))
-            case "unregister":
-                self.unregister(str(asked.get("namespace")))
-            case "unoffer":
-                self.not_offered.add(str(asked.get("category")))
-            case "quota":
-                self.quota = int(asked.get("units", UNITS))
-            case "refuse":
-                self.refuse(str(asked.get("what")))
-            case "stumble":
-                self.stumble(**{name: value for name, value in asked.items() if name != "fault"})
-            case "hang":
-                self.hang()
-            case "give up":
-                self.give_up()
-            case "none":
-                self.clear()
-            case other:
-                known = "fail, unregister, unoffer, refuse, quota, stumble, hang, give up or none"
-                raise Rejected("UnknownFault", f"fault is {other!r}; it must be {known}")
-        return web.json_response({"fault": asked["fault"]})

@@ -1,4 +1,4 @@
-"""What the stage's gateway makes of an Application Gateway: where its rules lead, whom, and how quiet a call may be.
+"""What the stage's gateway makes of an Application Gateway: where rules lead, for which networks, how long calls idle.
 
 Read are routing rules, their paths, their listeners' host names, the path that a rewrite makes, the backend's host and
 timeout, the idle timeout of the public IP, and whom the subnet's security group lets in to the port of rollouts. That
@@ -10,8 +10,7 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
-from stage.arm.resources import Asked
-from stage.arm.store import Store
+from stage.arm.resources import Asked, Store
 from stage.platform import Gateway
 
 _DEFAULT_IDLE_MINUTES = 4
@@ -52,7 +51,7 @@ def read(asked: Asked, domain: str, store: Store) -> Gateway | None:
 
 
 def _default(by_path: Properties) -> Properties:
-    """Where a map of paths leads whatever no rule of it names, in the words of a rule."""
+    """The default of a map of paths, in the form of a rule."""
     parts = {"defaultBackendHttpSettings", "defaultBackendAddressPool", "defaultRewriteRuleSet"}
     short = {each: each.removeprefix("default") for each in parts & set(by_path)}
     return {f"{name[0].lower()}{name[1:]}": by_path[each] for each, name in short.items()}
@@ -101,7 +100,7 @@ def _idle_s(properties: Properties, store: Store) -> float:
 
 
 def _let_in(properties: Properties, port: int | None, store: Store) -> tuple[str, ...]:
-    """The networks that the security group of the gateway's subnet lets in to a port; anybody where there is none."""
+    """The networks that the security group of the gateway's subnet lets in to a port; any where there is none."""
     group = next(filter(None, (_group(each, store) for each in properties.get("gatewayIPConfigurations") or ())), None)
     if group is None or port is None:
         return _ANYBODY
@@ -132,7 +131,7 @@ def _covers(rule: Properties, port: int) -> bool:
 
 
 def _sources(rule: Properties) -> Iterator[str]:
-    """As networks; of the tags for services, those that are no caller's are nobody here."""
+    """As networks; tags of services that no caller has stand for no network here."""
     given = [*(rule.get("sourceAddressPrefixes") or ()), *filter(None, [rule.get("sourceAddressPrefix")])]
     for each in given:
         if each in ("*", "Internet"):

@@ -1,27 +1,112 @@
-"""The container registry's part of ARM, and the blobs through which az sends builds and reads their logs."""
+"""The container registry's part of ARM, the blobs through which az sends builds and reads their logs, and the tags.
+
+An image is built without a builder: what a build would fail on before it ran anything is looked for in the context.
+That is the Containerfile itself, the images that its FROM names with the arguments of the build, and the sources that
+its COPY and ADD name, where a .dockerignore may hide them.
+"""
 
 import asyncio
+import io
 import json
 import re
+import shlex
+import tarfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from aiohttp import web
 
-from stage.arm.body import read
-from stage.arm.build import BuildFailed, build
-from stage.arm.ids import REGISTRIES, SUBSCRIPTION
-from stage.arm.registry import DEFAULT_TAG, Registry, Run
-from stage.arm.routes import ANY_GROUP, Route
-from stage.arm.subscription import Subscription
+from stage.arm.resources import REGISTRIES, SUBSCRIPTION
+from stage.arm.routes import ANY_GROUP, Route, read_body
+from stage.arm.subscription import DEFAULT_TAG, Registry, Run, Subscription
 from stage.platform import Rejected
 
+_CONTINUED = re.compile(r"\\\s*\n")
 REGISTRY = f"{ANY_GROUP}/providers/{REGISTRIES}/{{registry}}"
 _BLOBS = "/blobs/builds"
 _RANGE = re.compile(r"bytes=(\d+)-(\d+)")
 _HUB = "docker.io"
 _LIMIT = "You have reached your unauthenticated pull rate limit. https://www.docker.com/increase-rate-limit"
-# Whoever asks at once is told that a build is not over.
+# A request right after the start finds the build running.
 _BUILD_S = 0.2
+
+
+class BuildFailed(Exception):
+    """The last line of the log."""
+
+
+def build(
+    context: bytes,
+    containerfile: str,
+    images: Sequence[str],
+    log: list[str],
+    arguments: Mapping[str, str],
+    refused: Callable[[str], str],
+) -> None:
+    """Appends to ``log`` what it does; raises BuildFailed.
+
+    ``refused`` is asked about each base that is not an earlier stage: why it cannot be pulled, or nothing.
+    """
+    log.append("Downloading source code...")
+    try:
+        with tarfile.open(fileobj=io.BytesIO(context)) as tar:
+            names = {name.removeprefix("./").strip("/") for name in tar.getnames()}
+            found = tar.extractfile(containerfile) if containerfile in names else None
+            if found is None:
+                raise BuildFailed(f"failed to read dockerfile: open {containerfile}: no such file or directory")
+            text = found.read().decode(errors="replace")
+    except tarfile.TarError as fault:
+        raise BuildFailed(f"failed to download source code: {fault}") from None
+    log.append("Finished downloading source code")
+    steps = list(_instructions(text))
+    if not any(word == "FROM" for word, _ in steps):
+        raise BuildFailed("failed to parse dockerfile: no build stage in current context")
+    known, stages = dict(_defaults(steps)) | dict(arguments), set[str]()
+    for at, (word, rest) in enumerate(steps, 1):
+        log.append(f"Step {at}/{len(steps)} : {word} {rest}")
+        if word == "FROM":
+            base, _, name = re.sub(r"\$\{?(\w+)\}?", lambda each: known.get(each[1], ""), rest).partition(" ")
+            if not base:
+                raise BuildFailed(f"base name ({rest.split()[0]}) should not be blank")
+            if base not in stages and base != "scratch" and (why := refused(base)):
+                raise BuildFailed(why)
+            log.append(f" ---> {base}{', an earlier stage' if base in stages else ''}")
+            stages.add(name.split()[-1] if name else base)
+        if word in ("COPY", "ADD"):
+            _check_sources(word, rest, names)
+    declared = {rest.partition("=")[0] for word, rest in steps if word == "ARG"}
+    if unused := sorted(set(arguments) - declared):
+        log.append(f"[Warning] One or more build-args [{' '.join(unused)}] were not consumed")
+    log += [f"Successfully tagged {image}" for image in images]
+
+
+def _defaults(steps: Sequence[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    """Of the arguments that stand before the first FROM, which are those that a FROM may name."""
+    for word, rest in steps:
+        if word == "FROM":
+            return
+        if word == "ARG":
+            name, _, value = rest.partition("=")
+            yield name, value.strip('"')
+
+
+def _instructions(text: str) -> Iterator[tuple[str, str]]:
+    lines = "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("#"))
+    for line in _CONTINUED.sub(" ", lines).splitlines():
+        if line.strip():
+            word, _, rest = line.strip().partition(" ")
+            yield word.upper(), rest.strip()
+
+
+def _check_sources(word: str, rest: str, names: set[str]) -> None:
+    words = shlex.split(rest)
+    if any(each.startswith("--from=") for each in words) or rest.startswith(("[", "<<")):
+        return
+    for source in [each for each in words if not each.startswith("--")][:-1]:
+        path = source.removeprefix("./").strip("/")
+        known = path in ("", ".") or path in names or any(name.startswith(f"{path}/") for name in names)
+        if not known and "://" not in source and not set(source) & set("*?[$"):
+            raise BuildFailed(f"{word} failed: file not found in build context or excluded by .dockerignore: {source}")
 
 
 async def upload_url(subscription: Subscription, request: web.Request, group: str, registry: str) -> web.Response:
@@ -39,7 +124,7 @@ async def upload(subscription: Subscription, request: web.Request, blob: str) ->
 
 
 async def schedule(subscription: Subscription, request: web.Request, group: str, registry: str) -> web.Response:
-    target, asked = _find(subscription, group, registry), await read(request)
+    target, asked = _find(subscription, group, registry), await read_body(request)
     if asked.get("type") != "DockerBuildRequest":
         raise Rejected("NotOnTheStage", f"the stage runs DockerBuildRequest only, not {asked.get('type')}")
     if subscription.faults.refuses("tasks"):
@@ -86,8 +171,8 @@ def _host(image: str) -> str:
 
 
 async def import_image(subscription: Subscription, request: web.Request, group: str, registry: str) -> web.Response:
-    """A copy of an image of another registry. Docker Hub counts who asks without a login by the address."""
-    target, asked = _find(subscription, group, registry), await read(request)
+    """A copy of an image of another registry. Docker Hub counts requests without a login by address."""
+    target, asked = _find(subscription, group, registry), await read_body(request)
     source = asked.get("source") or {}
     image, host = str(source.get("sourceImage")), str(source.get("registryUri"))
     tags = [str(each) for each in asked.get("targetTags") or ()]
@@ -129,7 +214,7 @@ async def log_url(
 
 
 async def log(subscription: Subscription, request: web.Request, run: str) -> web.Response:
-    """The blob as az follows it: its metadata tell how the run ended, its ranges are read one by one."""
+    """The blob as az follows it: its metadata has the result of the run, its ranges are read one by one."""
     found = subscription.registry.run(run)
     headers = {
         "x-ms-blob-type": "AppendBlob",
@@ -171,4 +256,39 @@ ROUTES: tuple[Route, ...] = (
     ("POST", f"{REGISTRY}/runs/{{run}}/listLogSasUrl", log_url),
     ("GET", f"{_BLOBS}/{{run}}.log", log),
     ("HEAD", f"{_BLOBS}/{{run}}.log", log),
+)
+
+
+async def challenge(subscription: Subscription, request: web.Request) -> web.Response:
+    host = subscription.registry.login_server
+    bearer = f'Bearer realm="https://{host}/oauth2/token",service="{host}"'
+    return web.json_response({"errors": [{"code": "UNAUTHORIZED"}]}, status=401, headers={"WWW-Authenticate": bearer})
+
+
+async def refresh_token(subscription: Subscription, request: web.Request) -> web.Response:
+    return web.json_response({"refresh_token": subscription.stream_token})
+
+
+async def access_token(subscription: Subscription, request: web.Request) -> web.Response:
+    return web.json_response({"access_token": subscription.stream_token})
+
+
+async def list_repositories(subscription: Subscription, request: web.Request) -> web.Response:
+    return web.json_response({"repositories": sorted(subscription.registry.tags)})
+
+
+async def list_tags(subscription: Subscription, request: web.Request, repository: str) -> web.Response:
+    found = subscription.registry.tags.get(repository)
+    if found is None:
+        message = f"repository name not known to registry: {repository}"
+        return web.json_response({"errors": [{"code": "NAME_UNKNOWN", "message": message}]}, status=404)
+    return web.json_response({"imageName": repository, "tags": [{"name": tag} for tag in found]})
+
+
+TAG_ROUTES: tuple[Route, ...] = (
+    ("GET", "/v2", challenge),
+    ("POST", "/oauth2/exchange", refresh_token),
+    ("POST", "/oauth2/token", access_token),
+    ("GET", "/v2/_catalog", list_repositories),
+    ("GET", "/acr/v1/(?P<repository>\\S+)/_tags", list_tags),
 )

@@ -1,28 +1,27 @@
 """Which request means what: a table of verbs and paths, as ARM reads them, without regard to case or a last slash.
 
-Answers to what nobody handles name the verb and the path, so that a missing piece of the stage is not taken for a
+Answers to what no handler takes name the verb and the path, so that a missing piece of the stage is not mistaken for a
 missing resource. No answer is a 5xx that nobody asked for: az retries those for seconds and then hides what they said.
 """
 
+import json
 import logging
 import re
 from collections.abc import Awaitable, Callable, Container, Iterable
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from aiohttp import web
 
-from stage.arm.ids import SUBSCRIPTION
+from stage.arm.faults import writes
+from stage.arm.resources import SUBSCRIPTION
 from stage.arm.subscription import Subscription
-from stage.arm.unsteady import writes
 from stage.platform import Rejected
 
 Handler: TypeAlias = Callable[..., Awaitable[web.StreamResponse]]
 """Called with the subscription, the request, and the names in the path as keywords."""
 Route: TypeAlias = tuple[str, str, Handler]
-
 ANY_SUBSCRIPTION = "/subscriptions/{subscription}"
 ANY_GROUP = f"{ANY_SUBSCRIPTION}/resourceGroups/{{group}}"
-
 _LOG = logging.getLogger(__name__)
 
 
@@ -91,7 +90,7 @@ class Table:
 
 
 def _broken(request: web.Request) -> web.Response:
-    """Breaks the connection; what is answered on it reaches nobody."""
+    """Breaks the connection; the answer on it is lost."""
     if request.transport is not None:
         request.transport.abort()
     return web.Response()
@@ -104,3 +103,36 @@ def error(status: int, code: str, message: str) -> web.Response:
 
 def _pattern(path: str) -> re.Pattern[str]:
     return re.compile(re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", path.replace(".", r"\.")), re.IGNORECASE)
+
+
+async def read_body(request: web.Request) -> dict[str, Any]:
+    """The JSON object in the body; no body is an empty one."""
+    text = await request.text()
+    return parse_body(text) if text.strip() else {}
+
+
+def parse_body(text: str) -> dict[str, Any]:
+    try:
+        body = json.loads(text)
+    except ValueError as fault:
+        raise Rejected("InvalidRequestContent", f"The request content is not JSON: {fault}.") from None
+    if not isinstance(body, dict):
+        raise Rejected("InvalidRequestContent", "The request content must be a JSON object.")
+    return body
+
+
+def over_subscription(action: str, handler: Handler) -> Handler:
+    """``handler``, for whoever has a right to ``action`` on the whole subscription."""
+
+    async def checked(subscription: Subscription, request: web.Request, **names: str) -> web.StreamResponse:
+        if subscription.faults.refuses("subscription"):
+            raise denied(action, f"/subscriptions/{SUBSCRIPTION}")
+        return await handler(subscription, request, **names)
+
+    return checked
+
+
+def denied(action: str, scope: str) -> Rejected:
+    what = "The client 'stage' with object id '00000000-0000-4000-8000-00000000c11e' does not have authorization to "
+    what += f"perform action '{action}' over scope '{scope}' or the scope is invalid. If access was recently granted, "
+    return Rejected("AuthorizationFailed", what + "please refresh your credentials.", 403)

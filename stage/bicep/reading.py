@@ -95,7 +95,7 @@ _OUTSIDE = {
 
 
 def statements(path: Path) -> list[Branch]:
-    """What stands at the top of the file; raises BicepError where the grammar finds no sense in it."""
+    """The statements of the file; raises BicepError where they do not match the grammar."""
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as unreadable:
@@ -107,7 +107,7 @@ def statements(path: Path) -> list[Branch]:
 
 
 def expression(text: str, at: At) -> Branch:
-    """The expression inside of a string that stands at `at`."""
+    """The expression inside of a string that is at `at`."""
     try:
         return _parser().parse(text, start="value_brackets")
     except UnexpectedInput as unexpected:
@@ -252,7 +252,7 @@ Item = Node | Prefix | Infix | Access
 
 
 def ordered(items: Sequence[Item]) -> Node:
-    """The expression which these items, as they stand in the file, are."""
+    """The expression that these items form, in the order of the file."""
     node, rest = _climb(list(items), 0)
     assert not rest, "every item is an operand or belongs to one"
     return node

@@ -18,7 +18,7 @@ class At(NamedTuple):
 
 
 class BicepError(Exception):
-    """Why a file cannot be compiled, in the form in which the compiler says it."""
+    """Why a file cannot be compiled, in the compiler's format."""
 
     def __init__(self, path: Path, at: At, why: str) -> None:
         super().__init__(f"{path}({at.line},{at.column}) : Error: {why}")
@@ -250,9 +250,9 @@ class Names:
         return self.declared[name.name]
 
     def deployed(self, node: Node) -> set[str]:
-        """The resources and modules that `node` waits for: those it speaks of, itself or through other declarations.
+        """The resources and modules that `node` waits for: those it uses, directly or through other declarations.
 
-        Nothing waits for an `existing` resource, only for what that one speaks of.
+        Nothing waits for an `existing` resource, only for what that one uses.
         """
         found = set()
         for name in _names(node):
@@ -266,7 +266,7 @@ class Names:
         return found
 
     def needs_platform(self, node: Node) -> bool:
-        """Whether only the platform can say what `node` is, once something of the template is deployed."""
+        """Whether only the platform knows what `node` is, once something of the template is deployed."""
         match node:
             case Name() as name:
                 declaration = self.find(name)

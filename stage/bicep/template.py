@@ -232,7 +232,7 @@ def _properties(declared: Resource, names: Names) -> dict[str, Any]:
 
 
 def _depends_on(declared: Resource | Module, names: Names) -> dict[str, Any]:
-    """What the declaration speaks of, and what its `dependsOn` adds; `dependsOn` may name nothing else."""
+    """What the declaration uses, and what its `dependsOn` adds; `dependsOn` may name nothing else."""
     explicit = declared.body.get("dependsOn") or Array(())
     if not isinstance(explicit, Array) or not all(_is_deployed(item, names) for item in explicit.items):
         raise Refused(declared.at, f"dependsOn of '{declared.name}' is not a list of resources and modules")

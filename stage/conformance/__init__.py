@@ -1,5 +1,5 @@
 """The Autobahn test suite, once against an echo itself and once with the relay between: `nox -s conformance`.
 
-The suite is the client of the relay's one leg and the model of its other (`legs`). What counts is the difference:
-`comparison` says of each case whether the relay made it worse.
+suite       the suite as it is installed and run: the client of the relay's one leg and the model of its other
+comparison  whether the relay made a case worse, which is what counts
 """

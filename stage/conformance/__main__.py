@@ -11,11 +11,8 @@ from pathlib import Path
 import orjson
 
 from stage.commandline import INTERRUPTED, until_interrupted
-from stage.conformance.comparison import compare
-from stage.conformance.install import NotInstalled, Wstest, install
-from stage.conformance.legs import LEGS
-from stage.conformance.show import progress, say, show
-from stage.conformance.suite import SuiteError
+from stage.conformance.comparison import compare, show
+from stage.conformance.suite import LEGS, NotInstalled, SuiteError, Told, Wstest, install
 from stage.replica import ReplicaError
 
 PLACE = Path(".nox", "autobahntestsuite")
@@ -48,6 +45,24 @@ async def run(wstest: Wstest, asked: Asked) -> int:
         worse += show(leg, compared, time.monotonic() - began)
         say(f"every case, direct and relayed, frame by frame: {asked.out / leg / 'index.html'}")
     return 1 if worse else 0
+
+
+def say(what: str) -> None:
+    print(what, file=sys.stderr, flush=True)  # noqa: T201
+
+
+def progress(leg: str) -> Told:
+    """A line for each group of cases."""
+    began, last = time.monotonic(), ("", "")
+
+    def told(agent: str, case: str) -> None:
+        nonlocal last
+        group = case.partition(".")[0]
+        if last != (agent, group):
+            last = agent, group
+            say(f"{time.monotonic() - began:4.0f} s  {leg} leg, {agent}: {group}.*")
+
+    return told
 
 
 def main() -> int:

@@ -1,11 +1,15 @@
 """Two agents of one report of the suite, case by case: where the relay is worse than no relay."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
 DIRECT, RELAYED = "direct", "relayed"
 """The agents: an echo without the relay, and the same echo behind it."""
-
 VERDICTS = (
     "OK",
     "NON-STRICT",  # sound, but a SHOULD is not followed
@@ -17,7 +21,7 @@ VERDICTS = (
     "FAILED",
     "MISSING",  # not in the report: the case was never run to its end
 )
-"""What the suite says of a case (`behavior`) and of its closing (`behaviorClose`), the best first."""
+"""The suite's verdicts on a case (`behavior`) and on its closing (`behaviorClose`), the best first."""
 
 
 class Verdict(NamedTuple):
@@ -57,7 +61,7 @@ class Compared(NamedTuple):
 
 
 def compare(index: Mapping[str, Mapping[str, Any]], cases: Sequence[str]) -> list[Compared]:
-    """``index`` is the suite's `index.json`, ``cases`` are those that it said it would run.
+    """``index`` is the suite's `index.json`, ``cases`` are those that it announced.
 
     Raises ValueError where there is nothing to compare with: a verdict that is not in VERDICTS, a case that is
     missing without the relay, no case at all.
@@ -78,3 +82,21 @@ def _verdict(entry: Mapping[str, Any] | None) -> Verdict:
     if strange := [each for each in verdict[:2] if each not in VERDICTS]:
         raise ValueError(f"the suite says {strange[0]!r}, which is none of {', '.join(VERDICTS)}")
     return verdict
+
+
+def show(leg: str, compared: Sequence[Compared], seconds: float) -> int:
+    """Prints what differs, and how many cases do; the number of those that are worse."""
+    console = Console(highlight=False, markup=False, soft_wrap=True)
+    differ = [each for each in compared if each.differs]
+    if differ:
+        table = Table("case", "direct", "through the relay", "", box=SIMPLE_HEAD)
+        for each in differ:
+            table.add_row(each.case, str(each.direct), str(each.relayed), each.outcome)
+        console.print(table)
+    count = Counter(each.outcome for each in compared)
+    codes = sum(each.outcome == "same" for each in differ)
+    console.print(
+        f"{leg} leg: {len(compared)} cases, {count['same']} same ({codes} of them with another close code), "
+        f"{count['better']} better, {count['worse']} worse; {seconds:.0f} s"
+    )
+    return count["worse"]

@@ -70,7 +70,7 @@ class Voice:
         return "".join(piece.words for piece in self.answer)
 
     def hum(self) -> Iterator[Slice]:
-        """The voice without words, for as long as anybody listens."""
+        """The voice without words, for as long as it is read."""
         for piece in cycle(self.answer):
             yield piece._replace(words="")
 

@@ -104,7 +104,7 @@ class Call:
         return self.wire.response
 
     def end(self, how: Ending) -> None:
-        """Ask the call to end itself by `how`; only the first to ask is heard."""
+        """Ask the call to end itself by `how`; only the first request counts."""
         if not self._ending.done():
             self._ending.set_result(how)
 
@@ -112,7 +112,7 @@ class Call:
         self.end(partial(self.wire.close, code, reason))
 
     def fail(self, code: int, error_code: str, message: str, reason: str | None = None) -> None:
-        """An `error` event, then Close, which mostly says the same."""
+        """An `error` event, then Close, which mostly has the same reason."""
         self.end(partial(self._fail, code, error_code, message, reason or f"invalid_request_error.{error_code}"))
 
     def expire(self) -> None:
@@ -120,7 +120,7 @@ class Call:
         self.fail(_GOING_AWAY, "session_expired", message, message)
 
     def witness(self) -> None:
-        """Bring what the record says of ears and mouth up to date."""
+        """Bring the record's audio heard and responses owed up to date."""
         ears = self.conversation.ears
         self.record.audio_bytes_heard, self.record.audio_sha256_heard = ears.bytes, ears.sha256
         if not self._is_silent:

@@ -261,7 +261,7 @@ class Conversation:
         return Plan(outputs, ask.token_limit, flood_bytes, mishap, throttled)
 
     def _ended(self, speaker: Speaker) -> None:
-        """A response has said its `response.done`."""
+        """A response has emitted its `response.done`."""
         if self._beside.pop(speaker.response.id, None):
             return
         repeats = self._floor.unverified.idle_timeout_repeats or speaker is not self._unasked
@@ -271,7 +271,7 @@ class Conversation:
             self._idle.start(playback_s, detection["idle_timeout_ms"] / 1000)
 
     def _speak_unasked(self, played_at_ms: int) -> None:
-        """Nobody said anything for as long as the idle timeout: the silence becomes an item, and is answered."""
+        """The user was silent for as long as the idle timeout: the silence becomes an item, and is answered."""
         start_ms = max(played_at_ms, self._buffer_from_ms)
         silence = {"audio_start_ms": start_ms, "audio_end_ms": self.ears.heard_ms, "item_id": self._next_item_id}
         self._emit({"type": "input_audio_buffer.timeout_triggered", **silence})

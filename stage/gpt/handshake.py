@@ -247,7 +247,7 @@ REFUSABLE = tuple(_REFUSALS)
 
 @dataclass(frozen=True)
 class LateRefusal:
-    """What a caller is told after the 101: an `error` of this code, then Close."""
+    """What a caller gets after the 101: an `error` of this code, then Close."""
 
     code: int
     error: str

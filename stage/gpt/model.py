@@ -108,7 +108,7 @@ class Model:
 
 
 class BadFault(Exception):
-    """The request makes no sense; the message says what would."""
+    """The request is not valid; the message names what would be."""
 
 
 class Target(NamedTuple):

@@ -62,7 +62,7 @@ _SEMANTIC_VAD: Mapping[str, Any] = {
     "interrupt_response": True,
 }
 _EAGERNESS = ("low", "medium", "high", "auto")
-# Transcription models that hear no turns: their clients commit by hand.
+# Transcription models that detect no turns: their clients commit by hand.
 _WITHOUT_DETECTION = ("gpt-realtime-whisper",)
 
 
@@ -72,7 +72,7 @@ class Unverified:
 
     phase_on_items: bool = True
     """Whether message items of 2.x carry `phase` (`commentary` for a preamble, else `final_answer`). Azure documents
-    it; no SDK type has it, and where it stands is not said. A relay must pass it on."""
+    it; no SDK type has it, and its place is not documented. A relay must pass it on."""
     preamble_before_a_forced_call: bool = False
     """Whether 2.x speaks a preamble where `tool_choice` forces a call. Documented only for calls of its own choice."""
     semantic_silence_ms: Mapping[str, int] = field(
@@ -109,7 +109,7 @@ class Options:
     model: str = "gpt-realtime"
     # A file that names the deployments of an account, a line each, and may change: where there are some, only these.
     deployments: Path | None = None
-    # 2 is gpt-realtime-2.x, which reasons; 1 is gpt-realtime and gpt-realtime-1.5. A deployment's name tells neither.
+    # 2 is gpt-realtime-2.x, which reasons; 1 is gpt-realtime and gpt-realtime-1.5. A deployment's name shows neither.
     generation: Literal[1, 2] = 2
     session_seconds: float = 3600
     silence_ms: int = 500
@@ -126,14 +126,14 @@ class Options:
     mcp_seconds: float = 12
     # Share of the responses of all calls that the deployment has no tokens left for.
     throttle: float = 0
-    # Each call is let in, told an `error` and closed with this code.
+    # Each call is accepted, gets an `error` and is closed with this code.
     refuse_after_101: int | None = None
-    # A call's socket ends so long after its 101, in the middle of whatever is said, with no Close.
+    # A call's socket ends so long after its 101, even in the middle of a response, with no Close.
     drop_after_seconds: float | None = None
     max_sessions: int | None = None
     # rate_limits.updated after response.created or after response.done: what Azure does is not documented.
     rate_limits: Literal["start", "end"] = "end"
-    # Where to write what was sent and heard, as hashes and lengths.
+    # Where to write hashes and lengths of the audio sent and heard.
     record: Path | None = None
     unverified: Unverified = field(default_factory=Unverified)
 

@@ -60,7 +60,7 @@ class Output(ABC):
 
 
 class Speech(Output):
-    """`slices`: so many of the answer's, absent all. `phase`: what 2.x says the message is for."""
+    """`slices`: so many of the answer's, absent all. `phase`: the purpose of the message in 2.x."""
 
     def __init__(self, voice: Voice, *, slices: int | None = None, phase: str | None = None) -> None:
         self._voice, self._slices, self._phase, self._said = voice, slices, phase, ""
@@ -376,7 +376,7 @@ def _names(tool: Event) -> tuple[str, ...]:
 
 
 def _needs_approval(tool: Mapping[str, Any], name: str) -> bool:
-    """The service asks unless it was told not to."""
+    """The service asks unless the tool says not to."""
     rule = tool.get("require_approval") or "always"
     if isinstance(rule, str):
         return rule != "never"

@@ -102,7 +102,7 @@ def read_ask(session: Event, params: Event) -> Ask:
 def choose_outputs(
     ask: Ask, history: History, voice: Voice, servers: Mapping[str, McpTool], unverified: Unverified
 ) -> list[Output]:
-    """`servers`: the tools of the MCP servers that the response may use. Raises Rejected for a tool nobody has."""
+    """`servers`: the tools of the MCP servers that the response may use. Raises Rejected for an unknown tool."""
     if not unverified.approved_call_runs_at_once and (request := history.just_approved()):
         return [approved_call(request)]
     speaks_phases = ask.reasons and unverified.phase_on_items
@@ -261,7 +261,7 @@ class Response:
             self._floor.emit(rate_limits(done["usage"]["total_tokens"]))
 
     def abandon(self) -> None:
-        """The call is gone, and there is nobody to tell."""
+        """The call has ended, so nothing is emitted."""
         self.active = False
         self._floor.note(self.id, "abandoned", self.sent)
 
@@ -312,7 +312,7 @@ def _cacheable(tokens: int) -> int:
 
 
 class Mishap(Enum):
-    """What may become of a response that nobody cuts."""
+    """What may become of a response that is not cut."""
 
     NONE = "none"
     THROTTLED = "throttled"
@@ -332,7 +332,7 @@ class Tempo:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a response is to say, and how it ends."""
+    """The outputs of a response, and how it ends."""
 
     outputs: Sequence[Output]
     token_limit: float
@@ -360,7 +360,7 @@ class Speaker:
             self._cut_for = reason
 
     async def abandon(self) -> None:
-        """The call is gone: stop without another word."""
+        """The call has ended: stop without another event."""
         self._task.cancel()
         await asyncio.wait({self._task})
         if self.response.active:

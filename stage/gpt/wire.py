@@ -78,7 +78,7 @@ class Record:
             self.tokens_out += usage["output_tokens"]
 
     def end(self, by: str, *, received: int | None = None, sent: int | None = None) -> None:
-        """The first end stands: what follows it is only the echo."""
+        """The first end counts: what follows it is only the echo."""
         if self.ended_by is None:
             self.ended_by, self.close_code_received, self.close_code_sent = by, received, sent
 
@@ -167,7 +167,7 @@ class Wire:
             self._record.end("network")
 
     async def close(self, code: int, reason: str) -> None:
-        """Send what is queued, then Close, and wait a moment for the client's answer; a deaf client is cut off."""
+        """Send what is queued, then Close, and wait for the client's answer for a moment; then cut it off."""
         self.resume()
         self._record.end("model")
         try:
@@ -230,7 +230,7 @@ class Wire:
             self._outbox.task_done()
 
     def _stop_sending(self) -> None:
-        """Forget what is queued, so that nobody waits in `drained` for a socket that is no more."""
+        """Forget what is queued, so that no task waits in `drained` for a socket that has ended."""
         self._gone = True
         while not self._outbox.empty():
             self._outbox.get_nowait()

@@ -5,9 +5,8 @@ app.py          one app: its revisions and its traffic
 properties.py   the ARM properties of an app, and which changes of them are accepted
 template.py     what a revision runs, and what Azure refuses of it
 revision.py     one template, from provisioning to its last replica, and ARM's words for its state
-replicas.py     as many replicas as there should be, and the ingress told where they are
+replicas.py     how many replicas there should be, by what the ingress counted, and where they are
 replica.py      one replica: its process, its probes, its volumes, its restarts
-scaling.py      how many replicas there should be, from what the ingress counted
 host.py         what all of these use
 unverified.py   every guess about Azure, by name
 """

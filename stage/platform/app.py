@@ -91,12 +91,12 @@ class App:
             await self._route()
 
     async def deactivate(self, revision: str) -> None:
-        """Sends it nothing new from now on and stops it; its last replica may leave much later than this returns."""
+        """Sends it nothing new from now on and stops it; its last replica may end much later than this returns."""
         async with self._changing:
             await self._deactivate(self._find(revision))
 
     async def restart(self, revision: str) -> None:
-        """Replaces its replicas; what the secrets are now is what the new ones see."""
+        """Replaces its replicas; the new ones get the current secrets."""
         async with self._changing:
             found = self._find(revision)
             if not found.active:
@@ -175,7 +175,7 @@ class App:
         now = routes(self.traffic, ready.name if ready is not None else None)
         for name, each in self.revisions.items():
             each.weight = now.weights.get(name, 0)
-        # Told before it is in force: what arrives between the two is within the time that a change takes anyway.
+        # Logged before it is in force: what arrives between the two is within the time that a change takes anyway.
         if now.weights and now != self._told:
             self._told = now
             self._host.timeline("traffic.set", app=self.name, weights=now.weights, labels=now.labels)
@@ -190,7 +190,7 @@ class App:
 
     @property
     def _desired(self) -> Desired:
-        assert self._change is not None  # before the first accepted change nobody else knows this app
+        assert self._change is not None  # before the first accepted change this app is unknown elsewhere
         return self._change.desired
 
     def _secrets(self) -> Secrets:

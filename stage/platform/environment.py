@@ -1,4 +1,4 @@
-"""A Container Apps environment on loopback: Envoy and the apps, up and down together."""
+"""A Container Apps environment on loopback: Envoy and the apps, started and stopped together."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -22,9 +22,9 @@ DOMAIN = "stage.localhost"
 class Environment:
     """From ``async with`` to its end; after that no replica, no Envoy and no port of it is left, whatever happened.
 
-    ``root`` is the run directory, ``gateway`` the one that stands from the start, if any, ``pull`` says whether the
-    registry has an image, ``injected`` are variables that every container gets, ``program`` is what each one runs,
-    ``ingress`` makes the Envoy between callers and replicas, ``leads`` says where a URL goes that only Azure knows.
+    ``root`` is the run directory, ``gateway`` the one that exists from the start, if any, ``pull`` tells whether
+    the registry has an image, ``injected`` are variables that every container gets, ``program`` is what each one runs,
+    ``ingress`` makes the Envoy between callers and replicas, ``leads`` maps a URL of Azure's to one on loopback.
     """
 
     def __init__(
@@ -143,7 +143,7 @@ class Environment:
         del self.apps[name]
 
     async def _end(self) -> None:
-        # First those who would start another replica.
+        # First the tasks that could start another replica.
         tasks = list(self._host.tasks)
         for each in tasks:
             each.cancel()

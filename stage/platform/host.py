@@ -11,6 +11,7 @@ import aiohttp
 
 from stage.ingress import Ingress
 from stage.platform.unverified import Timing, Unverified
+from stage.replica import RELAY
 from stage.timeline import Timeline
 
 Program = Callable[[Mapping[str, str]], tuple[str, ...]]
@@ -37,7 +38,7 @@ def _no_share(storage: str) -> Path:
 
 @dataclass
 class Outside:
-    """Whoever knows what there is sets both; each raises Rejected for what is not there, or may not be read."""
+    """Secrets and shares outside of the environment; each raises Rejected for what is missing or may not be read."""
 
     secret: Callable[[str, str], str] = _no_secret
     """The value now of a secret, by its URL, as an identity reads it."""
@@ -46,8 +47,8 @@ class Outside:
 
 
 def relay(environ: Mapping[str, str]) -> tuple[str, ...]:
-    """The relay of this checkout, whatever the environment says."""
-    return sys.executable, "-m", "rtproxy"
+    """The relay of this checkout, whatever the environment has."""
+    return sys.executable, *RELAY
 
 
 @dataclass(frozen=True, kw_only=True)

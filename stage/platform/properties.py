@@ -22,7 +22,7 @@ _RANDOM_SUFFIX = "bcdfghjklmnpqrstvwxyz0123456789"
 _RANDOM_SUFFIX_LENGTH = 7
 Entries = Sequence[Mapping[str, Any]]
 LATEST: tuple[Mapping[str, Any], ...] = ({"latestRevision": True, "weight": 100},)
-"""The default, and all that Single mode knows."""
+"""The default, and all that Single mode accepts."""
 _LABEL = re.compile(r"[a-z](?!.*--)([-a-z0-9]*[a-z0-9])?")
 _LABEL_MAX = 64
 
@@ -58,7 +58,7 @@ class Desired:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What the timeline says of it."""
+        """What the timeline records of it."""
         return {
             "mode": self.mode,
             "min_replicas": self.template.scale.minimum,
@@ -178,7 +178,7 @@ def accept(
             outside.share(mount.storage)
     entries = desired.entries
     if before is not None and desired.single and not before.desired.single and list(entries) == before.traffic:
-        # Left over from Multiple mode: whoever switches back wants what Single mode does.
+        # Left over from Multiple mode: a switch back means what Single mode does.
         entries = LATEST
     names = [*revisions, *([f"{app}--{suffix}"] if suffix is not None else [])]
     return Change(desired=desired, suffix=suffix, traffic=check_traffic(entries, names, single=desired.single))

@@ -20,7 +20,7 @@ from stage.platform.template import Kind, Mount, Probe, Secrets, Template
 from stage.replica import inherited
 
 Say = Callable[..., None]
-"""A timeline that knows which replica it speaks of."""
+"""A timeline whose lines name the replica."""
 Failed = Callable[[Kind, int], None]
 _HIDDEN_FROM = 4
 """Values as short as `true` or a port are no secrets, and hiding them would garble the line."""
@@ -39,7 +39,7 @@ class Container:
     @classmethod
     async def start(cls, program: Program, environ: Mapping[str, str], log: Path, errors: Path, say: Say) -> Self:
         """Runs ``program`` with ``environ`` alone, its output appended to the two files."""
-        # Files, not pipes: what it says is not lost when we are late, or gone.
+        # Files, not pipes: its output is not lost when we are late, or have ended.
         with log.open("ab") as out, errors.open("ab") as err:
             process = await leashed(*program(environ), env=inherited() | dict(environ), stdout=out, stderr=err)
         say("replica.started", pid=process.pid, port=int(environ["PORT"]))
@@ -47,16 +47,16 @@ class Container:
 
     @property
     def stopping(self) -> bool:
-        """Whether it was told to stop."""
+        """Whether it was asked to stop."""
         return self._sigterm is not None
 
     async def ended(self) -> None:
-        """Returns when the process is gone, its exit told."""
+        """Returns when the process has ended and the timeline has its exit."""
         code = await self._process.wait()
         if self._killing is not None:
             self._killing.cancel()
         after_s = None if self._sigterm is None else round(self._now() - self._sigterm, 3)
-        # As a shell and the platform say it: 128 and the signal.
+        # As a shell and the platform report it: 128 and the signal.
         self._say("replica.exited", code=code if code >= 0 else 128 - code, after_s=after_s)
 
     def stop(self, reason: str, grace_s: float) -> None:
@@ -91,7 +91,7 @@ async def run_probes(
 ) -> Kind:
     """Probes one start of a container; returns the kind of probe that wants it restarted.
 
-    ``ready`` is told what readiness says, ``failed`` each failed attempt and how many there were in a row.
+    ``ready`` gets what readiness means, ``failed`` each failed attempt and the number of them in a row.
     """
     by_kind = {each.kind: each for each in probes}
 
@@ -159,10 +159,10 @@ async def _passes(probe: Probe, port: int, http: aiohttp.ClientSession) -> bool:
 
 
 class Volumes:
-    """Made when a replica is, and gone with it.
+    """The folders of a replica, made and removed with it.
 
-    A secret in one stays as it was then: whether the platform changes it under a replica that runs is not documented,
-    and that it does not is what is harder. What is in a share changes whenever its files do.
+    A secret in one stays as it was then: whether the platform changes it under a replica that runs is not documented;
+    that it does not is the harder case for a relay. What is in a share changes whenever its files do.
     A process on this machine has no file system of its own, so a path below a mount is replaced in its environment.
     """
 
@@ -227,7 +227,7 @@ class Replica:
         self._leave = asyncio.Event()
         self._reason, self._grace_s = "", template.grace_s
         self._container: Container | None = None
-        # Not one of the host's tasks: it must see its process out.
+        # Not one of the host's tasks: it must wait for its process to end.
         self._life = asyncio.create_task(self._live())
 
     def stop(self, reason: str, grace_s: float | None = None) -> None:
@@ -281,7 +281,7 @@ class Replica:
         probing.cancel()
         if not ended.done():
             container.stop(self._reason if self.leaving else probing.result(), self._grace_s)
-            # Nobody waits for the balancer: it may send more for a moment.
+            # SIGTERM does not wait for the balancer, which may send more for a moment.
             delay_s = self._host.unverified.endpoint_removal_delay_s
             asyncio.get_running_loop().call_later(delay_s, self._forget, container)
             await ended
@@ -312,7 +312,7 @@ class Replica:
         return True
 
     def _forget(self, container: Container) -> None:
-        """The ingress sends it nothing new; too late for a container that another one has followed."""
+        """The ingress sends it nothing new; without effect when another container has followed."""
         if container is self._container:
             self._set_ready(False)
 

@@ -1,22 +1,92 @@
-"""The replicas of one revision: as many as it should have, and their addresses in the ingress.
+"""The replicas of one revision: how many there should be, from what the ingress counted, and their addresses.
 
-A revision that was scaled to zero has an activator for its address: the next request starts a replica.
+A revision that was scaled to zero has an activator for its address: the next request starts a replica. `Scaler` does no
+I/O: it gets the time and the counts.
 """
 
 import asyncio
+import math
 import secrets
 import ssl
 import string
+from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
+from stage.ingress import Counts
 from stage.platform.host import Host
 from stage.platform.replica import Replica
+from stage.platform.template import Scale
+from stage.platform.unverified import Timing, Unverified
 
+_FIRST_STEP = 4
+"""Scale-up goes 1, 4, 8, 16, 32, ..."""
 _CHUNK = 1 << 16
 Start = Callable[[str, Callable[[], None]], Replica]
 """Starts one of that name, which calls back when something changed."""
 _ALPHANUMERIC = string.ascii_lowercase + string.digits
+
+
+class Scaler:
+    """Decides for one revision, from ``now`` on, when it has ``count`` replicas."""
+
+    def __init__(self, scale: Scale, timing: Timing, unverified: Unverified, now: float, count: int) -> None:
+        self._scale = scale
+        self._timing = timing
+        self._unverified = unverified
+        self._seen: deque[tuple[float, int]] = deque()
+        self._wanted: deque[tuple[float, int]] = deque([(now, count)])
+        self._rule_due = now + timing.http_window_s
+        self._poll_due = now + scale.polling_s
+        self.last_activity = now
+        self._sockets_were_open = False
+
+    def observe(self, now: float, counts: Counts) -> None:
+        """Takes note of what the ingress has counted by now."""
+        started = counts.started - (self._seen[-1][1] if self._seen else counts.started)
+        open_sockets = counts.active > 0 and self._unverified.open_sockets_are_activity
+        # A socket that was open at the last look ended at some time since: the cooldown never begins too early.
+        if started > 0 or open_sockets or self._sockets_were_open:
+            self.last_activity = now
+        self._sockets_were_open = open_sockets
+        self._seen.append((now, counts.started))
+        # One sample from before the window stays: the count at its beginning.
+        while len(self._seen) > 1 and self._seen[1][0] <= now - self._timing.http_window_s:
+            self._seen.popleft()
+
+    def decide(self, now: float, count: int) -> tuple[int, str] | None:
+        """The count to have now and why, when it is another; a revision at zero is woken by its activator only."""
+        if count == 0:
+            self._wanted.clear()
+            return None
+        if now >= self._poll_due:
+            self._poll_due = now + self._scale.polling_s
+            if self._sleeps(now, count):
+                return 0, f"no activity for {self._scale.cooldown_s:g} s"
+        if now >= self._rule_due and self._scale.concurrent_requests is not None:
+            self._rule_due = now + self._timing.http_window_s
+            return self._by_requests(now, count, self._scale.concurrent_requests)
+        return None
+
+    def _sleeps(self, now: float, count: int) -> bool:
+        if self._scale.minimum or (count > 1 and not self._unverified.zero_from_any_count):
+            return False
+        return now - self.last_activity >= self._scale.cooldown_s
+
+    def _by_requests(self, now: float, count: int, target: int) -> tuple[int, str] | None:
+        window_s = self._timing.http_window_s
+        requests = self._seen[-1][1] - self._seen[0][1]
+        # To zero is the cooldown's step alone.
+        wanted = max(1, self._scale.clamp(math.ceil(requests / window_s / target)))
+        while self._wanted and self._wanted[0][0] < now - self._timing.stabilisation_s:
+            self._wanted.popleft()
+        self._wanted.append((now, wanted))
+        if wanted > count:
+            return min(wanted, max(_FIRST_STEP, 2 * count)), f"{requests} requests in {window_s:g} s"
+        # All of the surplus at once, as soon as none of it was wanted for so long.
+        if (needed := max(each for _, each in self._wanted)) < count:
+            return needed, f"no more than {needed} needed for {self._timing.stabilisation_s:g} s"
+        return None
 
 
 class Activator:
@@ -30,7 +100,7 @@ class Activator:
         self._wake, self._tls = wake, tls
         self._server: asyncio.Server | None = None
         self._waiting: set[asyncio.Task[int]] = set()
-        # A stream knows its task only until its socket is lost, and the loop never does.
+        # A stream keeps its task only until its socket is lost, and the loop keeps only weak references.
         self._connections: set[asyncio.Task[None]] = set()
         self.port = 0
         """0 while it does not listen."""
@@ -48,7 +118,7 @@ class Activator:
             each.cancel()
 
     async def stop(self) -> None:
-        """Closes, and ends those too that talk with a replica."""
+        """Closes, and ends the connections to replicas too."""
         self.close()
         connections = list(self._connections)
         for each in connections:
@@ -87,7 +157,7 @@ async def _pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> Non
 
 
 class Replicas:
-    """``scale`` them; ``publish`` after every change, which ``news`` tells of.
+    """``scale`` them; ``publish`` after every change, which sets ``news``.
 
     At a count of 0 the endpoint is an activator: the next request brings one replica back.
     """
@@ -143,16 +213,16 @@ class Replicas:
         self.scale(0, reason)
 
     def open(self) -> None:
-        """The ingress knows none of them, whatever it was told before."""
+        """Forgets what was published: the ingress has none of them."""
         self._published = None
 
     def close(self) -> None:
-        """No request wakes it any more; one that waits is turned away."""
+        """No request wakes it any more; one that waits is refused."""
         self.asleep = False
         self._activator.close()
 
     async def ended(self) -> None:
-        """Returns when the last replica is gone and nobody is connected any more."""
+        """Returns when the last replica is gone and no caller is connected any more."""
         for each in list(self.running):
             await each.gone()
         await self._activator.stop()

@@ -9,8 +9,7 @@ from typing import Any
 
 from stage.platform.host import Host
 from stage.platform.replica import Replica
-from stage.platform.replicas import Replicas
-from stage.platform.scaling import Scaler
+from stage.platform.replicas import Replicas, Scaler
 from stage.platform.template import Secrets, Template
 
 
@@ -154,7 +153,7 @@ class Revision:
         await self._settled.wait()
 
     def give_up(self) -> None:
-        """Where it is still being provisioned, its time is over at once."""
+        """If it is still being provisioned, it fails with a timeout at once."""
         if self.provisioning_state == "Provisioning":
             deadline_s = self._host.unverified.provisioning_deadline_s
             late = [each for each in self._replicas.staying if not each.ready]
@@ -167,7 +166,7 @@ class Revision:
             each.stop("stage stopping", grace_s)
 
     async def ended(self) -> None:
-        """Returns when its last replica is gone and nobody is connected to it any more."""
+        """Returns when its last replica is gone and no caller is connected to it any more."""
         await self._replicas.ended()
 
     def _start_replica(self, name: str, changed: Callable[[], None]) -> Replica:

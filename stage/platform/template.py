@@ -27,7 +27,7 @@ Secrets = Mapping[str, str]
 
 @dataclass(frozen=True, kw_only=True)
 class Probe:
-    """One probe. Ports are not read: a replica of the stage has one, wherever its template says it listens."""
+    """One probe. Ports are not read: a replica of the stage has one, whatever port its template names."""
 
     kind: Kind
     path: str | None = None

@@ -14,7 +14,7 @@ class Unverified:
     """From SIGTERM until the ingress sends a replica nothing new. On Kubernetes both start at once and the endpoint
     takes longer; a relay must survive that order, so it is the one rehearsed."""
     single_mode_wait_s: float = 30.0
-    """Single mode: from the new revision's readiness to SIGTERM for the old one. A maintainer said so in 2022."""
+    """Single mode: from the new revision's readiness to SIGTERM for the old one. A maintainer wrote so in 2022."""
     deactivate_to_sigterm_s: float = 0.0
     """From `revision deactivate` to SIGTERM. No delay is documented, and none is the hardest case."""
     open_sockets_are_activity: bool = True
@@ -53,4 +53,4 @@ class Timing:
     sample_s: float = 1.0
     """How often the ingress is asked what came in."""
     leaving_grace_s: float = 5.0
-    """The grace period of every replica when the stage itself stops: enough to say goodbye, not to finish calls."""
+    """The grace period of every replica when the stage itself stops: enough to close calls, not to finish them."""

@@ -34,7 +34,7 @@ def found(result: Result) -> str:
 
 
 def as_it_should_be(row: Row, result: Result) -> bool:
-    """Whether it was found by whom it must, and by one of the checks that it must; a good one by nobody."""
+    """Whether the right part found it, by one of the right checks; a good release: whether none did."""
     if row.good:
         return not result.stopped_at and not result.by_verdict
     if row.by == "play":
@@ -43,7 +43,7 @@ def as_it_should_be(row: Row, result: Result) -> bool:
 
 
 def _any(must: Iterable[str], failed: Iterable[str]) -> bool:
-    """A group's name stands for all of it."""
+    """A group's name means all of its checks."""
     return any(name == each or name.startswith(f"{each}.") for each in must for name in failed)
 
 

@@ -85,6 +85,13 @@ class Call:
         place = calls.index(self) if self in calls else 0
         return calls[place - 1] if len(calls) > 1 else None
 
+    def audio_of_another(self, own: str) -> str:
+        """The last audio of another call that is as long as this call's ``own``; where there is none, ``own``."""
+        heard = self.middle.heard
+        other = next((audio for each, audio in heard.items() if each is not self and len(audio) == len(own)), own)
+        heard[self] = own
+        return other
+
     def to_caller(self, event: bytes) -> None:
         self._write(self._caller, event_frame(event), False)
 

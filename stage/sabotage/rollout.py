@@ -21,9 +21,9 @@ from typing import Any
 import orjson
 
 from stage import seed
-from stage.model import Model
+from stage.leash import running, started
 from stage.platform import App, Environment
-from stage.rehearsal.processes import running, started
+from stage.replica import Model
 from stage.sabotage.middle import VARIABLE, program
 from stage.sabotage.row import Row
 from stage.seed import APP, SUFFIX, Seed
@@ -185,7 +185,7 @@ class Rollout:
     async def _until(self, seen: Callable[[], bool], hold: str) -> None:
         try:
             async with asyncio.timeout(OPENED_DEADLINE_S):
-                while not seen():  # noqa: ASYNC110 - a file tells nobody that it has grown
+                while not seen():  # noqa: ASYNC110 - a file does not report that it has grown
                     await asyncio.sleep(LOOK_EVERY_S)
         except TimeoutError:
             raise Broken(f"{hold}: the calls did not open, or did not talk, in {OPENED_DEADLINE_S:g} s") from None

@@ -1,4 +1,4 @@
-"""Switches of the ingress, and what may become of a record before somebody judges it."""
+"""Switches of the ingress, and what may happen to a record before it is judged."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -71,7 +71,7 @@ def _each(change: Change, *where: str) -> Callable[[Path], None]:
 
 
 def without_acts(*names: str) -> Callable[[Path], None]:
-    """The platform told nothing of these."""
+    """The platform wrote nothing of these."""
     return _each(lambda line: None if line["act"] in names else line, "timeline.jsonl")
 
 

@@ -8,9 +8,8 @@ from typing import Any
 import orjson
 
 from stage.azure import Stage
-from stage.rehearsal.rehearsal import Rehearsal, Unexpected
-from stage.rehearsal.scenarios import PASSING, ROLLOUT, TALKATIVE
-from stage.rehearsal.steps import Steps
+from stage.rehearsal import Rehearsal, Steps, Unexpected
+from stage.rehearse import PASSING, ROLLOUT, TALKATIVE
 from stage.sabotage.middle import VARIABLE, program
 from stage.sabotage.rollout import STARTUP_EVERY_S, Broken, Result, failed
 from stage.sabotage.row import Row

@@ -1,4 +1,4 @@
-"""What relay, clients and model wrote down, call by call, as they lie side by side in the folder of a run."""
+"""What relay, clients and model wrote down, call by call, in the folder of a run."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
@@ -34,7 +34,7 @@ class Call:
 
     @property
     def proper(self) -> bool:
-        """Whether both ends said goodbye and heard the other's."""
+        """Whether both ends sent a Close and got the other's."""
         return self.model is not None and _said_goodbye(self.client) and _said_goodbye(self.model)
 
     @property
@@ -45,9 +45,9 @@ class Call:
 
 @dataclass(slots=True)
 class Books:
-    """``stray`` are summaries of sessions that no client knows, ``series`` the last scrape of /metrics.
+    """``stray`` are summaries of sessions that no client had, ``series`` the last scrape of /metrics.
 
-    ``events`` counts the relay's events by name; ``said`` is what it wrote on stderr.
+    ``events`` counts the relay's events by name; ``said`` is its output on stderr.
     """
 
     calls: list[Call]
@@ -72,7 +72,7 @@ def assemble(
     said: str,
     code: int | None,
 ) -> Books:
-    """Puts together what belongs to one call: by its number, and by the session that the client was told."""
+    """Puts together what belongs to one call: by its number, and by the session that the client was given."""
     calls = {line["number"]: Call(line) for line in clients}
     by_session = {call.client["session"]: call for call in calls.values() if call.accepted}
     for line in model:
@@ -104,7 +104,7 @@ def lines(file: Path) -> Iterator[Line]:
 
 
 def _of_model(calls: dict[int, Call], summary: Line) -> Call | None:
-    """A client that hung up early knows no session; the model told the relay which call it is."""
+    """A client that hung up early has no session; the model's session names the call."""
     name = str(summary["upstream_session"]).removeprefix("soak-")
     call = calls.get(int(name)) if name.isdecimal() else None
     return None if call is None or call.accepted else call

@@ -20,7 +20,7 @@ TOTALS = {
 NOTHING = {"frames": 0, "size": 0}
 NO_CODE = 1005
 UNANSWERED = ("client.hangs-up", "client.slow")
-"""Who does not wait for the answer."""
+"""Kinds whose clients do not wait for the answer."""
 SLACK_DESCRIPTORS, SLACK_TASKS = 2, 2
 """At the end, over the start: a connection that is asked for a page and one that is just being closed."""
 
@@ -171,7 +171,7 @@ def summaries(books: Books) -> Check:
     problems = []
     expected = 0
     for call in books.calls:
-        # Whoever hung up in the handshake knows no session; the model answered the dial, so there was a call.
+        # A client that hung up in the handshake has no session; the model answered the dial, so there was a call.
         wanted = int(call.accepted or call.model is not None)
         expected += wanted
         if call.accepted and len(call.summaries) != 1:
@@ -214,7 +214,7 @@ def _unlike_its_kind(call: Call, summary: Line) -> Iterator[str]:
     client, upstream = ({SAID}, {SAID}) if kind.proper else (set(kind.client_codes), set(kind.upstream_codes))
     client, upstream = (own if SAID in codes else codes for codes in (client, upstream))
     if call.client["stopped"]:
-        # Called home while the model was about to do something: either may have come first.
+        # Stopped while the model was about to do something: either may have come first.
         ended_by, client, upstream = ended_by | {"client"}, client | {OVER_CODE}, upstream | {OVER_CODE}
     if summary["ended_by"] not in ended_by:
         yield f"ended by {summary['ended_by']}, not by {' or '.join(sorted(ended_by))}"

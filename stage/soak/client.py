@@ -53,7 +53,7 @@ RAMP_S = 0.01
 
 
 def speak(end: End, chance: random.Random) -> None:
-    """What a client says in a period: nearly always a frame of audio."""
+    """Sends what a client sends in a period: nearly always a frame of audio."""
     now = chance.random()
     if now < 0.0005:
         end.tell(BIG)
@@ -74,7 +74,7 @@ def key_of(key: str, number: int) -> str:
 
 
 class Client:
-    """One client. It says when it is ``stopped``: then it closes as soon as what it is in the middle of allows."""
+    """One client. When ``stopped`` is set, it closes as soon as its kind allows."""
 
     def __init__(self, plan: Plan, number: int, port: int, key: str, stopped: asyncio.Event) -> None:
         self._plan = plan
@@ -148,11 +148,11 @@ class Client:
         elif kind.ended_by == "client":
             self._end.close(self._life.code)
         else:
-            # The model has it in hand by now, whoever is called home.
+            # The model decides the end by now, even when the clients are stopped.
             await self._talk(OVERDUE_S, to_the_end=True)
 
     async def _talk(self, seconds: float, *, to_the_end: bool = False) -> None:
-        """Speaks until it is enough, the call is over, or, but for ``to_the_end``, everybody is called home."""
+        """Sends until the time or the call is over or, without ``to_the_end``, the clients are stopped."""
         loop = asyncio.get_running_loop()
         until = loop.time() + seconds
         while not self._over() and (to_the_end or not self._stopped.is_set()) and loop.time() < until:

@@ -19,9 +19,9 @@ Close = tuple[int | None, str]
 RELAY_PING = b"rtproxy"
 OURS = b"soak"
 FLOOD_PING = b"soak flood"
-"""The ping by which a client that has stopped reading asks its model for more than anybody keeps."""
+"""The ping by which a client that has stopped reading asks its model for more than any buffer holds."""
 ROOM = 256 * 1024
-"""Bytes that may wait in this process for the kernel; more speech is left unsaid meanwhile."""
+"""Bytes that may wait in this process for the kernel; no more speech is sent meanwhile."""
 _TAIL = b'"n":"%08d"}'
 _TAIL_BYTES = len(_TAIL % 0)
 
@@ -56,7 +56,7 @@ class Heard:
 
 @dataclass(slots=True)
 class ClientSide:
-    """A client's own account. ``stopped``: called home before its time; ``overdue``: its call was left behind."""
+    """A client's own account. ``stopped``: asked to end too early; ``overdue``: its call never ended by itself."""
 
     number: int
     kind: str
@@ -103,7 +103,7 @@ class End(asyncio.Protocol):
         self._framed = False
         self._said = self._next = 0
 
-    # What asyncio tells.
+    # Called by asyncio.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
@@ -135,11 +135,11 @@ class End(asyncio.Protocol):
         if self._framed:
             self._walk()
 
-    # What a script does.
+    # What a script of a call does.
 
     @property
     def room(self) -> bool:
-        """Whether what is said now goes out soon."""
+        """Whether what is sent now goes out soon."""
         return self._may_go_on.is_set() and not self.over.is_set()
 
     async def has_room(self) -> None:
@@ -147,29 +147,29 @@ class End(asyncio.Protocol):
         await self._may_go_on.wait()
 
     def tell(self, body: bytes, opcode: int = TEXT, *, fin: bool = True) -> None:
-        """Says a data frame; its number is the end of its payload."""
+        """Sends a data frame; its number is the end of its payload."""
         self.say(opcode, body + _TAIL % self._said, fin=fin)
         self._said += 1
 
     def say(self, opcode: int, payload: bytes, *, fin: bool = True) -> None:
-        """Says one sound frame, unless a Close was said before."""
+        """Sends one valid frame, unless a Close was sent before."""
         if self.told.said_close is None and not self.over.is_set():
             self._write(frame(opcode, payload, masked=self.masked, fin=fin), frames=1)
 
     def close(self, code: int | None, reason: str = "soak") -> None:
-        """Says the Close; once."""
+        """Sends the Close; once."""
         if self.told.said_close is None and not self.over.is_set():
             reason = "" if code is None else reason
             self._write(frame(CLOSE, close_payload(code, reason), masked=self.masked), frames=1)
             self.told.said_close = (code, reason)
 
     def begin(self, length: int, some: bytes) -> None:
-        """Says the beginning of a frame that will never be whole, and nothing after it."""
+        """Sends the beginning of a frame that will never be whole, and nothing after it."""
         self.answers = False
         self._write(announced(TEXT, length, masked=self.masked) + some, frames=1)
 
     def raw(self, data: bytes) -> None:
-        """Says what is no sound frame."""
+        """Sends bytes that are no valid frame."""
         self._write(data, frames=0)
 
     def leave(self) -> None:
@@ -188,7 +188,7 @@ class End(asyncio.Protocol):
             self.told.sent.add(data, frames)
             self.transport.write(data)
 
-    # What the other end says.
+    # Frames of the other end.
 
     def _walk(self) -> None:
         held, at = self._held, 0
@@ -211,7 +211,7 @@ class End(asyncio.Protocol):
             self._next += 1
 
     def _control(self, opcode: int, payload: bytes) -> bool:
-        """Answers, and says whether the frame is the relay's own."""
+        """Answers, and returns whether the frame is the relay's own."""
         own = False
         if opcode == PING:
             own = payload == RELAY_PING

@@ -14,7 +14,7 @@ from pathlib import Path
 import orjson
 import uvloop
 
-from stage.arm.tls import server_context
+from stage.arm.server import server_context
 from stage.rawpeer import PING, accepted, frame
 from stage.soak.end import End, ModelSide, write
 from stage.soak.plan import NUMBER, Life, Plan
@@ -42,7 +42,7 @@ BACKLOG = 2048
 
 
 def events(life: Life, side: ModelSide) -> Iterator[bytes]:
-    """What it says in each period, for ever; empty: nothing. ``side`` counts what was said."""
+    """What the model sends in each period, without end; empty: nothing. ``side`` counts the responses."""
     yield b'{"type":"session.created","session":{"id":"soak-%d"},' % life.number
     while True:
         yield b'{"type":"input_audio_buffer.speech_started",'
@@ -67,7 +67,7 @@ class ModelCall:
         self._end = end
 
     async def live(self) -> ModelSide | None:
-        """The call from the request to its end; None where nobody asked."""
+        """The call from the request to its end; None where no request came."""
         end = self._end
         head = await end.head
         key, number = _KEY.search(head), _NUMBER.search(head)
@@ -163,7 +163,7 @@ ACTS: dict[str, Act] = {
 
 
 async def serve(plan: Plan, trust: Path | None) -> None:
-    """Plays the model until SIGTERM: under TLS where there is ``trust``, which becomes what a relay is to trust."""
+    """Plays the model until SIGTERM; with ``trust`` under TLS, by certificates that the file makes a relay trust."""
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
     calls: set[asyncio.Task[None]] = set()
@@ -185,7 +185,7 @@ async def serve(plan: Plan, trust: Path | None) -> None:
     await stop.wait()
     server.close()
     if calls:
-        # Whoever was to ask and did not: their sockets are closed by now, or will never be.
+        # Connections without a request: their sockets are closed by now, or will never be.
         await asyncio.wait(calls, timeout=5)
 
 

@@ -8,14 +8,14 @@ import random
 from dataclasses import dataclass
 
 SAID = -1
-"""In place of a code: the one that the end which closes said; 1005 when it said none."""
+"""Instead of a code: the one that the closing end sent; 1005 when it sent none."""
 OVER_CODE = 1001
-"""What clients say that are called home at the end of the run."""
+"""The code of clients that are stopped at the end of the run."""
 SHORTEST_S = 0.3
 CLIENT_CODES = (1000, 1001, 3000, 4001, 4999, None)
 MODEL_CODES = (1000, 1011, 4000, 4429)
 NUMBER = "soak."
-"""The subprotocol that tells the model the call's number: soak.17"""
+"""The subprotocol that carries the call's number to the model: soak.17"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ _ALL = (
     _proper("model.late", 2, "client"),
     _proper("model.floods", 1, "client"),
     _proper("client.stalls", 2, "client"),
-    # A reset may overtake what was said before it, and with it the end of a frame that the relay is in then.
+    # A reset may overtake what was sent before it, and with it the end of a frame that the relay is in then.
     _cut("client.resets", 4, "client", {1006}, {1001, 1006}),
     _cut("client.leaves", 4, "client", {1006}, {1001, 1006}),
     _cut("client.mid-frame", 3, "client", {1006}, {1001, 1006}),
@@ -81,7 +81,7 @@ KINDS = {kind.name: kind for kind in _ALL}
 
 @dataclass(frozen=True, slots=True)
 class Life:
-    """``lasts_s`` is from the 101 to what ends the call, ``code`` what the Close then says (None: nothing)."""
+    """``lasts_s`` is from the 101 to what ends the call, ``code`` is that of the Close (None: an empty Close)."""
 
     number: int
     kind: Kind

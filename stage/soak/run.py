@@ -17,8 +17,7 @@ import orjson
 from rich.console import Console
 
 from stage.leash import leashed
-from stage.model import DEPLOYMENT
-from stage.replica import Replica
+from stage.replica import DEPLOYMENT, Replica
 from stage.soak.books import CLIENTS, MODEL, RELAY, SAMPLES, read
 from stage.soak.checks import Check, by_kind, judge
 from stage.soak.client import KEYS, key_of
@@ -28,14 +27,14 @@ from stage.soak.samples import Gauge, Sample
 TRUST = "trust.pem"
 LINE_EVERY_S = 10.0
 EMPTY_S = 60.0
-"""From the last client's end until the relay has to be empty: longer than the stall of a reader, which is 30 s."""
+"""From the last client's end until the relay must be empty: longer than the stall of a reader, which is 30 s."""
 HOME_S = 100.0
-"""What calling everybody home may take."""
+"""How long the clients may take to stop."""
 EXIT_S = 30.0
 ANSWER_S = 20.0
-"""A relay that does not answer for so long is given up."""
+"""A relay that does not answer for so long has failed."""
 FIGURES_S = 1.0
-"""So old /metrics may be: what it says of the last call's end comes later."""
+"""/metrics may be as old as this: the end of the last call appears later."""
 SETTLE_S = 0.2
 
 
@@ -66,7 +65,7 @@ async def load_of(plan: Plan, port: int, key: str, out: Path) -> AsyncIterator[P
     process = await leashed(sys.executable, *("-m", "stage.soak.client"), stdin=PIPE, stdout=PIPE)
     async with _killed_at_the_end(process), _kept(process, out / CLIENTS):
         assert process.stdin is not None
-        # Not as an argument: everybody on the machine reads those.
+        # Not as an argument: every user of the machine can read those.
         process.stdin.write(orjson.dumps({"plan": asdict(plan), "port": port, "key": key}))
         process.stdin.close()
         yield process
@@ -125,7 +124,7 @@ async def _kept(process: Process, file: Path) -> AsyncIterator[None]:
 
 
 class View:
-    """``now`` tells of a sample, ``say`` of a step."""
+    """``now`` shows a sample, ``say`` a step."""
 
     def __init__(self, lasts_s: float) -> None:
         self._lasts_s = lasts_s
@@ -175,9 +174,9 @@ class Found(NamedTuple):
 
 
 async def run(plan: Plan, seconds: float, every_s: float, out: Path, interrupted: asyncio.Event, view: View) -> Found:
-    """Lets the load loose on a relay for ``seconds``, or until ``interrupted``, and judges what was written to ``out``.
+    """Puts the load on a relay for ``seconds``, or until ``interrupted``, and judges what was written to ``out``.
 
-    Raises ReplicaError, RuntimeError or OSError when the processes do not come to stand.
+    Raises ReplicaError, RuntimeError or OSError when the processes do not start.
     """
     async with AsyncExitStack() as stack:
         enter = stack.enter_async_context
@@ -195,7 +194,7 @@ async def run(plan: Plan, seconds: float, every_s: float, out: Path, interrupted
         await samples.until((interrupted.wait(), load.wait(), model.process.wait()), every_s, seconds)
         _check_model(model.process)
         under_load, seconds = list(samples.taken), samples.taken[-1].at
-        view.say("calling everybody home")
+        view.say("stopping the clients")
         if load.returncode is None:
             load.terminate()
         await samples.until((load.wait(),), every_s, HOME_S)
@@ -247,7 +246,7 @@ class _Samples:
         self._gauge, self._relay, self._file, self._view = gauge, relay, file, view
 
     async def until(self, ends: tuple[Awaitable[object], ...], every_s: float, seconds: float) -> None:
-        """Until one of ``ends`` comes to pass or the relay does not answer, at most ``seconds``."""
+        """Until one of ``ends`` is done or the relay does not answer, at most ``seconds``."""
         loop = asyncio.get_running_loop()
         due, end = loop.time(), loop.time() + seconds
         waits = {asyncio.ensure_future(each) for each in ends}
@@ -272,7 +271,7 @@ class _Samples:
         return self.taken[-1]
 
     async def _take(self) -> bool:
-        """False when the relay does not answer; how it ended may say why."""
+        """False when the relay does not answer; its exit may show why."""
         try:
             sample = await self._gauge.read()
         except (aiohttp.ClientError, OSError):

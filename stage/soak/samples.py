@@ -36,7 +36,7 @@ FLOOR_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """``at`` is in seconds since the relay stood, ``answer_ms`` how long /metrics took; ended and frames are totals."""
+    """``at``: seconds since the relay started, ``answer_ms`` how long /metrics took; ended and frames are totals."""
 
     at: float
     rss_kb: int
@@ -65,7 +65,7 @@ class Gauge:
         self.series: dict[str, float] = {}
 
     async def read(self) -> Sample:
-        """Now. Raises aiohttp.ClientError when the relay does not answer, OSError when it is gone."""
+        """Now. Raises aiohttp.ClientError when the relay does not answer, OSError when it has ended."""
         asked = time.monotonic()
         async with self._http.get(f"{self._url}/metrics") as answer:
             text = await answer.text()

@@ -5,18 +5,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, TypeAlias
 
-from stage.bicep.syntax import (
-    Array,
-    Declaration,
-    Literal,
-    Member,
-    Name,
-    Node,
-    Object,
-    Resource,
-    expressions,
-    walk,
-)
+from stage.bicep.syntax import Array, Declaration, Literal, Member, Name, Node, Object, Resource, expressions, walk
 from tests.bicep.schema import Properties, Schema, plain
 from tests.bicep.values import Values
 

@@ -9,7 +9,7 @@ import yaml
 
 from rtproxy.call.drain import LAME_S, LAME_SHARE
 from rtproxy.settings import load
-from stage.arm.ids import APPS, GATEWAYS
+from stage.arm.resources import APPS, GATEWAYS
 from stage.bicep import compile
 from stage.gpt.options import Options
 from stage.platform.unverified import Unverified

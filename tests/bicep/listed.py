@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from stage.arm.ids import DEPLOYMENTS
-from stage.arm.syntax import Literal, parse, written
+from stage.arm.expressions import Literal, parse, written
+from stage.arm.resources import DEPLOYMENTS
 from stage.bicep import compile
 
 _ROOT = Path(__file__).parents[2]

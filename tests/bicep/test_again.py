@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from stage.arm import whatif
+from stage.arm import deployments
 from stage.bicep import compile
 from tests.bicep.listed import listed
 from tests.bicep.test_bodies import CERTIFICATE, GIVEN
@@ -27,7 +27,7 @@ def test_what_stands_is_no_difference_to_the_play(bicep: Path, parameters: str, 
     given = GIVEN | SETS[parameters]
     stands = {each.id: each.body for each in asked(template, **given)}
     plan = planned(template, given, "any", "anywhere")
-    changes = [whatif.change(each.id, stands[each.id], each.body) for each in plan.asked.values()]
+    changes = [deployments.change(each.id, stands[each.id], each.body) for each in plan.asked.values()]
     told = [
         {"id": each["resourceId"], "kind": each["changeType"], "delta": each["delta"]}
         for each in changes

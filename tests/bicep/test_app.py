@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from stage.arm.ids import APPS, DEPLOYMENTS, ENVIRONMENTS, IDENTITIES, REGISTRY_SUFFIX, ROLE_ASSIGNMENTS, STORAGES
+from stage.arm.resources import APPS, DEPLOYMENTS, ENVIRONMENTS, IDENTITIES, REGISTRY_SUFFIX, ROLE_ASSIGNMENTS, STORAGES
 from stage.bicep import compile
 from tests.bicep.conftest import BICEP
 from tests.bicep.worked_out import OF_AZURE, asked, sent

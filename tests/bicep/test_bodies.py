@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from stage.arm.ids import DEPLOYMENTS
+from stage.arm.resources import DEPLOYMENTS
 from stage.bicep import compile
 from tests.bicep.holding import body_faults
 from tests.bicep.schema import load

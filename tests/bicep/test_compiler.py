@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from stage.arm.hashing import guid, unique_string
+from stage.arm.resources import guid, unique_string
 from stage.bicep import compile
 from tests.bicep.listed import listed
 from tests.bicep.worked_out import asked

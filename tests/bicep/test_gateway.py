@@ -7,11 +7,18 @@ import pytest
 
 from rtproxy.app import CALL_ROUTES
 from stage.arm import gateways
-from stage.arm.ids import APPS, GATEWAYS, NETWORKS, PUBLIC_ADDRESSES, ROLE_ASSIGNMENTS, SECURITY_GROUPS
-from stage.arm.resources import Asked
-from stage.arm.store import Store
+from stage.arm.resources import (
+    APPS,
+    GATEWAYS,
+    NETWORKS,
+    PUBLIC_ADDRESSES,
+    ROLE_ASSIGNMENTS,
+    SECURITY_GROUPS,
+    Asked,
+    Store,
+)
 from stage.bicep import compile
-from stage.gateway import Gateway
+from stage.ingress import Gateway
 from tests.bicep.conftest import BICEP
 from tests.bicep.ladder import environment
 from tests.bicep.worked_out import OF_AZURE, asked

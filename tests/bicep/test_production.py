@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from rtproxy.settings import load
-from stage.arm.ids import GATEWAYS
+from stage.arm.resources import GATEWAYS
 from stage.bicep import compile
 from tests.bicep.conftest import BICEP
 from tests.bicep.ladder import environment

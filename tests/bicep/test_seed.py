@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from stage.arm.ids import APPS
+from stage.arm.resources import APPS
 from stage.bicep import compile
 from stage.seed import Seed, properties
 from tests.bicep.conftest import BICEP

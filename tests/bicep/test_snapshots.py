@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from stage.arm import parameters, scope, template
+from stage.arm import scope, template
+from stage.arm.expressions import Call, Literal, Unresolved, shown
 from stage.arm.resources import Asked
-from stage.arm.scope import Document, Place, Scope
-from stage.arm.syntax import Call, Literal, Unresolved, shown
+from stage.arm.scope import Document, Place, Scope, is_secure
 from tests.bicep.test_compiler import COMPILER, SETS, read
 
 SUBSCRIPTION = "11111111-2222-3333-4444-555555555555"
@@ -54,12 +54,12 @@ class Plan:
 def planning(monkeypatch: pytest.MonkeyPatch) -> None:
     def hidden(self: Scope, name: str) -> Any:
         """The engine does not tell which of a chain of secure parameters it names."""
-        if name in self.given and parameters.secure(self.template["parameters"][name]):
+        if name in self.given and is_secure(self.template["parameters"][name]):
             return Unresolved(Call("parameters", (Literal({"openAiApiKey": "modelKey"}.get(name, name)),)))
         return _parameter(self, name)
 
     monkeypatch.setattr(scope, "SUBSCRIPTION", SUBSCRIPTION)
-    monkeypatch.setattr("stage.arm.ids.SUBSCRIPTION", SUBSCRIPTION)
+    monkeypatch.setattr("stage.arm.resources.SUBSCRIPTION", SUBSCRIPTION)
     monkeypatch.setattr(Scope, "parameter", hidden)
 
 

@@ -11,9 +11,9 @@ import pytest
 
 from stage.rawpeer import TEXT, RawPeer, RawServer
 from stage.replica import Replica
-from stage.world import World
 from tests.conftest import DEADLINE_S, Caller, ReplicaFactory
 from tests.standstill import standstill
+from tests.world import World
 
 UNNOTICED_S = 1.0
 """What a frame of somebody else's call may take there and back while a fault lasts: a busy machine is not a defect."""

@@ -10,9 +10,9 @@ import pytest
 from rtproxy.model.identity import TokenTimes
 from stage.identity import Directory, beside, make_app
 from stage.rawpeer import CLOSE
-from stage.world import World
 from tests.faults.conftest import LineFactory
 from tests.standstill import within
+from tests.world import World
 
 DAY_S = 86_400.0
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from rtproxy.__main__ import SPARE_DESCRIPTORS
 from stage.rawpeer import BINARY, RawPeer, announced
 from stage.replica import Replica
-from stage.world import World
 from tests.conftest import DEADLINE_S, error
 from tests.faults.conftest import Line, LineFactory
+from tests.world import World
 
 CALLERS = 30
 STUCK = 200

@@ -5,11 +5,11 @@ import hashlib
 import random
 from pathlib import Path
 
-from stage.latepeer import LateServer
 from stage.rawpeer import BINARY, CLOSE, TEXT, RawPeer, frame
 from stage.replica import Replica
 from tests.conftest import DEADLINE_S
 from tests.faults.conftest import SOON_S, Line, LineFactory
+from tests.faults.latepeer import LateServer
 from tests.standstill import within
 
 KIB = 1024

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from stage.model import DEPLOYMENT, Model
+from stage.replica import DEPLOYMENT, Model
 from tests.conftest import KEY
 from tests.image.engine import BASE, Container, Engine, EngineError, find
 

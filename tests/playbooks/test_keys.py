@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from stage.arm.ids import GATEWAYS
+from stage.arm.resources import GATEWAYS
 from tests.playbooks.conftest import Play, Run, Stage, player
 from tests.playbooks.test_deploy import IMAGE_OF, SMALL, inject, made
 from tests.stage.vacant import resource, template

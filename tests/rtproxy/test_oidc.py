@@ -16,9 +16,9 @@ from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from rtproxy.carry import ADMISSION
 from rtproxy.door import oidc
 from rtproxy.door.admission import Door
-from stage.issuer import AUDIENCE, Issuer
 from stage.rawpeer import RawPeer, RawServer
 from tests.conftest import DEADLINE_S, KEY, Caller, Relay, RelayFactory, Shown, error
+from tests.issuer import AUDIENCE, Issuer
 
 Shower = Callable[[str], Awaitable[RawPeer]]
 

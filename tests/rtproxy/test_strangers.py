@@ -13,9 +13,9 @@ from rtproxy.door import halfopen, strangers
 from rtproxy.door.strangers import STRANGERS
 from stage.rawpeer import TEXT, RawPeer, RawServer
 from stage.replica import Replica
-from stage.world import World
 from tests.conftest import DEADLINE_S, Caller, Relay, RelayFactory, ReplicaFactory
 from tests.standstill import standstill
+from tests.world import World
 
 HOST = "Host: relay.example"
 HEALTHZ = f"GET /healthz HTTP/1.1\r\n{HOST}\r\n\r\n".encode()

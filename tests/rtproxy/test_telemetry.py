@@ -12,10 +12,10 @@ import pytest
 
 from rtproxy import __version__
 from rtproxy.settings import SettingsError, load
-from stage.otlp import Collector, Span
 from stage.rawpeer import CLOSE, TEXT, RawPeer, RawServer, close_payload
 from stage.replica import Replica, ReplicaError
 from tests.conftest import DEADLINE_S, KEY, Caller, RelayFactory, ReplicaFactory, settings_for
+from tests.otlp import Collector, Span
 
 FLUSH_S = 2.0
 TRACE, CALLER = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"

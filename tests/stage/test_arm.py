@@ -8,7 +8,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from stage.arm.ids import SUBSCRIPTION
+from stage.arm.resources import SUBSCRIPTION
 from tests.stage.rig import (
     APP,
     DEADLINE_S,

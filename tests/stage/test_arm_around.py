@@ -9,7 +9,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from stage.arm.ids import SUBSCRIPTION
+from stage.arm.resources import SUBSCRIPTION
 from tests.stage.rig import APP, SECRET, TEMPLATE, Az, Rig, bearer, template
 
 ROOT = Path(__file__).parents[2]

@@ -6,7 +6,7 @@ import json
 import aiohttp
 import pytest
 
-from stage.arm.ids import SUBSCRIPTION
+from stage.arm.resources import SUBSCRIPTION
 from tests.stage.rig import (
     APP,
     DEADLINE_S,

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from stage.arm import profile
+from stage.arm import server
 from stage.bicep import BicepError, compile, install
 
 ROOT = Path(__file__).parents[2]
@@ -522,7 +522,7 @@ def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.skipif(not (BIN / "az").exists(), reason="azure-cli is not installed")
 def test_the_real_az_builds_with_it(directory: Path, tmp_path: Path) -> None:
     install(directory)
-    profile.write(tmp_path / "azure", "https://127.0.0.1:1")
+    server.write_profile(tmp_path / "azure", "https://127.0.0.1:1")
     (tmp_path / "main.bicep").write_text("param a string\noutput it string = a\n")
 
     def az(*words: str) -> "subprocess.CompletedProcess[str]":

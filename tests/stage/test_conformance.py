@@ -7,10 +7,8 @@ from typing import Any
 
 import pytest
 
-from stage.conformance.comparison import MISSING, Compared, Verdict, compare
-from stage.conformance.front import Front
-from stage.conformance.install import NotInstalled, install
-from stage.conformance.show import show
+from stage.conformance.comparison import MISSING, Compared, Verdict, compare, show
+from stage.conformance.suite import Front, NotInstalled, install
 from stage.rawpeer import CLOSE, TEXT, RawServer, close_payload, connect
 
 

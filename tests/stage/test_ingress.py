@@ -14,9 +14,9 @@ from aiohttp import web
 from stage.envoy import EnvoyError
 from stage.ingress import Gateway, Ingress, Site
 from stage.rawpeer import RawServer
-from stage.world import World
 from tests.conftest import KEY, ReplicaFactory
 from tests.stage.apps import eventually
+from tests.world import World
 
 DEADLINE_S = 10.0
 APP = "rtproxy.stage.localhost"

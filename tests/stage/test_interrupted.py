@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from stage.arm.unsteady import Unsteady, writes
+from stage.arm.faults import Unsteady, writes
 from stage.interrupted import killed, main, stumbling
 
 

@@ -42,7 +42,7 @@ subprocess.run((sys.executable, "-c", {STUBBORN!r}))
 REHEARSAL = f"""
 import asyncio, os, sys
 from stage.commandline import until_interrupted
-from stage.rehearsal.processes import started
+from stage.leash import started
 
 async def rehearse():
     async with started((sys.executable, "-c", {PLAY!r}), os.environ):

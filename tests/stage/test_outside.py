@@ -8,7 +8,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from stage.arm.outside import account_keys
+from stage.arm.roles import account_keys
 from tests.stage.apps import eventually
 from tests.stage.rig import DEADLINE_S
 from tests.stage.vacant import GROUP, IDENTITY, Vacant, relay, resource, template, whole

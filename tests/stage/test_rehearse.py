@@ -11,7 +11,7 @@ from subprocess import PIPE, STDOUT, Popen
 
 import pytest
 
-from stage.rehearsal.scenarios import SCENARIOS
+from stage.rehearse import SCENARIOS
 from tests.browser import CHROMIUM, picture, traces
 
 TELLING = ("rollout", "bad-green")

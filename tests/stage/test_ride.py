@@ -12,8 +12,8 @@ from openai import AsyncOpenAI
 from openai.types.websocket_reconnection import ReconnectingEvent
 
 from stage import seed
-from stage.model import DEPLOYMENT, Model
 from stage.platform import App, Environment, Unverified
+from stage.replica import DEPLOYMENT, Model
 from stage.timeline import Timeline
 
 MODEL_KEY, CLIENT_KEY = "key-of-the-model", "key-of-the-caller"

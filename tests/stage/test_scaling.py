@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from stage.ingress import Counts
-from stage.platform.replicas import Activator
-from stage.platform.scaling import Scaler
+from stage.platform.replicas import Activator, Scaler
 from stage.platform.template import Scale
 from stage.platform.unverified import Timing, Unverified
 from tests.stage.apps import DEADLINE_S, NAME, SECRET, StageFactory, eventually, properties

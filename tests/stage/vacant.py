@@ -13,7 +13,7 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
-from stage.arm.ids import SUBSCRIPTION
+from stage.arm.resources import SUBSCRIPTION
 from stage.azure import Stage
 from tests.stage.rig import _MANY, DEADLINE_S, Az
 

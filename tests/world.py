@@ -1,6 +1,6 @@
 """What a relay takes from its machine and a test may change while it runs: names, clocks, limits.
 
-``python -m stage.world FILE`` is a relay that asks FILE instead. Of the clocks, Python's own ``time`` does; the loop's
+``python -m tests.world FILE`` is a relay that asks FILE instead. Of the clocks, Python's own ``time`` does; the loop's
 timers are the machine's.
 """
 
@@ -35,7 +35,7 @@ class World:
     @property
     def relay(self) -> tuple[str, ...]:
         """What Python is to run."""
-        return "-m", "stage.world", str(self.file)
+        return "-m", "tests.world", str(self.file)
 
     def tell(self) -> None:
         """From now on it is so."""

@@ -1,30 +1,67 @@
-"""What a scenario can do on a stage that stands: hold calls, run a play, type az, wait."""
+"""What a scenario can do on a running stage: hold calls, run a play, type az, wait; and how its steps are shown."""
 
 import asyncio
 import json
 import os
 import sys
+import time
 from asyncio.subprocess import DEVNULL, PIPE, Process
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+
 from stage.azure import RESOURCE_GROUP, Stage
-from stage.rehearsal.processes import lines, running, started
-from stage.rehearsal.steps import Steps
+from stage.leash import lines, running, started
 from stage.seed import APP
 from stage.timeline import Act
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 PLAYBOOKS = ROOT / "playbooks"
 LONGEST_HOLD_S = 3600
 OPENED_DEADLINE_S = 60.0
 LOOK_EVERY_S = 0.2
 
 
+class Steps:
+    """Steps follow each other; none is inside another. Quiet, they are not shown."""
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self._began = time.monotonic()
+        self._console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True, quiet=quiet)
+        self._status = self._console.status("")
+
+    @contextmanager
+    def step(self, title: str) -> Iterator[None]:
+        """One step: shown while it runs and, done or broken, with the second at which it ended."""
+        self.now(title)
+        self._status.start()
+        try:
+            yield
+        except BaseException:
+            self._line("broken", title)
+            raise
+        finally:
+            self._status.stop()
+        self._line("done", title)
+
+    def now(self, detail: str) -> None:
+        """What the step is at; for terminals only."""
+        self._status.update(detail)
+
+    def say(self, text: str) -> None:
+        self._console.print(text)
+
+    def _line(self, how: str, title: str) -> None:
+        self._console.print(
+            f"{time.monotonic() - self._began:6.1f} s  {how:7}{title}", style="red" if how == "broken" else ""
+        )
+
+
 class Unexpected(Exception):
-    """The rehearsal cannot go on, or what happened is not what the scenario is about; the message says why."""
+    """The rehearsal cannot go on, or something else happened than in the scenario; the message says why."""
 
 
 class Rehearsal:
@@ -81,14 +118,14 @@ class Rehearsal:
         with self.steps.step(title):
             code = await lines(command, environ, log, lambda line: self._show(title, line))
             if (code == 0) is not succeeds:
-                raise Unexpected(f"{title} ended {code}, {'0' if succeeds else 'a failure'} was to come: see {log}")
+                raise Unexpected(f"{title} ended {code}, {'0' if succeeds else 'a failure'} was expected: see {log}")
 
     def _show(self, title: str, line: str) -> None:
         if line.startswith("TASK ["):
             self.steps.now(f"{title}: {line[6:].partition(']')[0]}")
 
     async def az(self, *words: str) -> Any:
-        """What an ``az`` command on the app answers, parsed. Raises Unexpected with az's own words when it fails."""
+        """The answer of an ``az`` command on the app, parsed. Raises Unexpected with az's own message when it fails."""
         command = ("az", *words, "--name", APP, "--resource-group", RESOURCE_GROUP, "--output", "json")
         async with started(command, self._environ, stdout=PIPE, stderr=PIPE) as process:
             answer, said = await process.communicate()
@@ -97,18 +134,18 @@ class Rehearsal:
         return json.loads(answer or "null")
 
     async def lasting(self, seconds: float, title: str) -> None:
-        """Lets the calls live for so long."""
+        """Lets the calls go on for so long."""
         with self.steps.step(title):
             await asyncio.sleep(seconds)
 
     async def until(self, title: str, within_s: float, act: Act, **fields: Any) -> None:
-        """Until the platform has done that. Raises Unexpected when it did not come to pass in time."""
+        """Waits until the platform has done that. Raises Unexpected when it does not happen in time."""
         with self.steps.step(title):
             try:
                 async with asyncio.timeout(within_s):
                     await self.stage.timeline.until(act, **fields)
             except TimeoutError:
-                raise Unexpected(f"{title}: {act} did not come in {within_s:g} s") from None
+                raise Unexpected(f"{title}: {act} did not happen within {within_s:g} s") from None
 
     async def judge(self, expected: Mapping[str, str], required: Sequence[str] = ()) -> int:
         """Prints the verdict, writes verdict.json and report.html; 0 when every check came out as it should.
