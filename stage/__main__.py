@@ -66,12 +66,12 @@ def main() -> int:
         prog="python -m stage", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("--out", type=Path, default=Path("rehearsals/stage"), metavar="DIR", help="what it writes (%(default)s)")
+    add("--out", type=Path, default=Path("rehearsals/stage"), metavar="DIR", help="folder of the results (%(default)s)")
     add("--mode", choices=("Single", "Multiple"), default=Seed.mode, help="revision mode of the app (%(default)s)")
     add("--affinity", choices=("sticky", "none"), default=Seed.affinity, help="session affinity (%(default)s)")
     add("--min-replicas", type=int, default=Seed.min_replicas, metavar="N", help="of each revision (%(default)s)")
     add("--max-replicas", type=int, default=Seed.max_replicas, metavar="N", help="of each revision (%(default)s)")
-    add("--cooldown", type=int, default=Seed.cooldown_s, metavar="S", help="cooldownPeriod (%(default)s)")
+    add("--cooldown", type=int, default=Seed.cooldown_s, metavar="S", help="cooldownPeriod in seconds (%(default)s)")
     add("--empty", action="store_true", help="start without a resource group and an app, for a deployment")
     given = parser.parse_args()
     app_seed = Seed(

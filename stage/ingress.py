@@ -19,8 +19,6 @@ from typing import NamedTuple, Self
 
 from stage.envoy import Document, Envoy, affinity, at, cluster, free_port, guarded, hosts, listener, only_from
 
-__all__ = ["Counts", "Gateway", "Ingress", "Site"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Gateway:

@@ -248,10 +248,10 @@ def main() -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("--play", action="append", choices=PLAYS, metavar="NAME", help=f"of {', '.join(PLAYS)} (all); may be repeated")
-    add("--kills", type=int, default=0, metavar="N", help="kill each at its first N writes only (at every one)")
+    add("--play", action="append", choices=PLAYS, metavar="NAME", help=f"one of {', '.join(PLAYS)}; repeatable (all)")
+    add("--kills", type=int, default=0, metavar="N", help="kill each play only at its first N writes (at every write)")
     add("--seeds", type=int, default=0, metavar="N", help="instead of kills: N rollouts whose writes fail")
-    add("--out", type=new_folder, metavar="DIR", help="what it writes (rehearsals/interrupted-TIME)")
+    add("--out", type=new_folder, metavar="DIR", help="folder of the results (rehearsals/interrupted-TIME)")
     given = parser.parse_args()
     out = (given.out or Path("rehearsals", f"interrupted-{time.strftime('%Y%m%d-%H%M%S')}")).absolute()
     try:

@@ -40,6 +40,14 @@ exit code:
   0 the verdict is the one the scenario should have, 1 it is another, or the rehearsal broke off, 2 bad arguments,
   3 the stage could not be set up, 130 interrupted
 """
+SURVIVED = {"survival.cut": "pass", "rollback.blue_untouched": "pass", "placement.one_place": "pass"}
+EXITED = {"termination.grace": "pass", "termination.no_sigkill": "pass"}
+DRAINED = EXITED | {"termination.codes": "pass", "termination.turns": "pass"}
+ROLLED_OUT = {"rollback.outcome": "pass", "cooldown.no_new_calls": "pass"}
+HELD = ("survival.cut", "survival.refused", "placement.one_place")
+HEARD = ("hearing", "quality", "admission")
+SEEN = (*HELD, *HEARD, "survival.moved", "routing", "cooldown.no_new_calls", "termination", "rollback", "evidence")
+"""The checks that show that no caller noticed anything."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,30 +140,6 @@ async def _weights_are_refused(rehearsal: Rehearsal) -> None:
 async def gateway_timeout(rehearsal: Rehearsal) -> None:
     async with rehearsal.calls("--reconnect", "--ping-interval", "0", "--talk-every", "0"):
         await rehearsal.lasting(25, "calls are silent for longer than the gateway's request timeout")
-
-
-SURVIVED = {"survival.cut": "pass", "rollback.blue_untouched": "pass", "placement.one_place": "pass"}
-
-
-EXITED = {"termination.grace": "pass", "termination.no_sigkill": "pass"}
-
-
-DRAINED = EXITED | {"termination.codes": "pass", "termination.turns": "pass"}
-
-
-ROLLED_OUT = {"rollback.outcome": "pass", "cooldown.no_new_calls": "pass"}
-
-
-HELD = ("survival.cut", "survival.refused", "placement.one_place")
-
-
-HEARD = ("hearing", "quality", "admission")
-
-
-SEEN = (*HELD, *HEARD, "survival.moved", "routing", "cooldown.no_new_calls", "termination", "rollback", "evidence")
-
-
-"""The checks that show that no caller noticed anything."""
 
 
 SCENARIOS: Mapping[str, Scenario] = {
@@ -272,7 +256,7 @@ def main() -> int:
     add = parser.add_argument
     add("--scenario", choices=SCENARIOS, default="rollout", metavar="NAME", help="one of those below (%(default)s)")
     add("--connections", type=calls(1000), default=20, metavar="N", help="calls held (%(default)s)")
-    add("--out", type=new_folder, metavar="DIR", help="what it writes (rehearsals/SCENARIO-TIME)")
+    add("--out", type=new_folder, metavar="DIR", help="folder of the results (rehearsals/SCENARIO-TIME)")
     add("--keep", action="store_true", help="leave the stage up after the verdict, until Ctrl-C")
     given = parser.parse_args()
     out = given.out or Path("rehearsals", f"{given.scenario}-{time.strftime('%Y%m%d-%H%M%S')}")

@@ -350,8 +350,6 @@ def _event(act: dict[str, Any]) -> dict[str, Any]:
 
 
 TOKEN_ROUTES: tuple[Route, ...] = (("POST", f"{_ENVIRONMENT}/getAuthToken", environment_token),)
-
-
 STREAM_ROUTES: tuple[Route, ...] = (
     ("GET", f"{_APP}/revisions/{{revision}}/replicas/{{replica}}/containers/{{container}}/logstream", stream_console),
     ("GET", f"{_APP}/eventstream", stream_app),

@@ -254,11 +254,7 @@ TYPES: Mapping[str, Adds] = {
     "Microsoft.OperationalInsights/workspaces/savedSearches": _nothing,
     "Microsoft.OperationalInsights/workspaces/tables": _nothing,
 }
-
-
 NAMESPACES = tuple(sorted({kind.partition("/")[0] for kind in TYPES}))
-
-
 _NAMESPACES = tuple(sorted((*NAMESPACES, _CLUSTERS)))
 
 

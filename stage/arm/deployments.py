@@ -30,6 +30,9 @@ _BARE_KEY = re.compile(rf"({_STRING})|\btemplate(?=\s*:)", re.DOTALL)
 # matter here: their list does.
 _WHOLE = {"configuration", "containers", "customDomains", "dapr", "env", "identitySettings", "ingress"}
 DEPLOYMENT = f"{ANY_GROUP}/providers/{DEPLOYMENTS}/{{name}}"
+_WHOLE |= {"initContainers", "ipSecurityRestrictions", "probes", "registries", "resources", "rules", "scale", "secrets"}
+_WHOLE |= {"stickySessions", "template", "traffic", "volumeMounts", "volumes", "workloadProfiles"}
+_WHOLE |= {"appLogsConfiguration", "vnetConfiguration"}
 
 
 def parse_deployment(text: str) -> dict[str, Any]:
@@ -43,15 +46,6 @@ def parse_deployment(text: str) -> dict[str, Any]:
     if not isinstance(body, dict):
         raise Rejected("InvalidRequestContent", "The deployment must be an object.")
     return body
-
-
-_WHOLE |= {"initContainers", "ipSecurityRestrictions", "probes", "registries", "resources", "rules", "scale", "secrets"}
-
-
-_WHOLE |= {"stickySessions", "template", "traffic", "volumeMounts", "volumes", "workloadProfiles"}
-
-
-_WHOLE |= {"appLogsConfiguration", "vnetConfiguration"}
 
 
 def check_schema(resource: dict[str, Any]) -> None:

@@ -29,6 +29,8 @@ NUMBER: /-?\d+/
 %ignore /\s+/
 """
 _HOLE = re.compile(r"\{\{|\}\}|\{(\d+)\}")
+_MAKING = {"createarray", "createobject"}
+_MOVING = {"array", "concat", "empty", "first", "flatten", "last", "length", "skip", "take", "tryget", "union"}
 
 
 @dataclass(frozen=True)
@@ -361,12 +363,6 @@ def _get(target: Any, key: Any) -> Any:
             raise Unfit(f"the index {key} is out of an array of {len(target)}")
         return target[key]
     raise Unfit(f"there is no {json.dumps(key)} in a value of type {type(target).__name__}")
-
-
-_MAKING = {"createarray", "createobject"}
-
-
-_MOVING = {"array", "concat", "empty", "first", "flatten", "last", "length", "skip", "take", "tryget", "union"}
 
 
 def _references(node: Node) -> list[str]:

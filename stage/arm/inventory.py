@@ -368,12 +368,8 @@ ROUTES: tuple[Route, ...] = (
     ("GET", f"{ANY_SUBSCRIPTION}/resources", list_resources),
     ("GET", f"{ANY_GROUP}/resources", list_resources),
 )
-
-
 REST: tuple[Route, ...] = (
     ("GET", f"{ANY_GROUP}/providers/(?P<path>\\S+)", show_anything),
     ("GET", f"{ANY_SUBSCRIPTION}/providers/(?P<path>\\S+)", show_anything),
 )
-
-
 """To be looked at last."""

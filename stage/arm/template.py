@@ -17,6 +17,8 @@ from stage.arm.resources import DEPLOYMENTS, Asked, invalid
 from stage.arm.scope import Document, Place, Scope, declarations, given_values, is_secure
 
 _KNOWN = {"$schema", "contentVersion", "languageVersion", "metadata", "definitions", "parameters", "variables"}
+_KNOWN |= {"resources", "outputs"}
+_NAMING = ("type", "name", "scope", "resourceGroup")
 
 
 @dataclass(frozen=True)
@@ -118,12 +120,6 @@ def _own(resource: Document) -> Document:
 def _id(resource: Document, scope: Scope) -> str:
     known = at_start({name: resource[name] for name in _NAMING if name in resource}, scope)
     return resources.read_resource(known, known.get("resourceGroup", scope.place.group)).id
-
-
-_NAMING = ("type", "name", "scope", "resourceGroup")
-
-
-_KNOWN |= {"resources", "outputs"}
 
 
 class Visitor(Protocol):

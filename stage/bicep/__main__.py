@@ -14,7 +14,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--version", action="version", version=f"Bicep CLI version {VERSION} (the stage's stand-in)")
     build = parser.add_subparsers(required=True).add_parser("build", help="compile a file to an ARM template")
     build.add_argument("file", type=Path)
-    build.add_argument("--stdout", action="store_true", required=True, help="where the template goes")
+    build.add_argument("--stdout", action="store_true", required=True, help="write the template to stdout")
     try:
         template = compile(parser.parse_args(arguments).file)
     except BicepError as error:

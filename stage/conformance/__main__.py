@@ -84,10 +84,10 @@ def _arguments() -> Asked:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("cases", nargs="*", type=_pattern, metavar="CASE", help="only these, such as 5.15 or '9.*' (all)")
-    add("--leg", action="append", choices=LEGS, help="only this leg of the relay (client, then upstream)")
-    add("--python2", type=Path, metavar="PATH", help="a Python 2.7, for the suite (searched for)")
-    add("--out", type=Path, default=Path("artifacts/conformance"), metavar="DIR", help="what it writes (%(default)s)")
+    add("cases", nargs="*", type=_pattern, metavar="CASE", help="run only these cases, such as 5.15 or '9.*' (all)")
+    add("--leg", action="append", choices=LEGS, help="test only this leg of the relay (client, then upstream)")
+    add("--python2", type=Path, metavar="PATH", help="a Python 2.7 for the suite (found by itself)")
+    add("--out", type=Path, default=Path("artifacts/conformance"), metavar="DIR", help="for the results (%(default)s)")
     asked = parser.parse_args(namespace=Asked())
     asked.cases, asked.leg = asked.cases or ["*"], asked.leg or list(LEGS)
     return asked

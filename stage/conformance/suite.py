@@ -317,6 +317,4 @@ async def _asked(session: ClientSession, url: str) -> None:
 
 
 LEGS = {"client": client_leg, "upstream": upstream_leg}
-
-
 """By the leg of the relay that is tried."""

@@ -22,7 +22,6 @@ from stage.gpt.shapes import Event, History, Rejected, error, new_id
 from stage.gpt.wire import Record, RecordFile, Wire, now
 
 Ending = Callable[[], Awaitable[None]]
-
 _GOING_AWAY = 1001
 _CUT_SHORT = b'{"type":"response.output_audio.delta","event_id":"event_'
 

@@ -33,6 +33,29 @@ _GA_PART_NAMES: Mapping[str, str] = {name: ga for ga, name in _PART_NAMES.items(
 _TEMPERATURE = 0.8
 _KEY_SUBPROTOCOL = "openai-insecure-api-key."
 _RETRY_AFTER_S = 10
+ONLY_IN_GA = frozenset({"type", "audio", "output_modalities", "max_output_tokens", "reasoning", "parallel_tool_calls"})
+_GA_FIELDS = ONLY_IN_GA | {"truncation", "prompt", "include"}
+_SESSION_TYPES = ("realtime", "transcription")
+_CALL_ID = re.compile(r"rtc_\w{1,64}")
+# status -> (code, message)
+_REFUSALS: Mapping[int, tuple[str, str]] = {
+    400: ("BadRequest", "This operation is only served over a WebSocket."),
+    401: (
+        "401",
+        "Access denied due to invalid subscription key or wrong API endpoint. Make sure to provide a valid key "
+        "for an active subscription and use a correct regional API endpoint for your resource.",
+    ),
+    404: (
+        "DeploymentNotFound",
+        "The API deployment for this resource does not exist. If you created the deployment within the last "
+        "5 minutes, please wait a moment and try again.",
+    ),
+    # A model that has retired answers so, or with the 404 above.
+    410: ("ModelRetired", "The model of this deployment has retired and is not available any more."),
+    429: ("429", "Requests to the realtime API have exceeded the limit of your deployment. Please retry later."),
+    500: ("InternalServerError", "The server had an error while processing your request."),
+}
+REFUSABLE = tuple(_REFUSALS)
 
 
 def _modalities_to_ga(modalities: Any) -> Any:
@@ -74,15 +97,7 @@ _FIELDS: Mapping[str, _Field] = {
     "turn_detection": _Field(("audio", "input", "turn_detection"), from_ga=_detection_from_ga),
     "max_response_output_tokens": _Field(("max_output_tokens",)),
 }
-
-
 ONLY_IN_PREVIEW = frozenset({*_FIELDS, "temperature"})
-
-
-ONLY_IN_GA = frozenset({"type", "audio", "output_modalities", "max_output_tokens", "reasoning", "parallel_tool_calls"})
-
-
-_GA_FIELDS = ONLY_IN_GA | {"truncation", "prompt", "include"}
 
 
 def to_ga(event: Event) -> Event:
@@ -162,9 +177,6 @@ class Dialect:
     outgoing: Callable[[Event], Event | None]
 
 
-_SESSION_TYPES = ("realtime", "transcription")
-
-
 def _ga_incoming(event: Event) -> Event:
     if event.get("type") == "session.update":
         session = require(event, "session", dict)
@@ -195,8 +207,6 @@ def _refuse(fields: Event, names: frozenset[str], within: str) -> None:
 
 
 GA = Dialect("ga", _ga_incoming, lambda event: event)
-
-
 PREVIEW = Dialect("preview", _preview_incoming, from_ga)
 
 
@@ -216,35 +226,6 @@ DOORS: Mapping[str, Door] = {
 }
 
 
-_CALL_ID = re.compile(r"rtc_\w{1,64}")
-
-
-_INTENTS = ("realtime", "transcription")
-
-
-# status -> (code, message)
-_REFUSALS: Mapping[int, tuple[str, str]] = {
-    400: ("BadRequest", "This operation is only served over a WebSocket."),
-    401: (
-        "401",
-        "Access denied due to invalid subscription key or wrong API endpoint. Make sure to provide a valid key "
-        "for an active subscription and use a correct regional API endpoint for your resource.",
-    ),
-    404: (
-        "DeploymentNotFound",
-        "The API deployment for this resource does not exist. If you created the deployment within the last "
-        "5 minutes, please wait a moment and try again.",
-    ),
-    # A model that has retired answers so, or with the 404 above.
-    410: ("ModelRetired", "The model of this deployment has retired and is not available any more."),
-    429: ("429", "Requests to the realtime API have exceeded the limit of your deployment. Please retry later."),
-    500: ("InternalServerError", "The server had an error while processing your request."),
-}
-
-
-REFUSABLE = tuple(_REFUSALS)
-
-
 @dataclass(frozen=True)
 class LateRefusal:
     """What a caller gets after the 101: an `error` of this code, then Close."""
@@ -259,8 +240,6 @@ LATE_REFUSALS: Mapping[int, LateRefusal] = {
     3000: LateRefusal(3000, "invalid_api_key", "Incorrect API key provided."),
     4000: LateRefusal(4000, "missing_model", "You must provide a model parameter."),
 }
-
-
 _BETA = LateRefusal(4000, "beta_api_shape_disabled", "The Realtime Beta API is no longer supported. Use the GA API.")
 
 
@@ -320,7 +299,7 @@ def turned_away(request: web.Request, door: Door, options: Options, live: int) -
 
 def _asked_in_vain(request: web.Request, door: Door, options: Options) -> web.Response | None:
     model, intent, call_id = (request.query.get(name) for name in (door.deployment, "intent", "call_id"))
-    if intent is not None and intent not in _INTENTS:
+    if intent is not None and intent not in _SESSION_TYPES:
         return refusal(400, code="invalid_value", message="Invalid value for 'intent'.")
     if door.versioned and (intent == "transcription" or call_id is not None):
         return refusal(400, code="invalid_value", message="Not served on the preview URL of this stage.")

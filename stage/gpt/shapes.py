@@ -17,6 +17,13 @@ _ID_LENGTH = 21  # what the service uses in practice
 REMEMBERED_ITEMS = 128
 _INPUT_MS_PER_TOKEN = 100
 _OUTPUT_MS_PER_TOKEN = 50
+_KINDS: Mapping[type, str] = {
+    bool: "a boolean",
+    str: "a string",
+    int: "an integer",
+    dict: "an object",
+    list: "an array",
+}
 
 
 class Rejected(Exception):
@@ -68,15 +75,6 @@ def require(event: Mapping[str, Any], param: str, kind: type[Kind], within: str 
             path,
         )
     return value
-
-
-_KINDS: Mapping[type, str] = {
-    bool: "a boolean",
-    str: "a string",
-    int: "an integer",
-    dict: "an object",
-    list: "an array",
-}
 
 
 def message(item_id: str, role: str, content: list[Event], status: str = "completed") -> Event:

@@ -180,7 +180,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         metavar="N",
         help="rows at a time; one with many calls is several (%(default)s)",
     )
-    add("--out", type=new_folder, metavar="DIR", help="what it writes (rehearsals/sabotage-TIME)")
+    add("--out", type=new_folder, metavar="DIR", help="folder of the results (rehearsals/sabotage-TIME)")
     return parser.parse_args(argv)
 
 

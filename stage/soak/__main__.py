@@ -124,7 +124,7 @@ def _machine() -> str:
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="nox -s soak --",
-        description="One relay, hundreds of calls and random faults on loopback: do its books add up, does it grow?",
+        description="One relay, hundreds of calls and random faults on loopback: do the figures add up, does it grow?",
         epilog=EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -135,7 +135,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     add("--faults", type=_share, default=0.2, metavar="X", help="share of calls that have a fault (%(default)g)")
     add("--tls", action="store_true", help="the model speaks TLS, as Azure's does")
     add("--every", type=positive, default=2.0, metavar="S", help="seconds between two samples (%(default)g)")
-    add("--out", type=new_folder, metavar="DIR", help="what it writes (artifacts/soak-TIME)")
+    add("--out", type=new_folder, metavar="DIR", help="folder of the results (artifacts/soak-TIME)")
     return parser.parse_args(argv)
 
 

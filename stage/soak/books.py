@@ -11,7 +11,6 @@ import orjson
 from stage.soak.plan import KINDS, Kind
 
 CLIENTS, MODEL, RELAY, SAMPLES = "clients.jsonl", "model.jsonl", "relay.jsonl", "samples.jsonl"
-
 Line = dict[str, Any]
 
 

@@ -233,11 +233,7 @@ class Client:
 
 
 Act = Callable[[Client], Awaitable[None]]
-
-
 BEFORE: dict[str, Act] = {"client.hangs-up": Client._hang_up, "client.slow": Client._never_finish}
-
-
 ACTS: dict[str, Act] = {
     "client.resets": Client._reset,
     "client.leaves": Client._leave,

@@ -147,8 +147,6 @@ class ModelCall:
 
 
 Act = Callable[[ModelCall, Life], Awaitable[bool]]
-
-
 ACTS: dict[str, Act] = {
     "model.closes": ModelCall._close,
     "model.resets": ModelCall._reset,

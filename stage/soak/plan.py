@@ -46,8 +46,6 @@ def _cut(name: str, weight: float, ended_by: str, client: set[int], upstream: se
 
 
 CALM = _proper("client.closes", 0, "client")
-
-
 _ALL = (
     CALM,
     _proper("model.closes", 3, "upstream"),
@@ -74,8 +72,6 @@ _ALL = (
     Kind("model.fails", 2, status=502),
     Kind("model.mute", 0.5, status=504, needs_s=15),
 )
-
-
 KINDS = {kind.name: kind for kind in _ALL}
 
 

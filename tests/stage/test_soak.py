@@ -108,7 +108,7 @@ def test_an_interrupted_soak_ends_in_order_with_a_verdict_on_what_was_seen(
 def test_a_second_interrupt_ends_a_soak_at_once(under_way: Popen[str], tmp_path: Path) -> None:
     assert under_way.stdout is not None
     under_way.send_signal(signal.SIGINT)
-    while "calling everybody home" not in under_way.stdout.readline():
+    while "stopping the clients" not in under_way.stdout.readline():
         assert under_way.poll() is None
     under_way.send_signal(signal.SIGINT)
     said, _ = under_way.communicate()
@@ -133,7 +133,7 @@ def test_a_relay_that_does_not_answer_for_long_fails_the_soak(under_way: Popen[s
     assert under_way.stdout is not None
     (pid,) = re.findall(r"relay (\d+)", under_way.stdout.readline())
     os.kill(int(pid), signal.SIGSTOP)
-    while "calling everybody home" not in under_way.stdout.readline():
+    while "stopping the clients" not in under_way.stdout.readline():
         assert under_way.poll() is None
     os.kill(int(pid), signal.SIGCONT)
     said, _ = under_way.communicate()
