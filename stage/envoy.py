@@ -60,7 +60,7 @@ def listener(name: str, port: int, routes: Document, idle_s: float, *filters: Do
 
 
 def affinity(cookie: str) -> Document:
-    """The sticky cookie: in a listener for good, switched by the routes, because a changed listener drops sockets."""
+    """The sticky cookie: always in the listener, switched by the routes, because a changed listener drops sockets."""
     state = {
         "@type": TYPE + "extensions.http.stateful_session.cookie.v3.CookieBasedSessionState",
         "cookie": {"name": cookie, "path": "/"},

@@ -79,7 +79,7 @@ def _rewrite(path: str) -> Document:
 
 
 def _name(pattern: str) -> Document:
-    """A Host with any letters, digits, dashes and dots for a star, and any port."""
+    """A Host where a star stands for any letters, digits, dashes and dots; any port."""
     regex = "[a-z0-9.-]*".join(map(re.escape, pattern.split("*")))
     said = {"name": ":authority", "string_match": {"safe_regex": {"regex": rf"(?i){regex}(:\d+)?"}}}
     return {"prefix": "/", "headers": [said]}
@@ -154,7 +154,7 @@ class Ingress:
         await self._envoy.__aexit__(*exc)
 
     async def add_revision(self, revision: str) -> None:
-        """Makes a revision known, with no replica yet; one known already stays as it is."""
+        """Adds a revision, with no replica yet; one that exists stays as it is."""
         async with self._changing:
             if revision not in self._revisions:
                 await self._put_endpoints(revision, (), wait=False)
@@ -174,7 +174,7 @@ class Ingress:
             await self._put_endpoints(revision, ports)
 
     async def set_traffic(self, app: str, site: Site | None) -> None:
-        """Sets the addresses and weights of an app; None: it has none. Its first weights are late nowhere."""
+        """Sets the addresses and weights of an app; None: it has none. Its first weights are never late."""
         async with self._changing:
             self._sites = {name: each for name, each in self._sites.items() if name != app}
             if site is None or not self._weights_late_s or not any(self._late_weights.get(app, {}).values()):
@@ -208,7 +208,7 @@ class Ingress:
         await self._envoy.end(number)
 
     async def come_back(self) -> None:
-        """All listeners again, as they were before `end`."""
+        """Starts all listeners again, as they were before `end`."""
         await self._envoy.come_back()
 
     async def counts(self) -> dict[str, Counts]:

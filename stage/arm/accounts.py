@@ -53,7 +53,7 @@ def usage(subscription: Subscription, location: str, name: str) -> dict[str, Any
 
 
 def hold(subscription: Subscription, gone: list[Asked]) -> None:
-    """What was deployed in deleted accounts counts until they are purged."""
+    """Keeps counting what was deployed in deleted accounts until they are purged."""
     subscription.held += [each for each in gone if each.kind == f"{ACCOUNTS}/deployments"]
 
 
@@ -117,7 +117,7 @@ def deployed(subscription: Subscription) -> None:
 
 
 def restored(subscription: Subscription, asked: Asked) -> None:
-    """An account was made: no deleted one of its name is left."""
+    """Forgets the deleted account of that name, because an account was made."""
     release(subscription, asked)
     subscription.deleted = [each for each in subscription.deleted if each.id.lower() != asked.id.lower()]
 

@@ -85,7 +85,7 @@ async def auth_token(subscription: Subscription, request: web.Request, group: st
 
 
 async def write(subscription: Subscription, group: str, name: str, body: dict[str, Any]) -> Operation:
-    """Creates the app, or replaces it wholly. Raises Rejected before anything changed."""
+    """Creates the app, or replaces all of it. Raises Rejected before anything has changed."""
     group = subscription.group(group)
     subscription.check_stays(group)
     asked = body.get("properties") or {}
@@ -134,7 +134,7 @@ def _check_environment(subscription: Subscription, asked: dict[str, Any]) -> Non
 
 
 async def _provisioned(app: App, before: Collection[str]) -> None:
-    """Ends when the revision that a change made, if any, is provisioned; not when an old one has ended."""
+    """Returns when the revision that a change made, if any, is provisioned; old ones may still be ending."""
     await asyncio.sleep(_WRITE_S)
     made = [revision for name, revision in app.revisions.items() if name not in before]
     for revision in made:
@@ -250,7 +250,7 @@ async def stream_app(subscription: Subscription, request: web.Request, group: st
 async def stream_environment(
     subscription: Subscription, request: web.Request, group: str, environment: str
 ) -> web.StreamResponse:
-    """What the platform did at all."""
+    """What the platform did with all apps."""
     _authorize(subscription, request)
     return await _stream(request, _acts(subscription, None), lambda: False)
 
@@ -313,7 +313,7 @@ def _as_text(line: str) -> str:
 
 
 def _time_of(line: str) -> str:
-    """The relay's own, where the line has one."""
+    """The time that the relay wrote into the line, or now."""
     try:
         return str(json.loads(line)["ts"])
     except (ValueError, TypeError, KeyError):

@@ -63,7 +63,7 @@ _PROVIDER = f"{ANY_SUBSCRIPTION}/providers/{{provider}}"
 
 
 def plain_region(region: object) -> str:
-    """The name, of either spelling."""
+    """The name of a region, from either spelling."""
     return str(region).replace(" ", "").lower()
 
 
@@ -155,7 +155,7 @@ def _merged(properties: Properties, added: Properties) -> Properties:
 
 
 def without_secrets(kind: str, properties: Properties) -> Properties:
-    """Without what Azure takes and never shows."""
+    """Without the values that Azure accepts and never shows."""
     if kind == f"{VAULTS}/secrets":
         return {name: each for name, each in properties.items() if name != "value"}
     if kind == STORAGES and "azureFile" in properties:

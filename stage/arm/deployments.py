@@ -170,7 +170,7 @@ class Prediction:
         self.scopes.append(scope)
 
     def ended(self, scope: Scope, outputs: Document) -> None:
-        """It has not been deployed."""
+        """Nothing to do: nothing was deployed."""
 
     def told(self) -> list[dict[str, Any]]:
         """The changes, and what is in the group and not in the template, with no secret in any of them."""
@@ -210,7 +210,7 @@ class Prediction:
 
 
 class Creation:
-    """A deployment that is done. Each module of it is a deployment too, as on Azure."""
+    """A deployment that is carried out. Each module of it is a deployment too, as on Azure."""
 
     def __init__(self, subscription: Subscription) -> None:
         self._subscription = subscription
@@ -221,7 +221,7 @@ class Creation:
         """The templates under way, and how much was made when each began."""
 
     def check(self, written: Document) -> None:
-        """It was checked before anything was made."""
+        """Nothing to do: it was checked before anything was made."""
 
     async def resource(self, asked: Asked) -> Document:
         if asked.kind.lower() == GATEWAYS.lower():
@@ -241,7 +241,7 @@ class Creation:
         return Place(name, facts, deployment, lambda resource: inventory.find(self._subscription, resource))
 
     def skipped(self, deployment: str) -> None:
-        """Never: all is known while it is deployed."""
+        """Never called: all is known during a deployment."""
 
     def begun(self, scope: Scope) -> None:
         self._open.append((scope, len(self._made)))
@@ -253,7 +253,7 @@ class Creation:
         self._write(scope, "Succeeded", outputs=outputs, outputResources=made)
 
     def ended_early(self, error: Document) -> None:
-        """What has not ended by now has failed; what was made stays."""
+        """Marks what has not ended by now as failed; what was made stays."""
         for scope, _ in self._open:
             self._write(scope, "Failed", error=error)
 
@@ -300,14 +300,14 @@ async def show(subscription: Subscription, request: web.Request, group: str, nam
 
 
 async def validate(subscription: Subscription, request: web.Request, group: str, name: str) -> web.Response:
-    """az asks this before it writes, and what is refused here it can repeat: a refused write makes it choke."""
+    """az calls this before it writes, and it can show what is refused here; a refused write makes az crash."""
     prediction, _ = await _predict(subscription, request, group, name)
     _check_over(subscription, group, name)
     return web.json_response(deployment(prediction.scopes[0], "Succeeded"))
 
 
 async def what_if(subscription: Subscription, request: web.Request, group: str, name: str) -> web.Response:
-    """What is wrong with the template is the end of the operation: az chokes on a refusal here."""
+    """An error in the template ends the operation, because a refusal here makes az crash."""
     prediction = Prediction(subscription, group)
     properties = parse_deployment(await request.text()).get("properties") or {}
     result: dict[str, Any] = {}
@@ -317,7 +317,7 @@ async def what_if(subscription: Subscription, request: web.Request, group: str, 
 
 
 async def put(subscription: Subscription, request: web.Request, group: str, name: str) -> web.Response:
-    """Refused as a whole, before anything changes, for whatever can be known by then."""
+    """Refuses the whole deployment before anything changes, if an error is known by then."""
     prediction, properties = await _predict(subscription, request, group, name)
     _check_over(subscription, group, name)
     key = (subscription.group(group), name)

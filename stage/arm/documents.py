@@ -36,7 +36,7 @@ def merge_patch(target: Any, patch: Any) -> Any:
 def created(asked: Mapping[str, Any], stored: Mapping[str, Any]) -> dict[str, Any]:
     """The properties after a PUT of ``asked``; ``stored`` is empty for a new app.
 
-    A template that is sent back as it was shown, which az does to change the configuration, is the one that there was.
+    A template that is sent back as it was shown, which az does to change the configuration, stays the stored one.
     """
     accepted = _accepted(merge_patch({}, _writable(asked)), stored)
     if stored and accepted.get("template") == shown_template(stored["template"]):
@@ -45,7 +45,7 @@ def created(asked: Mapping[str, Any], stored: Mapping[str, Any]) -> dict[str, An
 
 
 def shown_template(template: Mapping[str, Any]) -> dict[str, Any]:
-    """With what Azure adds: az sends it back in an update, and then it is part of what a revision is made of."""
+    """The template with what Azure adds: az sends that back in an update, which makes it part of a revision."""
     found: dict[str, Any] = copy.deepcopy(dict(template))
     for container in found.get("containers") or ():
         container.setdefault("imageType", "ContainerImage")
@@ -65,7 +65,7 @@ def patched(asked: Mapping[str, Any], stored: Mapping[str, Any]) -> dict[str, An
 
 
 def comparable(properties: Mapping[str, Any]) -> dict[str, Any]:
-    """With what the service fills in, and without what is empty: two that ask for the same are equal."""
+    """The properties with the service's defaults and without empty values: two that mean the same are equal."""
     plain: dict[str, Any] = _without_empty(created(properties, properties))
     configuration = plain["configuration"]
     if ingress := configuration.get("ingress"):
@@ -77,7 +77,7 @@ def comparable(properties: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def without_nulls(value: Any) -> Any:
-    """az sends them inside of lists, and breaks on getting some of them back."""
+    """A copy without nulls: az sends them inside of lists, and crashes when it gets some of them back."""
     if isinstance(value, dict):
         return {name: without_nulls(inner) for name, inner in value.items() if inner is not None}
     if isinstance(value, list):
@@ -251,6 +251,6 @@ def app_id(subscription: Subscription, app: App) -> str:
 
 
 def stream_path(group: str, app: str) -> str:
-    """Below it lie an app's log streams: az builds these addresses itself, without `providers` in them."""
+    """The path of an app's log streams: az builds these addresses itself, without `providers` in them."""
 
     return f"{group_id(group)}/containerApps/{app}"

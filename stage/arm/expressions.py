@@ -144,14 +144,14 @@ class Unfit(Exception):
 
 
 def boolean(value: Any) -> bool:
-    """``value``, which must be one already; raises Unfit."""
+    """``value``, which must be a boolean; raises Unfit."""
     if not isinstance(value, bool):
         raise Unfit(f"a value of type {type(value).__name__} stands where a boolean must")
     return value
 
 
 def string(value: Any) -> str:
-    """As the function `string` writes it, and as `format` and `concat` do."""
+    """The text of ``value``, as the functions `string`, `format` and `concat` write it."""
     if isinstance(value, bool):
         return str(value)
     return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
@@ -344,7 +344,7 @@ def evaluate(node: Node, scope: Scope) -> Any:
 
 
 def _is_enough(name: str, arguments: list[Any]) -> bool:
-    """Whether the function has a value. Those that only move values need not know all that is inside of them."""
+    """Whether the function has a value. Functions that only move values need not know all that is inside of them."""
     if name in _MAKING:
         return True
     if name in _MOVING:

@@ -45,7 +45,7 @@ class Unsteady:
     _asked: dict[tuple[str, str], int] = field(default_factory=dict)
 
     def strike(self, verb: str, path: str) -> Fault | None:
-        """What becomes of the next request of that kind; None: it is served."""
+        """How the next request of that kind fails; None: it is served."""
         path = path.lower().rstrip("/")
         key = (verb, path.rpartition("/")[0] if "/operation" in path else path)
         ahead = self._ahead.setdefault(key, deque())
@@ -137,7 +137,7 @@ class Faults:
         return self._failing(APPS) is not None or not self._cleared.is_set()
 
     def strike(self) -> Coroutine[Any, Any, None]:
-        """The whole life of an app's write that came while a fault was `pending`; raises what became of it."""
+        """The operation of an app's write that came while a fault was `pending`; raises its error."""
         failing = self._failing(APPS)
         if failing is None:
             return self._expire()

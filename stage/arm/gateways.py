@@ -65,7 +65,7 @@ def _apps(pool: Properties, domain: str) -> Iterator[str]:
 
 
 def _rewritten(rules: Properties) -> str | None:
-    """The path that a set of rewrites puts into the place of any."""
+    """The path by which a set of rewrites replaces every path."""
     for each in rules.get("rewriteRules") or ():
         path = ((each.get("actionSet") or {}).get("urlConfiguration") or {}).get("modifiedPath")
         if path is not None and not each.get("conditions"):

@@ -45,7 +45,7 @@ def build(
 ) -> None:
     """Appends to ``log`` what it does; raises BuildFailed.
 
-    ``refused`` is asked about each base that is not an earlier stage: why it cannot be pulled, or nothing.
+    ``refused`` returns for each base that is not an earlier stage why it cannot be pulled, or an empty text.
     """
     log.append("Downloading source code...")
     try:
@@ -165,7 +165,7 @@ async def _build(subscription: Subscription, run: Run, context: bytes, asked: di
 
 
 def _host(image: str) -> str:
-    """The registry of an image, as a reader of the name finds it."""
+    """The registry that the name of an image names."""
     first, slash, _ = image.partition("/")
     return first if slash and (set(".:") & set(first) or first == "localhost") else _HUB
 

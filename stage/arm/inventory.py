@@ -47,7 +47,7 @@ _OF_THE_WAY_IN = (GATEWAYS, NETWORKS, PUBLIC_ADDRESSES, SECURITY_GROUPS)
 
 
 def check_unchanged(subscription: Subscription, kind: str, asked: Asked, before: Asked | None) -> None:
-    """Raises Rejected where ``asked`` is otherwise than ``before`` in what stays."""
+    """Raises Rejected where ``asked`` changes a value of ``before`` that cannot be changed."""
     if kind == ENVIRONMENTS:
         _check_zones(asked)
     if before is None:
@@ -135,7 +135,7 @@ def check_setting(subscription: Subscription, asked: Asked) -> None:
 
 
 def _flow(setting: Asked) -> tuple[str, str]:
-    """From where, and where to."""
+    """The source and the target of a setting."""
     scope = setting.id.lower().rpartition("/providers/microsoft.insights/")[0]
     return scope, str((setting.body.get("properties") or {}).get("workspaceId")).lower()
 
@@ -161,7 +161,7 @@ def find(subscription: Subscription, resource: str) -> Document | None:
 
 
 def everything(subscription: Subscription, group: str | None = None) -> list[Document]:
-    """All that there is in a group, or at all."""
+    """All resources of a group, or of the subscription."""
     stored = [catalog.document(subscription, each) for each in subscription.store.all(group)]
     return stored + [documents.app(subscription, each) for each in subscription.apps(group)]
 
@@ -196,7 +196,7 @@ def check(subscription: Subscription, asked: Asked, known: Callable[[str], Docum
 
 
 def asked_before(subscription: Subscription, asked: Asked) -> Asked | None:
-    """What was asked for the last time, of the resource that is asked for now."""
+    """The last request for the resource that is asked for now."""
     if asked.kind.lower() != APPS.lower():
         return subscription.store.find(asked.id)
     app = subscription.find(asked.group, asked.name)
@@ -207,7 +207,7 @@ def asked_before(subscription: Subscription, asked: Asked) -> Asked | None:
 
 
 async def make(subscription: Subscription, asked: Asked) -> Document:
-    """Makes it so, for good; what it is then. Raises Rejected."""
+    """Makes the resource; returns it as it is then. Raises Rejected."""
     check(subscription, asked, lambda resource: find(subscription, resource))
     kind = catalog.canonical(asked.kind)
     if kind == APPS:

@@ -120,7 +120,7 @@ class Asked:
 
 
 def id_in(scope: str, kind: str, name: str) -> str:
-    """The id below ``scope``; a child's ``kind`` and ``name`` have as many parts more as it is deep."""
+    """The id below ``scope``; a child's ``kind`` and ``name`` have one more part for each level."""
     namespace, *kinds = kind.split("/")
     names = name.split("/")
     if len(kinds) != len(names):
@@ -154,7 +154,7 @@ def _scope(scope: str | None, group: str) -> str:
 
 
 class Store:
-    """In the order of their making. Ids are compared without regard to case."""
+    """The resources in the order in which they were made. Ids are compared without regard to case."""
 
     def __init__(self) -> None:
         self._known: dict[str, Asked] = {}

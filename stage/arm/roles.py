@@ -115,13 +115,13 @@ def _invalid(details: str) -> Rejected:
 
 
 def attach(outside: Outside, subscription: Subscription, root: Path) -> None:
-    """Lets the apps of the environment read what there is; shares are folders below ``root``."""
+    """Connects the apps of the environment with the vaults and shares; shares are folders below ``root``."""
     outside.secret = lambda url, identity: secret_value(subscription, url, identity)
     outside.share = lambda storage: _share(subscription, storage, root)
 
 
 def secret_value(subscription: Subscription, url: str, identity: str) -> str:
-    """Of a secret of a vault. Raises Rejected when there is none, or the identity has no role at it."""
+    """The value of a secret of a vault. Raises Rejected when there is none, or the identity has no role at it."""
     found = find_secret(subscription, url)
     if found is None or not may_read(subscription, identity, found.id):
         raise _unreadable(url, identity)
@@ -138,7 +138,7 @@ def _unreadable(url: str, identity: str) -> Rejected:
 
 
 def find_secret(subscription: Subscription, url: str) -> Asked | None:
-    """What a URL https://VAULT.DOMAIN/secrets/NAME, with a version or without, names."""
+    """The secret that a URL https://VAULT.DOMAIN/secrets/NAME names, with a version or without."""
     host, _, path = url.removeprefix("https://").partition("/secrets/")
     vault, name = host.partition(".")[0].lower(), path.partition("/")[0].lower()
     for each in subscription.store.of(SECRETS):
@@ -187,7 +187,7 @@ def account_keys(account: str) -> dict[str, Any]:
 
 
 def make_share(asked: Asked, root: Path) -> None:
-    """A share was made: there is a folder of it."""
+    """Makes the folder of a share."""
     _folder(root, *asked.name.split("/")[::2]).mkdir(parents=True, exist_ok=True)
 
 

@@ -26,7 +26,7 @@ _LOG = logging.getLogger(__name__)
 
 
 class Table:
-    """The routes of one listener. With ``tokens``, what is below a subscription wants one of them, as ARM does."""
+    """The routes of one listener. With ``tokens``, paths below a subscription need one of them, as in ARM."""
 
     def __init__(
         self, subscription: Subscription, routes: Iterable[Route], tokens: Container[str] | None = None

@@ -197,7 +197,7 @@ class Scope:
         return found if full.lower() == "full" else found.get("properties", {})
 
     def _later(self, name: str, found: Document | None, version: str, full: str) -> Unresolved:
-        """The reference by the resource's id: what it is will be known when it is there."""
+        """The reference by the resource's id: its value is known only after its deployment."""
         resource = self.existing.get(name, name) if found is None else str(found["id"])
         if not resource.startswith("/"):
             raise Unfit(f"the resource '{name}' is not there")

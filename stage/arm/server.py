@@ -83,7 +83,7 @@ _SHUTDOWN_TIMEOUT_S = 1.0
 
 
 def server_context(bundle: Path) -> ssl.SSLContext:
-    """The server's side for 127.0.0.1; ``bundle`` becomes what clients are to trust.
+    """The server's TLS context for 127.0.0.1; ``bundle`` gets the CAs that clients are to trust.
 
     That is the usual CAs too, because REQUESTS_CA_BUNDLE replaces them for every tool in the shell, pip among them.
     """
@@ -95,7 +95,7 @@ def server_context(bundle: Path) -> ssl.SSLContext:
 
 
 def write_profile(directory: Path, url: str) -> None:
-    """Makes ``directory`` what AZURE_CONFIG_DIR is to name, for the ARM endpoint at ``url``."""
+    """Fills ``directory``, which AZURE_CONFIG_DIR is to name, for the ARM endpoint at ``url``."""
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "clouds.config").write_text(_CLOUDS.format(cloud=CLOUD, url=url, registry_suffix=REGISTRY_SUFFIX))
     (directory / "config").write_text(_CONFIG.format(cloud=CLOUD))
@@ -227,7 +227,7 @@ class Arm:
         return roles.identity_of(self._subscription, client_id) is not None
 
     def leads(self, url: str) -> str:
-        """Where a URL of Azure's leads on loopback; any other leads where it says."""
+        """Where a URL of Azure's leads on loopback; any other URL stays."""
         return catalog.leads(self._subscription, url)
 
     def may_call_model(self, client_id: str) -> bool:

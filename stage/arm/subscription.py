@@ -49,7 +49,7 @@ class Run:
         return self.status in ("Succeeded", "Failed")
 
     def end(self, status: str, log: list[str]) -> None:
-        """az looks for whole lines by their CR LF."""
+        """Ends the run; az splits the log at CR LF."""
         self.status, self.log = status, "".join(f"{line}\r\n" for line in log).encode()
 
 
@@ -68,7 +68,7 @@ class Registry:
     runs: dict[str, Run] = field(default_factory=dict)
 
     def add(self, repository: str, tag: str, digest: str = "") -> str:
-        """The full name of the image that there is from now on."""
+        """Adds an image; returns its full name."""
         tags = self.tags.setdefault(repository, [])
         if tag not in tags:
             tags.append(tag)
@@ -111,7 +111,7 @@ class Registry:
 
 @dataclass
 class Operation:
-    """One change under way. Ended by its work: a Rejected is a failure that the caller gets to read."""
+    """One change under way. It ends with its work; a Rejected of the work is the error that the caller gets."""
 
     result: dict[str, Any]
     """What there is to show when it succeeded, beside the status; the work may fill it."""
@@ -190,7 +190,7 @@ class Operations:
         return self._known[name]
 
     def headers(self, operation: Operation) -> dict[str, str]:
-        """Of an answer that leaves ``operation`` to be followed by its status."""
+        """The headers of an answer whose caller follows ``operation`` by its status."""
         return {"Azure-AsyncOperation": self._address("operationStatuses", operation), **PACE}
 
     def location(self, operation: Operation) -> dict[str, str]:
@@ -208,7 +208,7 @@ class Operations:
 
 @dataclass
 class Resource:
-    """What an app has that the platform has no use for."""
+    """What an app has that the platform does not use."""
 
     group: str = GROUP
     fields: dict[str, Any] = field(default_factory=lambda: {"location": LOCATION})
@@ -277,7 +277,7 @@ class Subscription:
             raise Rejected("ResourceGroupBeingDeleted", what, 409)
 
     def environment_id(self) -> str:
-        """Of the one there is. Raises Rejected when none was deployed."""
+        """The id of the environment. Raises Rejected when none was deployed."""
         for each in self.store.of(ENVIRONMENTS):
             return each.id
         raise Rejected("ManagedEnvironmentNotFound", "there is no Container Apps environment yet; deploy one first")

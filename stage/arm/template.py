@@ -123,7 +123,7 @@ def _id(resource: Document, scope: Scope) -> str:
 
 
 class Visitor(Protocol):
-    """What is done about the resources of a template."""
+    """What is done with the resources of a template."""
 
     def check(self, written: Document) -> None:
         """A resource as the template has it, with nothing evaluated. Raises Rejected."""
@@ -135,13 +135,13 @@ class Visitor(Protocol):
         """Where a template goes. Raises Rejected when there is no such group."""
 
     def begun(self, scope: Scope) -> None:
-        """A template's parameters are good, and its resources are next."""
+        """The parameters of a template are valid, and its resources follow."""
 
     def skipped(self, deployment: str) -> None:
         """A module is left out, because only its deployment can tell what its resources are called."""
 
     def ended(self, scope: Scope, outputs: Document) -> None:
-        """All of a template is there."""
+        """All resources of a template exist."""
 
 
 async def deploy(properties: Mapping[str, Any], group: str, deployment: str, visitor: Visitor) -> Document:

@@ -71,7 +71,7 @@ class Call:
         self._ending: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
 
     async def run(self) -> web.StreamResponse:
-        """Hold the call to its end. Raises ConnectionError when the client left before the 101."""
+        """Run the call to its end. Raises ConnectionError when the client left before the 101."""
         await self.wire.accept()
         loop = asyncio.get_running_loop()
         timers = [loop.call_later(self._seconds, self.expire)]
@@ -130,7 +130,7 @@ class Call:
         self.wire.send(_CUT_SHORT)
 
     async def _fall_silent(self) -> None:
-        """What was unfinished now is what the call's end cut off."""
+        """Ends the conversation: what is unfinished now was cut off by the end of the call."""
         self.witness()
         self._is_silent = True
         await self.conversation.end()

@@ -36,7 +36,7 @@ _OUT_OF_TOKENS = "Too many tokens are asked of this deployment. Please retry lat
 
 
 class Throttle:
-    """Strikes a share of the responses of all calls, evenly: 0.25 is every fourth."""
+    """Lets a share of the responses of all calls fail, evenly: 0.25 is every fourth."""
 
     def __init__(self, share: float) -> None:
         self._share, self._due = share, 0.0
@@ -205,7 +205,7 @@ class Conversation:
         self.handlers[kind](event)
 
     def respond(self, params: Event, flood_bytes: int = 0) -> None:
-        """Begin a response. One that belongs to the conversation is alone in it; others run beside."""
+        """Begin a response. Only one at a time may belong to the conversation; others run beside it."""
         ask = read_ask(self.session, params)
         if self._active and not ask.out_of_band:
             raise Rejected(
@@ -227,7 +227,7 @@ class Conversation:
 
     @property
     def owed(self) -> list[str]:
-        """What the model has begun and not finished, a word for each kind."""
+        """What the model has begun and not finished, a name for each kind."""
         begun = {
             "response": bool(self._active or self._beside),
             "mcp_call": bool(self._floor.mcp_calls),

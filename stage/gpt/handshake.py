@@ -75,7 +75,7 @@ def _detection_from_ga(detection: Any) -> Any:
 
 
 class _Field(NamedTuple):
-    """Where GA keeps a preview field, and its value there and back."""
+    """Where GA has a preview field, and how to translate its value both ways."""
 
     path: tuple[str, ...]
     to_ga: Callable[[Any], Any] = _same
@@ -245,7 +245,7 @@ _BETA = LateRefusal(4000, "beta_api_shape_disabled", "The Realtime Beta API is n
 
 @dataclass(frozen=True)
 class Welcome:
-    """How a caller that is let in begins its call."""
+    """How an accepted caller begins its call."""
 
     authenticated_by: str
     only_transcribes: bool
@@ -253,7 +253,7 @@ class Welcome:
 
 
 def welcome(request: web.Request, door: Door, options: Options, proof: str) -> Welcome:
-    """For a caller that `turned_away` did not turn away."""
+    """The welcome of a caller that `turned_away` did not refuse."""
     sends_beta = door.dialect is GA and "OpenAI-Beta" in request.headers and options.unverified.beta_header_closes
     late = LATE_REFUSALS[options.refuse_after_101] if options.refuse_after_101 else _BETA if sends_beta else None
     return Welcome(proof, request.query.get("intent") == "transcription", late)
@@ -285,7 +285,7 @@ def authenticated_by(request: web.Request, options: Options) -> str | None:
 
 
 def turned_away(request: web.Request, door: Door, options: Options, live: int) -> web.Response | None:
-    """The refusal for a caller that has authenticated, or None: let it in."""
+    """The refusal for a caller that has authenticated, or None: it is accepted."""
     if ("api-version" in request.query) != door.versioned:
         return not_found() if door.versioned else refusal(401)
     if refused := _asked_in_vain(request, door, options):

@@ -30,7 +30,7 @@ _LONGEST_ERROR = 64
 
 @dataclass
 class NextHandshakes:
-    """Faults that wait for callers yet to come; `refusals` counts down, None is for good."""
+    """Faults for the next callers; `refusals` counts down, None has no end."""
 
     delay_s: float = 0
     status: int | None = None

@@ -197,7 +197,7 @@ def _check_tool(tool: object, path: str) -> None:
 
 
 def first_terms(options: Options) -> Event:
-    """Those of a conversation."""
+    """The session object of a conversation."""
     return {
         "type": "realtime",
         "object": "realtime.session",
@@ -222,7 +222,7 @@ def first_terms(options: Options) -> Event:
 
 
 def first_transcription_terms(options: Options) -> Event:
-    """Those of a session that only writes down: it names no model, and its transcription model comes by an update."""
+    """The session object of a transcription: it names no model, and its transcription model comes by an update."""
     return {
         "type": "transcription",
         "object": "realtime.transcription_session",

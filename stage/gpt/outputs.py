@@ -60,7 +60,7 @@ class Output(ABC):
 
 
 class Speech(Output):
-    """`slices`: so many of the answer's, absent all. `phase`: the purpose of the message in 2.x."""
+    """`slices`: how many slices of the answer; None: all. `phase`: the purpose of the message in 2.x."""
 
     def __init__(self, voice: Voice, *, slices: int | None = None, phase: str | None = None) -> None:
         self._voice, self._slices, self._phase, self._said = voice, slices, phase, ""
@@ -216,7 +216,7 @@ class McpCall(Arguments):
         }
 
     def end(self) -> bool:
-        """Put the result on the item; whether it is one."""
+        """Put the result on the item; returns whether the call succeeded."""
         failed = self.tool.name.startswith("fail")
         error = {"type": "http_error", "code": 502, "message": "Bad gateway"}
         self._result = {"output": None, "error": error} if failed else {"output": _FOUND, "error": None}

@@ -387,7 +387,7 @@ class Speaker:
         self._ended(self)
 
     async def _say_all(self) -> str | None:
-        """Say the outputs one after the other and leave the last one open; why it stopped short, if it did."""
+        """Say the outputs one after the other and leave the last one open; returns why it stopped early, if it did."""
         *before, last = self._plan.outputs
         for output in before:
             if short := await self._say(output):

@@ -119,7 +119,7 @@ class Item:
         return self.shape.get("role") == "assistant" and self.audio_ms > 0
 
     def truncate(self, audio_end_ms: int) -> None:
-        """Forget the audio after `audio_end_ms`, and the transcript with it, as it may name what was not heard."""
+        """Forget the audio after `audio_end_ms`, and the transcript too: it may have words that were not played."""
         if audio_end_ms > self.audio_ms:
             raise Rejected(
                 "invalid_value",

@@ -180,7 +180,7 @@ class Wire:
             self._record.close_code_received = self.response.close_code
 
     async def reset(self) -> None:
-        """TCP RST, mid-sentence."""
+        """TCP RST, at any moment."""
         self._record.end("model")
         self._stop_sending()
         if transport := self._request.transport:

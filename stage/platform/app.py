@@ -16,7 +16,7 @@ _KEPT_INACTIVE = 100
 
 
 class App:
-    """Changes are made one after the other; what one begins goes on in the background, until ``settled``."""
+    """One app. Changes are made one after the other; their work goes on in the background until ``settled``."""
 
     def __init__(self, host: Host, name: str, pull: Callable[[str], bool]) -> None:
         self.name = name
@@ -32,7 +32,7 @@ class App:
 
     @property
     def traffic(self) -> list[dict[str, Any]]:
-        """As it was set; entries of deactivated revisions stay."""
+        """The entries as they were set; those of deactivated revisions stay."""
         return [] if self._change is None else self._change.traffic
 
     @property
@@ -51,7 +51,7 @@ class App:
         return states.get(self.latest.provisioning_state, "Succeeded")
 
     async def update(self, properties: dict[str, Any]) -> None:
-        """Takes the whole new properties. Raises Rejected before anything changed; returns when weights are in force.
+        """Replaces all properties. Raises Rejected before anything has changed; returns when the weights are in force.
 
         A changed template makes a new revision, anything else does not.
         """
@@ -77,7 +77,7 @@ class App:
                 self._retire_older(serving)
 
     async def activate(self, revision: str) -> None:
-        """Starts it again; its weight and its labels are as they were left."""
+        """Starts a revision again, with the weight and the labels that it had."""
         async with self._changing:
             found = self._find(revision)
             if found.active:
@@ -91,12 +91,12 @@ class App:
             await self._route()
 
     async def deactivate(self, revision: str) -> None:
-        """Sends it nothing new from now on and stops it; its last replica may end much later than this returns."""
+        """Stops a revision, which gets nothing new from now on; its last replica may end much later."""
         async with self._changing:
             await self._deactivate(self._find(revision))
 
     async def restart(self, revision: str) -> None:
-        """Replaces its replicas; the new ones get the current secrets."""
+        """Replaces the replicas of a revision; the new ones get the current secrets."""
         async with self._changing:
             found = self._find(revision)
             if not found.active:
@@ -104,7 +104,7 @@ class App:
             found.restart()
 
     async def settled(self) -> None:
-        """Returns when no revision is being provisioned. Old replicas may still be on their way out."""
+        """Returns when no revision is being provisioned. Old replicas may still be ending."""
         while any(each.provisioning_state == "Provisioning" for each in self.revisions.values()):
             for each in list(self.revisions.values()):
                 await each.settled()
@@ -170,7 +170,7 @@ class App:
         self._host.spawn(revision.stop(self._host.unverified.deactivate_to_sigterm_s))
 
     async def _route(self) -> None:
-        """Returns when the ingress does as the traffic and the revisions of now want it."""
+        """Returns when the ingress applies the current traffic to the current revisions."""
         ready = self.latest_ready
         now = routes(self.traffic, ready.name if ready is not None else None)
         for name, each in self.revisions.items():
@@ -194,7 +194,7 @@ class App:
         return self._change.desired
 
     def _secrets(self) -> Secrets:
-        """As they are now. One of a vault that does not give it any more is as it was."""
+        """The current secrets. One that its vault does not give any more keeps its last value."""
         for name, each in self._desired.secrets.items():
             if each.url:
                 with contextlib.suppress(Rejected):

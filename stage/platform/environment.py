@@ -118,7 +118,7 @@ class Environment:
         self.timeline("stage.stopped")
 
     async def set_gateway(self, gateway: Gateway | None) -> None:
-        """Sets where the gateway leads; None: nowhere. No open socket notices, which is more than Azure's promises."""
+        """Sets where the gateway leads; None: nowhere. It affects no open socket: Azure promises less."""
         await self._host.ingress.set_gateway(gateway)
 
     async def put(self, name: str, properties: dict[str, Any]) -> App:

@@ -53,7 +53,7 @@ class Desired:
 
     @property
     def sticky(self) -> bool:
-        """Session affinity is a matter of Single mode."""
+        """Session affinity applies in Single mode only."""
         return self.affinity == "sticky" and self.single
 
     @property
@@ -111,7 +111,7 @@ def check_name(name: str) -> None:
 
 
 def same(one: Any, other: Any) -> bool:
-    """Whether two templates run the same: their suffixes and what is null or empty make no difference."""
+    """Whether two templates mean the same: suffixes and null or empty values make no difference."""
     return bool(_essence(one) == _essence(other))
 
 
@@ -141,7 +141,7 @@ def _secrets(listed: Collection[Mapping[str, Any]]) -> dict[str, Secret]:
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """An accepted one. ``suffix``: of the revision that it needs; None: it needs none."""
+    """An accepted change. ``suffix``: that of the new revision; None: the change needs no revision."""
 
     desired: Desired
     suffix: str | None
@@ -158,7 +158,7 @@ def accept(
     pull: Callable[[str], bool],
     outside: Outside,
 ) -> Change:
-    """Judges new properties of an app that has these revisions; raises Rejected."""
+    """Checks new properties of an app that has these revisions; raises Rejected."""
     desired = read(properties, unverified)
     suffix = _suffix(app, desired, properties["template"], list(revisions.values()))
     image = desired.template.image
@@ -195,7 +195,7 @@ def _suffix(app: str, desired: Desired, template: Mapping[str, Any], revisions: 
 
 
 def check_traffic(entries: Entries, revisions: Collection[str], *, single: bool) -> list[dict[str, Any]]:
-    """The entries without nulls, as they are to be kept; Rejected when Azure would not take them."""
+    """The entries without nulls, as they are to be kept; raises Rejected when Azure would refuse them."""
     kept = [{name: value for name, value in each.items() if value is not None} for each in entries]
     for each in kept:
         if each.get("latestRevision") and "revisionName" not in each:

@@ -60,7 +60,7 @@ class Container:
         self._say("replica.exited", code=code if code >= 0 else 128 - code, after_s=after_s)
 
     def stop(self, reason: str, grace_s: float) -> None:
-        """SIGTERM, and SIGKILL ``grace_s`` later; at 0 nothing but SIGKILL. Once more: the earlier SIGKILL holds."""
+        """SIGTERM, and SIGKILL ``grace_s`` later; at 0 nothing but SIGKILL. Again: the earlier SIGKILL counts."""
         if self._sigterm is None:
             self._sigterm = self._now()
             self._say("replica.sigterm", reason=reason, grace_s=grace_s)
@@ -126,7 +126,7 @@ async def run_probes(
 
 
 async def _watch(probe: Probe, port: int, http: aiohttp.ClientSession, failed: Failed) -> AsyncGenerator[bool, None]:
-    """Tries for ever, a period apart; yields what a row of attempts means when it is as long as its threshold."""
+    """Tries for ever, a period apart; yields whether as many in a row passed or failed as their threshold."""
     loop = asyncio.get_running_loop()
     await asyncio.sleep(probe.initial_delay_s)
     passes = fails = 0
@@ -179,11 +179,11 @@ class Volumes:
                 file.write_text(secrets[secret])
 
     def seen(self, environ: Mapping[str, str]) -> dict[str, str]:
-        """``environ`` with the folders in the place of the mount paths."""
+        """``environ`` with the folders instead of the mount paths."""
         return {name: self._path(value) for name, value in environ.items()}
 
     def remove(self) -> None:
-        """Leaves no secret behind."""
+        """Removes the folders, so that no secret stays."""
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _path(self, value: str) -> str:
@@ -233,7 +233,7 @@ class Replica:
     def stop(self, reason: str, grace_s: float | None = None) -> None:
         """SIGTERM, and SIGKILL after the template's grace period, or ``grace_s`` when that is shorter.
 
-        For one that has its SIGTERM already, nothing but that its grace period may get shorter.
+        When it has got its SIGTERM already, only its grace period may get shorter.
         """
         if grace_s is not None:
             self._grace_s = min(self._grace_s, grace_s)
@@ -302,7 +302,7 @@ class Replica:
         return container
 
     async def _backed_off(self) -> bool:
-        """Waits as long as it must before it starts again; True when it is to leave instead."""
+        """Waits before the next start; True when the replica is to end instead."""
         timing = self._host.timing
         delay_s = 0.0 if self.crashes < 2 else min(timing.back_off_s * 2 ** (self.crashes - 2), timing.back_off_max_s)
         try:

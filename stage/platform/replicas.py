@@ -55,7 +55,7 @@ class Scaler:
             self._seen.popleft()
 
     def decide(self, now: float, count: int) -> tuple[int, str] | None:
-        """The count to have now and why, when it is another; a revision at zero is woken by its activator only."""
+        """The new count and the reason, if the count should change; only the activator wakes a revision at zero."""
         if count == 0:
             self._wanted.clear()
             return None
@@ -110,7 +110,7 @@ class Activator:
         self.port = self._server.sockets[0].getsockname()[1]
 
     def close(self) -> None:
-        """Takes no connection any more and ends those that still wait for a replica."""
+        """Accepts no connection any more and ends those that still wait for a replica."""
         if self._server is not None:
             self._server.close()
         self.port = 0
@@ -177,7 +177,7 @@ class Replicas:
 
     @property
     def staying(self) -> list[Replica]:
-        """Those that are not on their way out."""
+        """Those that are not ending."""
         return [each for each in self.running if not each.leaving and each not in self._replaced]
 
     @property
@@ -186,7 +186,7 @@ class Replicas:
         return sum(each.ready for each in self.staying)
 
     def scale(self, count: int, reason: str, *, stop: str = "scaled in") -> None:
-        """Starts or stops as many as it takes; ``stop`` is the reason given to those that go."""
+        """Starts or stops replicas up to ``count``; ``stop`` is the reason given to those that end."""
         if count != self.count:
             change = {"replicas_from": self.count, "replicas_to": count, "reason": reason}
             self._host.timeline("revision.scaled", app=self._app, revision=self._revision, **change)
@@ -200,13 +200,13 @@ class Replicas:
         self.tell()
 
     def replace(self) -> None:
-        """Starts as many anew; the old ones go when the new ones are ready."""
+        """Starts as many new ones; the old ones end when the new ones are ready."""
         self._replaced += self.staying
         for _ in range(self.count):
             self._add()
 
     async def sleep(self, reason: str) -> None:
-        """To zero; from now on a request wakes it."""
+        """Scales to zero; from now on a request wakes the revision."""
         if not self._activator.port:
             await self._activator.start()
         self.asleep = True
@@ -243,7 +243,7 @@ class Replicas:
             self._published = ports
 
     def tell(self) -> None:
-        """Something changed."""
+        """Wakes all that wait for ``news``."""
         news, self.news = self.news, asyncio.Event()
         news.set()
 

@@ -15,7 +15,7 @@ from stage.platform.template import Secrets, Template
 
 @dataclass(frozen=True, kw_only=True)
 class State:
-    """What they depend on. ``replicas``: those that are to stay, ``count``: how many there should be."""
+    """What ARM's states depend on. ``replicas``: those that are to stay; ``count``: how many there should be."""
 
     active: bool
     provisioning: str
@@ -51,7 +51,7 @@ class State:
 
 
 class Revision:
-    """``start`` it, and it keeps as many replicas as it should have until ``deactivate``; both again at will.
+    """``start`` it, and it keeps as many replicas as it should have until ``deactivate``; both can be repeated.
 
     ``template`` is what ARM shows, ``parsed`` what it means. ``became_ready`` is awaited before ``settled`` returns.
     """
@@ -87,12 +87,12 @@ class Revision:
 
     @property
     def replicas(self) -> list[Replica]:
-        """Those that run now, the leaving ones too."""
+        """Those that run now, including those that are ending."""
         return list(self._replicas.running)
 
     @property
     def lists_replicas(self) -> bool:
-        """Whether its list of replicas is found."""
+        """Whether a request for its list of replicas is answered, and not with 404."""
         gone = not self.active and not self.replicas
         return not (gone and self._host.unverified.replicas_of_the_stopped_are_not_found)
 
@@ -121,7 +121,7 @@ class Revision:
         self._work += [self._host.spawn(self._attend()), self._host.spawn(self._follow_demand())]
 
     def deactivate(self) -> None:
-        """Not active any more from now on; ``stop`` is to follow."""
+        """Makes it inactive; ``stop`` must follow."""
         self.active = False
         self.provisioning_state = "Deprovisioning"
         self.last_active = datetime.now(UTC)
@@ -143,7 +143,7 @@ class Revision:
             await self._host.ingress.remove_revision(self.name)
 
     def restart(self) -> None:
-        """Its replicas are replaced, new ones first; they see the secrets of now."""
+        """Replaces its replicas, new ones first; the new ones get the current secrets."""
         if self.provisioning_state == "Failed":
             self._provision()
         self._replicas.replace()
@@ -160,7 +160,7 @@ class Revision:
             self._fail(f"Timeout: {len(late)} of {self.count} replicas not ready after {deadline_s:g} s", *late[:1])
 
     def end(self, grace_s: float) -> None:
-        """The stage stops: every replica at once, with a grace period of its own."""
+        """Stops every replica at once, with a grace period of its own, because the stage stops."""
         self._replicas.close()
         for each in self.replicas:
             each.stop("stage stopping", grace_s)

@@ -56,7 +56,7 @@ class Heard:
 
 @dataclass(slots=True)
 class ClientSide:
-    """A client's own account. ``stopped``: asked to end too early; ``overdue``: its call never ended by itself."""
+    """A client's own account. ``stopped``: ended before its time; ``overdue``: its call never ended by itself."""
 
     number: int
     kind: str
