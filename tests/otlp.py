@@ -6,6 +6,9 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple, Self
 
+# Read at import. We fork to exec, and gRPC's care for forks that go on crashes some of those before the exec.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
+
 import grpc  # type: ignore[import-untyped]
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
@@ -17,9 +20,6 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 )
 from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span as ProtoSpan
-
-# Read at import. We fork to exec, and gRPC's care for forks that go on crashes some of those before the exec.
-os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
 
 
 class Span(NamedTuple):
@@ -39,8 +39,6 @@ class Span(NamedTuple):
 
 
 Series = dict[tuple[str, frozenset[tuple[str, str]]], float]
-
-
 """The latest value of each series, by name and attributes."""
 
 
