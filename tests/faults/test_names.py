@@ -10,7 +10,7 @@ import pytest
 import trustme
 
 from stage.rawpeer import TEXT, RawServer
-from tests.conftest import DEADLINE_S, Caller, RelayFactory, error
+from tests.conftest import DEADLINE_S, Caller, Limits, RelayFactory, error
 from tests.faults.conftest import SOON_S, Line, LineFactory
 from tests.standstill import within
 from tests.world import World
