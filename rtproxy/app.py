@@ -10,11 +10,11 @@ from aiohttp import hdrs, web
 
 from rtproxy import __version__
 from rtproxy.call.heartbeat import Wheel
+from rtproxy.call.leg import Means
 from rtproxy.call.patience import Times
 from rtproxy.call.room import Room, memory
 from rtproxy.call.roster import Roster
 from rtproxy.call.session import Session, Shared
-from rtproxy.call.splice import Means
 from rtproxy.call.trace import untraced
 from rtproxy.carry import ADMISSION, LOG, ROSTER, SHARED, TRACING, UPSTREAM, carry, turn_away
 from rtproxy.door.admission import Admission, Door

@@ -1,6 +1,6 @@
 """What the variables of the environment say, one kind a method; what is wrong with them is collected.
 
-A number that is absent is its default, or None where there is no limit then.
+What is absent, and has no default, is None, or empty. Each method takes the name of a variable.
 """
 
 import ipaddress
@@ -47,8 +47,12 @@ class Reader:
         self._environ = environ
         self.problems: list[str] = []
 
+    def text(self, name: str) -> str:
+        """The value without spaces around it; empty when it is absent."""
+        return self._environ.get(name, "").strip()
+
     def required(self, name: str, accepted: str) -> str:
-        value = self._environ.get(name, "").strip()
+        value = self.text(name)
         if not value:
             self.problems.append(f"{name} is not set; accepted: {accepted}")
         return value
@@ -61,11 +65,11 @@ class Reader:
             )
         return value
 
-    def endpoint(self) -> URL:
+    def endpoint(self, name: str) -> URL:
         accepted = (
             "https://NAME.openai.azure.com or .services.ai.azure.com, or http://127.0.0.1:PORT for a simulated model"
         )
-        value = self.required("AZURE_OPENAI_ENDPOINT", accepted)
+        value = self.required(name, accepted)
         try:
             url = URL(value)
             sound = url.path in ("", "/") and not (url.query_string or url.fragment or url.user or url.password)
@@ -75,51 +79,53 @@ class Reader:
         except ValueError:
             url, sound = URL(), False
         if value and not sound:
-            self.problems.append(f"AZURE_OPENAI_ENDPOINT is not an endpoint; accepted: {accepted}")
+            self.problems.append(f"{name} is not an endpoint; accepted: {accepted}")
         return url
 
-    def host(self, name: str, default: str) -> str:
-        value = self._environ.get(name) or default
+    def host(self, name: str) -> str:
+        value = self.text(name)
         try:
             value.encode("idna")
         except UnicodeError:
             self.problems.append(f"{name} is {value[:40]!r}; accepted: an address of this machine, or a name of one")
         return value
 
-    def number(self, name: str, default: float, low: float, high: float, *, whole: bool = False) -> float:
-        value = self._environ.get(name, "").strip()
+    def number(self, name: str, low: float, high: float) -> float | None:
+        """From ``low`` to ``high``; None when it is absent."""
+        return self._number(name, low, high, float, "a number")
+
+    def whole(self, name: str, low: int, high: int) -> int | None:
+        """A whole number from ``low`` to ``high``; None when it is absent."""
+        number = self._number(name, low, high, int, "a whole number")
+        return None if number is None else int(number)
+
+    def _number(self, name: str, low: float, high: float, kind: type[int | float], word: str) -> float | None:
+        value = self.text(name)
         if not value:
-            return default
+            return None
         try:
-            number = float(int(value) if whole else float(value))
+            number = float(kind(value))
         except (ValueError, OverflowError):
             number = -1.0
         if not low <= number <= high:
-            kind = "a whole number" if whole else "a number"
-            self.problems.append(f"{name} is {value[:40]!r}; accepted: {kind} from {low:g} to {high:.0f}")
-            return default
+            self.problems.append(f"{name} is {value[:40]!r}; accepted: {word} from {low:g} to {high:.0f}")
         return number
 
-    def whole(self, name: str, high: int) -> int | None:
-        """A number of things, 1 or more; None when it is absent."""
-        return int(self.number(name, 0, 1, high, whole=True)) or None
-
     def flag(self, name: str) -> bool:
-        value = self._environ.get(name, "").strip().lower()
+        value = self.text(name).lower()
         if value not in ("", "true", "false"):
             self.problems.append(f"{name} is {value[:40]!r}; accepted: true or false")
         return value == "true"
 
-    def client_keys(self) -> dict[str, str]:
-        name = "RTPROXY_CLIENT_KEYS"
+    def client_keys(self, name: str) -> dict[str, str]:
         keys, problems = read_pairs(self._environ.get(name, ""))
         self.problems += [f"{name}: {problem}" for problem in problems]
         return keys
 
-    def keys_file(self, keys: Mapping[str, str]) -> Path | None:
-        """A file that can be read, of pairs that go with ``keys``."""
-        name = "RTPROXY_CLIENT_KEYS_FILE"
-        value = self._environ.get(name, "").strip()
+    def keys_file(self, name: str) -> Path | None:
+        """A file that can be read, of pairs that go with those of RTPROXY_CLIENT_KEYS."""
+        keys, _ = read_pairs(self.text("RTPROXY_CLIENT_KEYS"))
+        value = self.text(name)
         if not value:
             return None
         try:
@@ -129,10 +135,9 @@ class Reader:
         self.problems += [f"{name}: {problem}" for problem in problems]
         return Path(value)
 
-    def issuer(self) -> str | None:
+    def issuer(self, name: str) -> str | None:
         """Kept as it was said: a token's ``iss`` has to be the same to the letter (OpenID Connect Core, 3.1.3.7)."""
-        name = "RTPROXY_OIDC_ISSUER"
-        value = self._environ.get(name, "").strip()
+        value = self.text(name)
         if value and not is_web(value):
             self.problems.append(f"{name} is not an issuer; accepted: https://login.microsoftonline.com/TENANT/v2.0")
         if value and not self.words("RTPROXY_OIDC_AUDIENCE"):
@@ -153,18 +158,16 @@ class Reader:
                 "everybody in)"
             )
 
-    def api_version(self) -> str | None:
+    def api_version(self, name: str) -> str | None:
         """The date of a preview API; GA has none."""
-        name = "AZURE_OPENAI_API_VERSION"
-        value = self._environ.get(name, "").strip()
+        value = self.text(name)
         if value and not _VERSION.fullmatch(value):
             self.problems.append(f"{name} is {value[:40]!r}; accepted: a date, such as 2025-04-01-preview; for GA none")
         return value or None
 
-    def origins(self) -> frozenset[str]:
+    def origins(self, name: str) -> frozenset[str]:
         """Each as browsers write it, and without any an empty set."""
-        name = "RTPROXY_ALLOWED_ORIGINS"
-        value = self._environ.get(name, "").strip()
+        value = self.text(name)
         origins = set()
         # Commas alone name none, and none would let all in: that is a slip, not a wish.
         for each in sorted(self.words(name)) or filter(None, [value]):
@@ -189,14 +192,14 @@ class Reader:
                     self.problems.append(told)
         return proxies
 
-    def client_events(self) -> frozenset[str]:
-        value = self._environ.get("RTPROXY_CLIENT_EVENTS", "").strip()
+    def client_events(self, name: str) -> frozenset[str]:
+        value = self.text(name)
         # Commas alone name none, and none would let all pass: that is a slip, not a wish.
-        entries = self.words("RTPROXY_CLIENT_EVENTS") or frozenset(filter(None, [value]))
+        entries = self.words(name) or frozenset(filter(None, [value]))
         for entry in sorted(entries):
             if not _EVENT_TYPE.fullmatch(entry):
                 self.problems.append(
-                    f"RTPROXY_CLIENT_EVENTS has {entry[:60]!r}; accepted: types of client events such as "
+                    f"{name} has {entry[:60]!r}; accepted: types of client events such as "
                     "input_audio_buffer.append, comma separated"
                 )
         return entries
@@ -216,7 +219,7 @@ class Reader:
         return exporter == "otlp" and self._one_of(protocol, ("grpc",)) == "grpc"
 
     def _one_of(self, name: str, accepted: tuple[str, ...]) -> str:
-        value = self._environ.get(name, "").strip().lower() or accepted[0]
+        value = self.text(name).lower() or accepted[0]
         if value not in accepted:
             problem = f"{name} is {value[:40]!r}; accepted: {' or '.join(accepted)}"
             self.problems += [problem] if problem not in self.problems else []

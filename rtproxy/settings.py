@@ -1,9 +1,13 @@
-"""What this replica is told by its environment: one frozen record, or every problem at once."""
+"""What this replica is told by its environment: one table, a row a variable; one frozen record, or every problem.
+
+Reading, checking and ``--help`` follow from TABLE. What a value may look like is `environ`.
+"""
 
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from yarl import URL
 
@@ -12,30 +16,8 @@ from rtproxy.proxies import Proxies
 
 ENTRA_SCOPE = "https://cognitiveservices.azure.com/.default"
 """What every kind of model account takes."""
+EVERY_ADDRESS = "0.0.0.0"  # noqa: S104 - a container's port is its front door
 
-HELP = """\
-  AZURE_OPENAI_ENDPOINT      https://NAME.openai.azure.com or https://NAME.services.ai.azure.com
-  AZURE_OPENAI_DEPLOYMENT    name of the gpt-realtime deployment
-  AZURE_OPENAI_API_KEY       absent: Entra ID, through the identity of the app or your az login
-  AZURE_OPENAI_API_VERSION   set: the preview URL; absent: GA, /openai/v1/realtime
-  AZURE_OPENAI_TOKEN_SCOPE   scope of the Entra ID token (https://cognitiveservices.azure.com/.default)
-  PORT                       port to listen on, 0 for any free one (8080)
-  RTPROXY_HOST               address to listen on (0.0.0.0)
-  RTPROXY_CLIENT_KEYS        who may call: name:key pairs, comma separated; a key has 16 characters or more
-  RTPROXY_CLIENT_KEYS_FILE   more of them, from a file: a key is added or taken away without a restart
-  RTPROXY_OIDC_ISSUER        whose tokens let a client in, such as https://login.microsoftonline.com/TENANT/v2.0
-  RTPROXY_OIDC_AUDIENCE      what those tokens have to be for, comma separated: api://APP
-  RTPROXY_OIDC_SCOPE         a scope or role that they must have (absent: none)
-  RTPROXY_ALLOW_ANONYMOUS    true: calls without a key are let in
-  RTPROXY_ALLOWED_ORIGINS    web origins that may call, comma separated (absent: any)
-  RTPROXY_CLIENT_EVENTS      client events that go on to the model, comma separated (absent: all)
-  RTPROXY_MAX_SESSIONS       live sessions at most (1000)
-  RTPROXY_MAX_CLIENT_SESSIONS  of them, one client's at most (absent: all)
-  RTPROXY_MAX_CLIENT_STARTS  calls that one client may start in any 60 s (absent: any number)
-  RTPROXY_MAX_CALL_SECONDS   a call ends when it has lasted this long, between two turns (absent: never)
-  RTPROXY_DRAIN_SECONDS      from SIGTERM to exit, less than the platform's grace period (25)
-  RTPROXY_HEARTBEAT_SECONDS  a ping a leg this often (25)
-"""
 PROXY_HELP = """\
 HTTPS_PROXY, http://HOST:PORT or http://USER:PASSWORD@HOST:PORT, is the way to the model and to the issuer, but for
 the names in NO_PROXY; loopback is always reached directly
@@ -92,33 +74,131 @@ class Settings:
     telemetry: frozenset[str]
 
 
+class Row(NamedTuple):
+    """A variable: the field of `Settings` that it sets, how it is read, what ``--help`` says, its default."""
+
+    name: str
+    field: str
+    read: Callable[[Reader, str], object]
+    help: str
+    default: str = ""
+
+
+def _text(read: Reader, name: str) -> str | None:
+    return read.text(name) or None
+
+
+def _deployment(read: Reader, name: str) -> str:
+    return read.required(name, "the name of your gpt-realtime deployment")
+
+
+def _number(low: float, high: float) -> Callable[[Reader, str], float | None]:
+    return lambda read, name: read.number(name, low, high)
+
+
+def _whole(low: int, high: int) -> Callable[[Reader, str], int | None]:
+    return lambda read, name: read.whole(name, low, high)
+
+
+TABLE = (
+    Row(
+        "AZURE_OPENAI_ENDPOINT",
+        "endpoint",
+        Reader.endpoint,
+        "https://NAME.openai.azure.com or https://NAME.services.ai.azure.com",
+    ),
+    Row("AZURE_OPENAI_DEPLOYMENT", "deployment", _deployment, "name of the gpt-realtime deployment"),
+    Row(
+        "AZURE_OPENAI_API_KEY",
+        "api_key",
+        Reader.header,
+        "absent: Entra ID, through the identity of the app or your az login",
+    ),
+    Row(
+        "AZURE_OPENAI_API_VERSION",
+        "api_version",
+        Reader.api_version,
+        "set: the preview URL; absent: GA, /openai/v1/realtime",
+    ),
+    Row("AZURE_OPENAI_TOKEN_SCOPE", "token_scope", _text, "scope of the Entra ID token", ENTRA_SCOPE),
+    Row("PORT", "port", _whole(0, 65535), "port to listen on, 0 for any free one", "8080"),
+    Row("RTPROXY_HOST", "host", Reader.host, "address to listen on", EVERY_ADDRESS),
+    Row(
+        "RTPROXY_CLIENT_KEYS",
+        "client_keys",
+        Reader.client_keys,
+        "who may call: name:key pairs, comma separated; a key has 16 characters or more",
+    ),
+    Row(
+        "RTPROXY_CLIENT_KEYS_FILE",
+        "client_keys_file",
+        Reader.keys_file,
+        "more of them, from a file: a key is added or taken away without a restart",
+    ),
+    Row(
+        "RTPROXY_OIDC_ISSUER",
+        "oidc_issuer",
+        Reader.issuer,
+        "whose tokens let a client in, such as https://login.microsoftonline.com/TENANT/v2.0",
+    ),
+    Row(
+        "RTPROXY_OIDC_AUDIENCE",
+        "oidc_audience",
+        Reader.words,
+        "what those tokens have to be for, comma separated: api://APP",
+    ),
+    Row("RTPROXY_OIDC_SCOPE", "oidc_scope", _text, "a scope or role that they must have (absent: none)"),
+    Row("RTPROXY_ALLOW_ANONYMOUS", "allow_anonymous", Reader.flag, "true: calls without a key are let in"),
+    Row(
+        "RTPROXY_ALLOWED_ORIGINS",
+        "allowed_origins",
+        Reader.origins,
+        "web origins that may call, comma separated (absent: any)",
+    ),
+    Row(
+        "RTPROXY_CLIENT_EVENTS",
+        "client_events",
+        Reader.client_events,
+        "client events that go on to the model, comma separated (absent: all)",
+    ),
+    Row("RTPROXY_MAX_SESSIONS", "max_sessions", _whole(1, 1_000_000), "live sessions at most", "1000"),
+    Row(
+        "RTPROXY_MAX_CLIENT_SESSIONS",
+        "max_client_sessions",
+        _whole(1, 1_000_000),
+        "of them, one client's at most (absent: all)",
+    ),
+    Row(
+        "RTPROXY_MAX_CLIENT_STARTS",
+        "max_client_starts",
+        _whole(1, 10_000),
+        "calls that one client may start in any 60 s (absent: any number)",
+    ),
+    Row(
+        "RTPROXY_MAX_CALL_SECONDS",
+        "max_call_s",
+        _number(0.1, 86_400),
+        "a call ends when it has lasted this long, between two turns (absent: never)",
+    ),
+    Row(
+        "RTPROXY_DRAIN_SECONDS",
+        "drain_s",
+        _number(0.1, 3600),
+        "from SIGTERM to exit, less than the platform's grace period",
+        "25",
+    ),
+    Row("RTPROXY_HEARTBEAT_SECONDS", "heartbeat_s", _number(0.1, 3600), "a ping a leg this often", "25"),
+)
+HELP = "".join(f"  {row.name:<25}  {row.help}{f' ({row.default})' if row.default else ''}\n" for row in TABLE)
+
+
 def load(environ: Mapping[str, str]) -> Settings:
     """Reads every variable; raises SettingsError with all the problems found."""
-    read = Reader(environ)
-    keys, endpoint, issuer = read.client_keys(), read.endpoint(), read.issuer()
+    read = Reader({row.name: row.default for row in TABLE} | {name: value for name, value in environ.items() if value})
+    values: dict[str, Any] = {row.field: row.read(read, row.name) for row in TABLE}
     settings = Settings(
-        endpoint=endpoint,
-        deployment=read.required("AZURE_OPENAI_DEPLOYMENT", "the name of your gpt-realtime deployment"),
-        api_key=read.header("AZURE_OPENAI_API_KEY"),
-        api_version=read.api_version(),
-        token_scope=environ.get("AZURE_OPENAI_TOKEN_SCOPE") or ENTRA_SCOPE,
-        host=read.host("RTPROXY_HOST", "0.0.0.0"),  # noqa: S104 - a container's port is its front door
-        port=int(read.number("PORT", 8080, 0, 65535, whole=True)),
-        allow_anonymous=read.flag("RTPROXY_ALLOW_ANONYMOUS"),
-        client_keys=keys,
-        client_keys_file=read.keys_file(keys),
-        oidc_issuer=issuer,
-        oidc_audience=read.words("RTPROXY_OIDC_AUDIENCE"),
-        oidc_scope=environ.get("RTPROXY_OIDC_SCOPE", "").strip() or None,
-        allowed_origins=read.origins(),
-        client_events=read.client_events(),
-        https_proxy=read.https_proxy(endpoint, issuer),
-        max_sessions=read.whole("RTPROXY_MAX_SESSIONS", 1_000_000) or 1000,
-        max_client_sessions=read.whole("RTPROXY_MAX_CLIENT_SESSIONS", 1_000_000),
-        max_client_starts=read.whole("RTPROXY_MAX_CLIENT_STARTS", 10_000),
-        max_call_s=read.number("RTPROXY_MAX_CALL_SECONDS", 0, 0.1, 86_400) or None,
-        drain_s=read.number("RTPROXY_DRAIN_SECONDS", 25, 0.1, 3600),
-        heartbeat_s=read.number("RTPROXY_HEARTBEAT_SECONDS", 25, 0.1, 3600),
+        **values,
+        https_proxy=read.https_proxy(values["endpoint"], values["oidc_issuer"]),
         app=environ.get("CONTAINER_APP_NAME") or None,
         revision=environ.get("CONTAINER_APP_REVISION") or "local",
         replica=environ.get("CONTAINER_APP_REPLICA_NAME") or socket.gethostname(),

@@ -16,7 +16,7 @@ import orjson
 
 from rtproxy.call.room import FREE, Share
 from rtproxy.call.sketch import Sketch
-from rtproxy.wire.frames import FRAME_LIMIT, HEAD_MAX, TEXT, Count, Walker, head, mask, text_frame
+from rtproxy.wire.frames import FRAME_LIMIT, HEAD_MAX, TEXT, ClientWalker, Count, head, mask, text_frame
 
 MESSAGE_LIMIT = FRAME_LIMIT + HEAD_MAX
 """Bytes of one message with the heads of its frames: one frame of the greatest length, or what many come to."""
@@ -90,7 +90,7 @@ class Gate:
         self._passed = passed
         self._share = share
         self._limit = limit
-        self._walker = Walker(count, masked=True)
+        self._walker = ClientWalker(count)
         self._came: deque[bytearray] = deque()
         self._sketch = Sketch()
         self._text = self._final = False
@@ -102,6 +102,10 @@ class Gate:
         self.began = self.leaving = self.withheld = 0
         self.halt = ""
         self.refusal = b""
+
+    @property
+    def count(self) -> Count:
+        return self._walker.count
 
     @property
     def close(self) -> bytes:

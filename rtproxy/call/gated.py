@@ -4,49 +4,45 @@ The model sees only whole messages, so the relay's own frames for it hardly wait
 message goes on in pieces.
 """
 
-from collections.abc import Callable
+from typing import Protocol
 
 from rtproxy.call.gate import Gate
 from rtproxy.call.room import FREE
 from rtproxy.wire.clock import Clock, Timer
+from rtproxy.wire.frames import Count
+
+
+class Owner(Protocol):
+    """Whose flow it is (`leg.Leg`)."""
+
+    def refuse(self, refusal: bytes) -> None:
+        """Gets each refusal, a frame for the client, when it is due."""
+
+    def halted(self) -> None:
+        """A message was withheld for too long; ``halt`` says so by now."""
 
 
 class Gated:
-    """A `Gate` as a flow's reader. ``refuse`` gets each refusal, a frame for the client, when it is due.
-
-    ``unfinished`` is called when a message was withheld for too long; ``halt`` says so by then.
-    """
+    """A `Gate` as a flow's reader."""
 
     __slots__ = (
         "_clock",
         "_deadline",
         "_gate",
-        "_refuse",
-        "_unfinished",
+        "_owner",
         "_whole_s",
         "calm",
-        "head_size",
-        "ignored",
         "skip",
-        "usual",
     )
+    usual = head_size = 0
+    ignored: tuple[bytes, ...] = ()
 
-    def __init__(
-        self,
-        gate: Gate,
-        clock: Clock,
-        whole_s: float,
-        refuse: Callable[[bytes], None],
-        unfinished: Callable[[], None],
-    ) -> None:
-        self._gate, self._clock, self._whole_s = gate, clock, whole_s
-        self._refuse, self._unfinished = refuse, unfinished
+    def __init__(self, gate: Gate, clock: Clock, whole_s: float, owner: Owner) -> None:
+        self._gate, self._clock, self._whole_s, self._owner = gate, clock, whole_s, owner
         self._deadline: tuple[int, Timer] | None = None
         self.skip = 0
         # No frame passes without the gate.
         self.calm = False
-        self.usual = self.head_size = 0
-        self.ignored: tuple[bytes, ...] = ()
 
     @property
     def halt(self) -> str:
@@ -55,6 +51,10 @@ class Gated:
     @halt.setter
     def halt(self, why: str) -> None:
         self._gate.halt = why
+
+    @property
+    def count(self) -> Count:
+        return self._gate.count
 
     @property
     def close(self) -> bytes:
@@ -94,7 +94,7 @@ class Gated:
             self._mind_deadline()
         if gate.refusal:
             refusal, gate.refusal = gate.refusal, b""
-            self._refuse(refusal)
+            self._owner.refuse(refusal)
         return data
 
     def _mind_deadline(self) -> None:
@@ -113,4 +113,4 @@ class Gated:
     def _not_whole(self) -> None:
         self._gate.halt = "unfinished"
         self._gate.drop()
-        self._unfinished()
+        self._owner.halted()

@@ -1,10 +1,13 @@
 """One leg of a call: its socket, the flow that it reads, the flow that it hears, and our own frames on it."""
 
 import socket
+from typing import NamedTuple, Protocol
 
 from rtproxy.call.ending import Ending, Side
 from rtproxy.call.heartbeat import Wheel
+from rtproxy.call.patience import Times
 from rtproxy.wire.clock import Clock
+from rtproxy.wire.credit import Allowance
 from rtproxy.wire.flow import FULL, PAUSED, Flow
 from rtproxy.wire.frames import PING, close_frame, control
 from rtproxy.wire.outbox import Outbox
@@ -17,53 +20,76 @@ FINISH_LIMIT = 512 * 1024
 _PING_PAYLOAD = b"rtproxy"
 
 
-class Leg:
-    """One leg, named ``client`` or ``upstream``; `Splice` sets the rest of it.
+class Means(NamedTuple):
+    """What the calls of a replica are carried with."""
 
-    ``says`` reads from its socket, ``hears`` writes to it, beside ``outbox``; ``side`` is what ``ending`` knows of it.
+    poller: Watcher
+    wheel: Wheel
+    clock: Clock
+    times: Times
+    allowance: Allowance
+
+
+class Call(Protocol):
+    """The call of a leg (`splice.Splice`)."""
+
+    @property
+    def means(self) -> Means: ...
+
+    @property
+    def ending(self) -> Ending: ...
+
+    def side_of(self, leg: "Leg") -> Side:
+        """What the ending knows of a leg."""
+
+
+class Leg:
+    """One leg, named ``client`` or ``upstream``: ``inbound`` reads from its socket, ``outbound`` writes to it.
+
+    Its outbox and the ending are made when they are needed first: a call that only carries frames pays for neither.
     """
 
-    __slots__ = ("_clock", "_heard", "_pinged", "_wheel", "ending", "hears", "name", "outbox", "says", "side", "socket")
-    says: Flow
-    hears: Flow
-    outbox: Outbox
-    ending: Ending
-    side: Side
+    __slots__ = ("_call", "_heard", "_outbox", "_pinged", "inbound", "name", "outbound", "socket")
+    inbound: Flow
+    outbound: Flow
 
-    def __init__(
-        self, name: str, poller: Watcher, clock: Clock, wheel: Wheel, sock: socket.socket, tls: Tls | None
-    ) -> None:
-        self.name = name
-        self._clock, self._wheel = clock, wheel
-        self.socket = Socket(poller, sock, tls)
+    def __init__(self, call: Call, name: str, sock: socket.socket, tls: Tls | None) -> None:
+        self._call, self.name = call, name
+        self.socket = Socket(call.means.poller, sock, tls)
         self.socket.owner = self
+        self._outbox: Outbox | None = None
         self._pinged = False
         self._heard = 0
+
+    def let_go(self) -> None:
+        """The call is over. Its parts hold each other, and would wait for the collector."""
+        self._outbox = None
+        del self.inbound, self.outbound, self._call, self.socket.owner
 
     # What the ending of the call wants of it (`ending.Leg`).
 
     @property
     def inside_a_frame(self) -> bool:
-        return self.says.reader.skip > 0
+        return self.inbound.reader.skip > 0
 
     @property
     def has_taken_all(self) -> bool:
         return not sum(self.socket.untaken())
 
     def write_close(self, code: int, reason: str) -> bool:
-        return self.outbox.send(close_frame(code, reason, masked=self.name == "upstream"), last=True)
+        return self._own_frames().send(close_frame(code, reason, masked=self.name == "upstream"), last=True)
 
     def pass_close(self) -> None:
         if not self.socket.closing:
-            self.socket.write(self.hears.reader.close)
-        self.outbox.stop()
+            self.socket.write(self.outbound.reader.close)
+        self._own_frames().stop()
 
     def mute(self) -> None:
-        self.outbox.stop()
+        self._own_frames().stop()
 
     def finish_frame(self) -> None:
-        if self.hears.reader.skip <= FINISH_LIMIT:
-            self.hears.release(FULL)
+        if self.outbound.reader.skip <= FINISH_LIMIT:
+            self.outbound.release(FULL)
 
     def hang_up(self) -> None:
         self.socket.hang_up()
@@ -74,22 +100,21 @@ class Leg:
     # What the heartbeat wants.
 
     def ping(self) -> bool:
-        """One heartbeat; false when the leg was pinged a beat ago and has said nothing since."""
-        received = self.says.count.bytes
-        if self.socket.full or self.says.held:
+        """One heartbeat; false when the leg was pinged a beat ago and nothing has arrived since."""
+        received = self.inbound.reader.count.bytes
+        if self.socket.full or self.inbound.held:
             # Neither our ping nor a pong can get through: the stall watch has this leg.
             self._pinged = False
         elif self._pinged and received == self._heard:
             return False
         else:
-            ping = control(PING, _PING_PAYLOAD, masked=self.name == "upstream")
-            self._pinged = not self.outbox.waits and self.outbox.send(ping)
+            self._pinged = self._send_ping()
         self._heard = received
         return True
 
     def stalled(self) -> None:
         """It took no byte for too long."""
-        self.ending.stalled(self.side)
+        self._call.ending.stalled(self._side)
 
     def untaken(self) -> tuple[int, ...]:
         """See `Socket.untaken`."""
@@ -97,50 +122,48 @@ class Leg:
 
     def progress(self) -> tuple[int, ...]:
         """Changes whenever bytes moved on this leg: arrived, left the relay, or left the kernel."""
-        return (self.says.count.bytes, *self.socket.untaken())
+        return (self.inbound.reader.count.bytes, *self.socket.untaken())
 
     # What the socket tells (`socket.Owner`).
 
     def filled(self) -> None:
-        self.says.reader.calm = False
-        self.hears.fill()
-        self._wheel.watch(self)
+        self.inbound.reader.calm = False
+        self.outbound.fill()
+        self._call.means.wheel.watch(self)
 
     def drained(self) -> None:
-        self.hears.drain()
-        self._wheel.unwatch(self)
+        self.outbound.drain()
+        self._call.means.wheel.unwatch(self)
         self._resume()
 
     def leaves(self) -> None:
-        self.says.stop()
-        self.hears.drop()
-        self.ending.leaves(self.side)
+        self.inbound.stop()
+        self.outbound.drop()
+        self._call.ending.leaves(self._side)
 
     def closed(self) -> None:
-        self.ending.down(self.side)
-
-    # What the flow from it tells (`flow.Owner`).
+        self._call.ending.down(self._side)
 
     def halted(self) -> None:
-        reader = self.says.reader
+        reader = self.inbound.reader
         if reader.halt == "close":
-            self.ending.close(self.side, reader.code)
+            self._call.ending.close(self._side, reader.code)
         else:
-            self.ending.fault(self.side, reader.halt)
+            self._call.ending.fault(self._side, reader.halt)
 
     def ended(self) -> None:
-        self.ending.over(self.side)
+        self._call.ending.over(self._side)
 
     def failed(self, defect: Exception) -> None:
         context = {"message": f"the {self.name} leg of a call failed", "exception": defect}
-        self._clock.call_exception_handler(context)
-        self.ending.order("relay.failed")
+        self._call.means.clock.call_exception_handler(context)
+        self._call.ending.order("relay.failed")
         self.abort()
 
     # What the outbox tells (`outbox.Owner`).
 
     def close_written(self) -> None:
-        self.ending.written(self.side)
+        self._call.ending.written(self._side)
 
     def message_done(self) -> None:
         self._resume()
@@ -149,12 +172,31 @@ class Leg:
 
     def refuse(self, refusal: bytes) -> None:
         """Sends a message of ours; until it is out, the side is not read."""
-        self.says.count.refused += 1
-        self.says.hold(PAUSED)
-        if self.side.may_be_told and not self.socket.closing:
-            self.outbox.send_message(refusal)
+        self.inbound.reader.count.refused += 1
+        self.inbound.hold(PAUSED)
+        if self._side.may_be_told and not self.socket.closing:
+            self._own_frames().send_message(refusal)
         self._resume()
 
     def _resume(self) -> None:
-        if self.says.held & PAUSED and not (self.socket.full or self.outbox.message or self.socket.closing):
-            self.says.resume()
+        message_waits = self._outbox is not None and self._outbox.message
+        if self.inbound.held & PAUSED and not (self.socket.full or message_waits or self.socket.closing):
+            self.inbound.resume()
+
+    @property
+    def _side(self) -> Side:
+        return self._call.side_of(self)
+
+    def _own_frames(self) -> Outbox:
+        if self._outbox is None:
+            self._outbox = Outbox(self.outbound, self)
+        return self._outbox
+
+    def _send_ping(self) -> bool:
+        """True when it is out; else it waits for the end of a frame, or another one does."""
+        ping = control(PING, _PING_PAYLOAD, masked=self.name == "upstream")
+        if self.outbound.reader.skip == 0:
+            self.socket.write(ping)
+            return True
+        outbox = self._own_frames()
+        return not outbox.waits and outbox.send(ping)

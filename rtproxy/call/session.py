@@ -13,8 +13,9 @@ from typing import NamedTuple, Protocol
 from aiohttp import web
 
 from rtproxy.call.ending import VANISHED
+from rtproxy.call.leg import Means
 from rtproxy.call.room import Room
-from rtproxy.call.splice import Means, Splice
+from rtproxy.call.splice import Splice
 from rtproxy.call.trace import Trace
 from rtproxy.log import Field, Log
 from rtproxy.model.turns import Turns
@@ -130,9 +131,16 @@ class Session:
     def _join(self, client: Taken, upstream: Taken) -> None:
         shared = self._shared
         share = shared.room.share(self.client)
-        counts = self.up, self.down
         self._splice = Splice(
-            client, upstream, counts, self.turns, shared.means, self._ended, shared.client_events, share
+            client,
+            upstream,
+            self.up,
+            self.down,
+            self.turns,
+            shared.means,
+            self._ended,
+            shared.client_events,
+            share,
         )
         if self.turns.on_change is not None:  # a drain began while the model was dialed
             self._splice.read_client()

@@ -118,7 +118,7 @@ class ClientEvents:
     def __init__(self, taps: tuple[Tap, ...]) -> None:
         self._taps = taps
         self._key = b""
-        self._said = bytearray()
+        self._said: bytearray | None = None
         self.parsed = 0
         self.on_audio: Callable[[int], None] = no_audio
 
@@ -146,6 +146,7 @@ class ClientEvents:
         if start:  # the next frame of the message, with a key of its own
             self._key = data[start - 4 : start]
         key, said = self._key, self._said
+        assert said is not None
         said += mask(data[start : min(stop, start + READ_LIMIT)], key)
         turned = (stop - start) & 3
         self._key = key[turned:] + key[:turned]
@@ -153,7 +154,7 @@ class ClientEvents:
         if done and not known:
             self._parse(bytes(said))
         if done or known or len(said) >= READ_LIMIT:
-            self._said = bytearray()
+            self._said = None
             return False
         return True
 

@@ -13,7 +13,7 @@ from rtproxy.wire.clock import Clock
 from rtproxy.wire.credit import WORTH, Allowance, Credit
 from rtproxy.wire.frames import OPENING, Count
 from rtproxy.wire.poller import BROKEN, ENDING, READABLE, WRITABLE, Watcher
-from rtproxy.wire.socket import Socket, drop, nothing
+from rtproxy.wire.socket import Socket, drop
 from rtproxy.wire.tls import READ_BYTES
 
 _USUAL = READABLE | WRITABLE
@@ -32,6 +32,9 @@ class Reader(Protocol):
 
     calm: bool
     halt: str
+
+    @property
+    def count(self) -> Count: ...
 
     @property
     def close(self) -> bytes: ...
@@ -70,17 +73,17 @@ class Reader(Protocol):
         """From now on no frame passes without `feed`."""
 
 
-class Owner(Protocol):
-    """Who is told about a flow, in its own calls. Each may come again."""
+class Kit(Protocol):
+    """What all flows of a process share."""
 
-    def halted(self) -> None:
-        """The reader's ``halt`` says why nothing further goes on."""
+    @property
+    def poller(self) -> Watcher: ...
 
-    def ended(self) -> None:
-        """Nothing more arrives."""
+    @property
+    def clock(self) -> Clock: ...
 
-    def failed(self, defect: Exception) -> None:
-        """Something in here raised ``defect``."""
+    @property
+    def allowance(self) -> Allowance: ...
 
 
 class Flow:
@@ -92,15 +95,10 @@ class Flow:
     """
 
     __slots__ = (
-        "_allowance",
-        "_clock",
         "_credit",
-        "_owner",
-        "_poller",
+        "_kit",
         "_put_off",
-        "_receive",
         "behind",
-        "count",
         "held",
         "longest",
         "out",
@@ -110,20 +108,9 @@ class Flow:
         "source",
     )
 
-    def __init__(
-        self,
-        poller: Watcher,
-        clock: Clock,
-        source: Socket,
-        sink: Socket,
-        reader: Reader,
-        count: Count,
-        owner: Owner,
-        allowance: Allowance,
-    ) -> None:
-        self._poller, self._clock, self._owner, self._allowance = poller, clock, owner, allowance
-        self.source, self.sink, self.reader, self.count = source, sink, reader, count
-        self._receive = source.recv
+    def __init__(self, kit: Kit, source: Socket, sink: Socket, reader: Reader) -> None:
+        self._kit = kit
+        self.source, self.sink, self.reader = source, sink, reader
         self.out: Callable[[bytes], int] = sink.send
         self.shortest, self.longest = SHORTEST, READ_BYTES
         self.held = 0
@@ -132,7 +119,11 @@ class Flow:
 
     def start(self) -> None:
         """From now on the poller reports what comes, and it goes on."""
-        self.source.watch(self.ready if self.source.tls is None else self._ready_tls, self._owner.failed)
+        self.source.watch(self)
+
+    def failed(self, defect: Exception) -> None:
+        """Something in here raised ``defect``."""
+        self.source.owner.failed(defect)
 
     # The path of a frame.
 
@@ -143,7 +134,7 @@ class Flow:
         if not usual and not self._worth_reading(events):
             return
         try:
-            data = self._receive(READ_BYTES)
+            data = self.source.recv(READ_BYTES)
         except OSError as problem:
             self._not_read(problem, events)
             return
@@ -154,7 +145,7 @@ class Flow:
             and OPENING(data)[0] - size == reader.usual
             and data.startswith(reader.ignored, reader.head_size)
         ):
-            count = self.count
+            count = reader.count
             count.frames += 1
             count.bytes += size
             try:
@@ -167,26 +158,13 @@ class Flow:
 
     # What is rare.
 
-    def _ready_tls(self, events: int) -> None:
-        self.ready(events)
-        tls = self.source.tls
-        if tls is None:  # it read a reset, and closed
-            return
-        if tls.leaving.pending and not (self.source.full or self.source.closing):
-            self.source.answer_tls(tls)
-        if self._has_more():
-            self.reader.calm = False
-            self.put_off()
-        elif tls.ended:
-            self._over()
-
     def _has_more(self) -> bool:
         """Whether something that was received waits."""
         return self.reader.waits() or (self.source.tls is not None and bool(self.source.tls.late))
 
     def _over(self) -> None:
         self.hold(OVER)
-        self._owner.ended()
+        self.source.owner.ended()
 
     def _not_read(self, problem: OSError, events: int) -> None:
         if not isinstance(problem, (BlockingIOError, InterruptedError)):
@@ -214,8 +192,8 @@ class Flow:
         """Goes on with this direction when there are no news of others."""
         if not (self._put_off or self.source.shut):
             self._put_off = True
-            waits = self.behind and not self._has_more()
-            (self._poller.put_off_a_moment if waits else self._poller.put_off)(self._go_on, self._owner.failed)
+            waits, poller = self.behind and not self._has_more(), self._kit.poller
+            (poller.put_off_a_moment if waits else poller.put_off)(self._go_on, self.failed)
 
     def _go_on(self) -> None:
         self._put_off = False
@@ -225,7 +203,7 @@ class Flow:
             self.pass_on(b"")
         else:
             try:
-                self._arrived(self._receive(READ_BYTES), 0)
+                self._arrived(self.source.recv(READ_BYTES), 0)
             except OSError as problem:
                 self._not_read(problem, 0)
         if self.source.shut:
@@ -245,7 +223,7 @@ class Flow:
 
     def pass_on(self, data: bytes) -> None:
         """Hands on ``data``, which has arrived, as far as it may go in one go."""
-        reader, count = self.reader, self.count
+        reader, count = self.reader, self.reader.count
         count.bytes += len(data)
         size, frames = len(data) + len(reader.rest), count.frames
         data = reader.feed(data)
@@ -264,11 +242,11 @@ class Flow:
             reader.calm = False
             self.put_off()
         if reader.halt:
-            self._owner.halted()
+            self.source.owner.halted()
 
     def _spend(self, units: int) -> None:
         if self._credit is None:
-            self._credit = Credit(self._allowance)
+            self._credit = Credit(self._kit.allowance)
         credit = self._credit
         credit.spend(units, time.monotonic())
         self.behind = credit.behind
@@ -276,7 +254,7 @@ class Flow:
             self.reader.halt = "flood"
         elif credit.wait_s and not self.held & SLOWED:
             self.hold(SLOWED)
-            self._clock.call_later(credit.wait_s, self.release, SLOWED)
+            self._kit.clock.call_later(credit.wait_s, self.release, SLOWED)
 
     def expect(self, size: int) -> None:
         """From now on whole frames with about ``size`` bytes of payload may pass without `feed`, and no others."""
@@ -306,8 +284,6 @@ class Flow:
         """The source closes: nothing more is read."""
         self.hold(LEAVING)
         self.reader.forget()
-        if self.source.shut:
-            self._receive = nothing
 
     # Where what goes on goes to.
 
@@ -332,3 +308,23 @@ class Flow:
         """Nothing goes on any more: what the source still sends is read, for its Close, and dropped."""
         self.out = drop
         self.release(FULL)
+
+
+class TlsFlow(Flow):
+    """A flow whose source is under TLS."""
+
+    __slots__ = ()
+
+    def ready(self, events: int) -> None:
+        """As `Flow.ready`; and what TLS itself has to answer is answered, what it holds goes on."""
+        Flow.ready(self, events)
+        tls = self.source.tls
+        if tls is None:  # it read a reset, and closed
+            return
+        if tls.leaving.pending and not (self.source.full or self.source.closing):
+            self.source.answer_tls(tls)
+        if self._has_more():
+            self.reader.calm = False
+            self.put_off()
+        elif tls.ended:
+            self._over()

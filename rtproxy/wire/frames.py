@@ -14,7 +14,7 @@ not go on by itself: what becomes of it depends on how far the call's ending is.
 
 import os
 import struct
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 FRAME_LIMIT = 16 * 1024 * 1024
 """Bytes of payload in one frame. The model takes 15 MiB of audio in one append, base64 and JSON around it
@@ -75,6 +75,8 @@ class Count:
 class Walker:
     """Follows the frames that arrive on one leg, and counts them in ``count``. Not to be shared between legs.
 
+    It is a `ClientWalker` or a `ModelWalker`: a call pays for no constant.
+
     ``halt`` says why nothing further is to pass on: ``"close"`` (the leg sent a Close: ``close`` is the frame, which is
     not passed on by `feed`, and ``code`` its code, 1005 when it had none), ``"fault"`` (a framing fault, to be answered
     1002) or ``"too_big"`` (a frame over 16 MiB was announced, 1009); others are set from outside.
@@ -92,25 +94,21 @@ class Walker:
         "_fragmented",
         "_held",
         "_last",
-        "_mask_bit",
         "_wanted",
         "calm",
         "close",
-        "code",
         "count",
         "halt",
-        "head_size",
         "ignored",
         "rest",
         "skip",
-        "usual",
     )
+    mask_bit: ClassVar[int]
+    head_size: ClassVar[int]
+    usual: ClassVar[int]
 
-    def __init__(self, count: Count, *, masked: bool, finder: Finder | None = None) -> None:
+    def __init__(self, count: Count, finder: Finder | None = None) -> None:
         self.count = count
-        self._mask_bit = 0x80 if masked else 0
-        self.head_size = 8 if masked else 4
-        self.usual = ((0x80 | TEXT) << 24 | (self._mask_bit | _LENGTH_IN_TWO) << 16) - self.head_size
         self.ignored = (b"",) if finder is None else finder.ignores
         self.calm = True
         self._finder = finder
@@ -121,8 +119,16 @@ class Walker:
         self.skip = 0
         self.halt = ""
         self.close = b""
-        self.code = 0
         self.rest = b""
+
+    @property
+    def code(self) -> int:
+        """The code of the Close that arrived; 0 before."""
+        first, at, length = head(self.close, 0) if self.close else (0, 0, 0)
+        if length < 2:
+            return NO_CODE if first else 0
+        code = self.close[at : at + 2]
+        return int.from_bytes(mask(code, self.close[at - 4 : at]) if self.mask_bit else code)
 
     @property
     def fragmented(self) -> bool:
@@ -157,7 +163,7 @@ class Walker:
         self.skip = 0
         if self.halt:
             return b""
-        mask_bit = self._mask_bit
+        mask_bit = self.mask_bit
         finder, count = self._finder, self.count
         enough = count.frames + FRAMES_IN_ONE_GO
         while pos < end and count.frames < enough:
@@ -229,15 +235,33 @@ class Walker:
 
     def _close(self, data: bytes, pos: int, at: int, length: int) -> bytes:
         payload = data[at : at + length]
-        if self._mask_bit:
+        if self.mask_bit:
             payload = mask(payload, data[at - 4 : at])
         code = int.from_bytes(payload[:2]) if length >= 2 else NO_CODE
         if length == 1 or (length and not (may_be_sent(code) and _is_text(payload[2:]))):
             return self._stop(data, pos, "fault")
         self.count.frames += 1
         self.count.aside += 1
-        self.halt, self.code, self.close = "close", code, data[pos : at + length]
+        self.halt, self.close = "close", data[pos : at + length]
         return data[:pos]
+
+
+class ClientWalker(Walker):
+    """Walks a client's frames, which are masked."""
+
+    __slots__ = ()
+    mask_bit = 0x80
+    head_size = 8
+    usual = ((0x80 | TEXT) << 24 | (0x80 | _LENGTH_IN_TWO) << 16) - 8
+
+
+class ModelWalker(Walker):
+    """Walks the model's frames, which are not."""
+
+    __slots__ = ()
+    mask_bit = 0
+    head_size = 4
+    usual = ((0x80 | TEXT) << 24 | _LENGTH_IN_TWO << 16) - 4
 
 
 def may_be_sent(code: int) -> bool:

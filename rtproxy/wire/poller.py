@@ -28,10 +28,20 @@ MOMENT_S = 0.01
 Failed = Callable[[Exception], None]
 
 
+class Owner(Protocol):
+    """Whose socket it is. An object, and no two callables: they would cost a call as much as all else here."""
+
+    def ready(self, events: int) -> None:
+        """Gets a mask of epoll(7)'s events, and what they announce is not announced again."""
+
+    def failed(self, defect: Exception) -> None:
+        """Gets what `ready` raised."""
+
+
 class Watcher(Protocol):
     """What a call needs of a `Poller`."""
 
-    def add(self, fileno: int, ready: Callable[[int], None], failed: Failed) -> None: ...
+    def add(self, fileno: int, owner: Owner) -> None: ...
 
     def discard(self, fileno: int) -> None: ...
 
@@ -53,7 +63,7 @@ class Poller:
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
-        self._owners: dict[int, tuple[Callable[[int], None], Failed]] = {}
+        self._owners: dict[int, Owner] = {}
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._epoll.fileno(), self._turn)
         self._late: deque[tuple[Callable[[], None], Failed]] = deque()
@@ -69,13 +79,9 @@ class Poller:
             self._next_turn.cancel()
         self._epoll.close()
 
-    def add(self, fileno: int, ready: Callable[[int], None], failed: Failed) -> None:
-        """Watches a socket; what it has by now is news, too.
-
-        ``ready`` gets a mask of epoll(7)'s events, and what they announce is not announced again. ``failed`` gets what
-        ``ready`` raised.
-        """
-        self._owners[fileno] = ready, failed
+    def add(self, fileno: int, owner: Owner) -> None:
+        """Watches a socket; what it has by now is news, too."""
+        self._owners[fileno] = owner
         self._epoll.register(fileno, _EVENTS)
 
     def discard(self, fileno: int) -> None:
@@ -138,11 +144,10 @@ class Poller:
             for fileno, events in news:
                 owner = owner_of(fileno)
                 if owner is not None:
-                    ready, failed = owner
                     try:
-                        ready(events)
+                        owner.ready(events)
                     except Exception as defect:  # noqa: BLE001 - it costs this call and no other
-                        failed(defect)
+                        owner.failed(defect)
                 if now() > until:
                     self._busy = True
                     for left, _ in news[news.index((fileno, events)) + 1 :]:

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from fcntl import ioctl
 from typing import Protocol
 
-from rtproxy.wire.poller import Failed, Watcher
+from rtproxy.wire.poller import Owner as Polled
+from rtproxy.wire.poller import Watcher
 from rtproxy.wire.tls import Tls
 
 UNSENT_LIMIT = 128 * 1024
@@ -36,7 +37,7 @@ def nothing(size: int) -> bytes:
 
 
 class Owner(Protocol):
-    """Who is told about a socket, in its own calls but for `closed`."""
+    """Who is told about a socket and the flow that reads it, in calls of theirs, but for `closed`."""
 
     def filled(self) -> None:
         """Bytes for the socket wait. It may come again before `drained`."""
@@ -50,6 +51,15 @@ class Owner(Protocol):
     def closed(self) -> None:
         """It is closed; once, in one of the loop's next rounds."""
 
+    def halted(self) -> None:
+        """The flow's reader has a ``halt``: why nothing further goes on. It may come again."""
+
+    def ended(self) -> None:
+        """Nothing more arrives. It may come again."""
+
+    def failed(self, defect: Exception) -> None:
+        """Something in the flow raised ``defect``."""
+
 
 class Socket:
     """A socket that does not block. ``recv`` and ``send`` are as a socket's (`Tls`); bound once, for every frame.
@@ -58,24 +68,24 @@ class Socket:
     before the first call.
     """
 
-    __slots__ = ("_fileno", "_poller", "_sock", "_unsent", "closing", "full", "owner", "recv", "send", "shut", "tls")
+    __slots__ = ("_poller", "_sock", "_unsent", "closing", "full", "owner", "recv", "send", "shut", "tls")
     owner: Owner
 
     def __init__(self, poller: Watcher, sock: socket.socket, tls: Tls | None) -> None:
         self._poller = poller
-        self._sock, self.tls, self._fileno = sock, tls, sock.fileno()
+        self._sock, self.tls = sock, tls
         self.recv: Callable[[int], bytes] = sock.recv if tls is None else tls.recv
         self.send: Callable[[bytes], int] = sock.send if tls is None else tls.send
         self._unsent = b""
         self.full = self.closing = self.shut = False
 
-    def watch(self, ready: Callable[[int], None], failed: Failed) -> None:
-        """From now on the poller reports what the socket has to say."""
-        self._poller.add(self._fileno, ready, failed)
+    def watch(self, owner: Polled) -> None:
+        """From now on the poller reports news of the socket."""
+        self._poller.add(self._sock.fileno(), owner)
 
     def again(self) -> None:
         """What the poller reported and nobody dealt with, it is to report again."""
-        self._poller.again(self._fileno)
+        self._poller.again(self._sock.fileno())
 
     def write(self, data: bytes) -> None:
         """Sends ``data``, or keeps it until the kernel takes it."""
@@ -147,7 +157,7 @@ class Socket:
         if self.shut:
             return
         self.shut = self.closing = True
-        self._poller.discard(self._fileno)
+        self._poller.discard(self._sock.fileno())
         self._sock.close()
         self._unsent = b""
         # The legs of a call hold each other until the collector comes, which knows nothing of OpenSSL's buffers.

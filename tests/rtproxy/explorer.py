@@ -16,14 +16,14 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from rtproxy.call.ending import VANISHED, Wait
-from rtproxy.call.leg import Leg
+from rtproxy.call.leg import Leg, Means
 from rtproxy.call.patience import Times
 from rtproxy.call.room import Room
-from rtproxy.call.splice import Means, Splice
+from rtproxy.call.splice import Splice
 from rtproxy.model.turns import Turns
 from rtproxy.wire.credit import Allowance
 from rtproxy.wire.frames import NO_CODE, Count, mask
-from rtproxy.wire.poller import BROKEN, READABLE, WRITABLE
+from rtproxy.wire.poller import BROKEN, READABLE, WRITABLE, Owner
 from rtproxy.wire.takeover import Taken
 
 Path = tuple[str, ...]
@@ -138,11 +138,11 @@ class Poller:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self.owners: dict[int, tuple[Callable[[int], None], Callable[[Exception], None]]] = {}
+        self.owners: dict[int, Owner] = {}
         self.once_more: set[int] = set()
 
-    def add(self, fileno: int, ready: Callable[[int], None], failed: Callable[[Exception], None]) -> None:
-        self.owners[fileno] = ready, failed
+    def add(self, fileno: int, owner: Owner) -> None:
+        self.owners[fileno] = owner
 
     def discard(self, fileno: int) -> None:
         del self.owners[fileno]
@@ -229,14 +229,14 @@ class Call:
         takens = [Taken(each, None, b"") for each in self.sockets.values()]  # type: ignore[arg-type]
         means = Means(self.poller, self.wheel, self.clock, Times(), Allowance())  # type: ignore[arg-type]
         share = Room(1 << 30).share("one")
-        self.splice = Splice(*takens, (Count(), Count()), Turns(), means, self._end, allowed, share)
+        self.splice = Splice(*takens, Count(), Count(), Turns(), means, self._end, allowed, share)
         self.legs = {"client": self.splice.client, "upstream": self.splice.upstream}
         self.splice.start(b"", b"")
         self.poller.once_more.clear()
 
     def _end(self) -> None:
         self.ended += 1
-        self.codes = {side: leg.side.closed_with for side, leg in self.legs.items()}
+        self.codes = {side: self.splice.side_of(leg).closed_with for side, leg in self.legs.items()}
 
     def may(self, event: str) -> bool:
         """Whether ``event`` can happen now."""
@@ -307,7 +307,7 @@ class Call:
     def _report(self, sock: Socket) -> None:
         owner = self.poller.owners.get(sock.fileno())
         if owner is not None and sock.news:
-            owner[0](sock.news)
+            owner.ready(sock.news)
 
     def _settle(self) -> None:
         for _ in range(EVENTS_UNTIL_THE_END):
@@ -333,7 +333,7 @@ class Call:
             (
                 *(sock.said, sock.ended, sock.reset, sock.stalled, sock.closed, sock.in_a_frame, sock.closing),
                 *(sock.faulty, sock.close_was_read, sock.fileno() in self.poller.owners, sent(sock.heard)),
-                () if self.ended else _parts(self.legs[side]),
+                () if self.ended else _parts(self.legs[side], self.splice),
             )
             for side, sock in self.sockets.items()
         )
@@ -364,12 +364,13 @@ class Call:
         yield from (f"a leg raised {defect!r}" for defect in self.clock.defects)
 
 
-def _parts(leg: Leg) -> tuple[object, ...]:
+def _parts(leg: Leg, splice: Splice) -> tuple[object, ...]:
     """All that one side of a call consists of."""
-    reader = leg.says.reader
+    reader, outbox = leg.inbound.reader, leg._outbox
     gate = getattr(reader, "_gate", None)
-    parts = (leg, leg.socket, leg.says, reader, leg.outbox, leg.side, *([gate, gate._walker] if gate else []))
-    return tuple(map(_plain, parts))
+    parts = (leg, leg.socket, leg.inbound, reader, splice.side_of(leg), *([gate, gate._walker] if gate else []))
+    waiting = outbox is not None and (outbox.waits or outbox.message)
+    return tuple(map(_plain, (*parts, outbox) if waiting else parts))
 
 
 def _plain(thing: object) -> tuple[object, ...]:

@@ -1,6 +1,11 @@
 """Walkers stop after some frames, so that other calls have their turn: here they go on until nothing is left."""
 
-from rtproxy.wire.frames import Walker
+from rtproxy.wire.frames import ClientWalker, Count, Finder, ModelWalker, Walker
+
+
+def a_walker(*, masked: bool, finder: Finder | None = None) -> Walker:
+    """A walker of a client's frames (masked) or of the model's, with a count of its own."""
+    return (ClientWalker if masked else ModelWalker)(Count(), finder)
 
 
 def all_of(walker: Walker, data: bytes) -> bytes:

@@ -6,6 +6,7 @@ import socket
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
+from typing import NamedTuple
 
 import pytest
 
@@ -15,12 +16,12 @@ from rtproxy.model.turns import Turns
 from rtproxy.wire import slices
 from rtproxy.wire.credit import WORTH, Allowance, Credit
 from rtproxy.wire.flow import SLOWED
-from rtproxy.wire.frames import FRAMES_IN_ONE_GO, Count, Walker
+from rtproxy.wire.frames import FRAMES_IN_ONE_GO
 from rtproxy.wire.poller import Poller
 from rtproxy.wire.slices import Soon, in_slices
 from stage.rawpeer import BINARY, CLOSE, PING, PONG, TEXT, RawPeer, announced, frame
 from tests.conftest import DEADLINE_S, CallFactory, Limits
-from tests.rtproxy.goes import all_of
+from tests.rtproxy.goes import a_walker, all_of
 
 BEHIND, FLOOD_S, PAUSE_S = Allowance().behind, Allowance().flood_s, Allowance().pause_s
 UNITS_A_S, UNITS_AT_MOST = Allowance().units_a_s, int(Allowance().units_at_most)
@@ -72,7 +73,7 @@ def test_a_walk_stops_after_some_frames_and_goes_on_where_it_was() -> None:
     stream = b"".join(frame(PING, b"%d" % number, masked=True) for number in range(200)) + announced(
         TEXT, 9, masked=True
     )
-    walker = Walker(Count(), masked=True)
+    walker = a_walker(masked=True)
     first = walker.feed(stream)
     assert walker.count.frames == FRAMES_IN_ONE_GO
     assert first + walker.rest == stream
@@ -88,7 +89,7 @@ def test_events_that_are_long_to_parse_take_more_than_one_go(masked: bool) -> No
     # The client's has its type far behind, so that it is parsed to find it.
     event = b'{"x":' + inner + b',"type":"x"}' if masked else b'{"type":"response.done","x":' + inner + b"}"
     stream = frame(TEXT, event, masked=masked) * 4
-    walker = Walker(Count(), masked=masked, finder=tap)
+    walker = a_walker(masked=masked, finder=tap)
     goes, passed = 1, walker.feed(stream)
     while walker.rest:
         assert walker.count.frames <= 2 * goes
@@ -96,6 +97,13 @@ def test_events_that_are_long_to_parse_take_more_than_one_go(masked: bool) -> No
         goes += 1
     assert passed == stream
     assert goes == 2
+
+
+class Owned(NamedTuple):
+    """A socket's owner that is a callable."""
+
+    ready: Callable[[int], None]
+    failed: Callable[[Exception], None] = print
 
 
 class Busy:
@@ -106,7 +114,7 @@ class Busy:
         self.heard: list[int] = []
         for near, far in self.pairs:
             far.send(b"news")
-            poller.add(near.fileno(), partial(self._hear, near.fileno(), takes_s), print)
+            poller.add(near.fileno(), Owned(partial(self._hear, near.fileno(), takes_s)))
 
     def _hear(self, number: int, takes_s: float, events: int) -> None:
         until = time.monotonic() + takes_s
@@ -146,7 +154,7 @@ async def test_what_is_put_off_comes_behind_the_news_and_all_the_same_when_there
         poller.again(near.fileno())
         time.sleep(slices.SLICE_S)
 
-    poller.add(near.fileno(), news, print)
+    poller.add(near.fileno(), Owned(news))
     async with asyncio.timeout(DEADLINE_S):
         while len([each for each in order if each != "news"]) < 3:  # noqa: ASYNC110 - it is this test's own loop
             await asyncio.sleep(0)
@@ -167,7 +175,7 @@ async def test_news_of_a_socket_that_is_closed_are_not_those_of_the_next_one_wit
     number = waiting[-1].fileno()
     poller.discard(number)
     told: list[int] = []
-    poller._owners[number] = told.append, print
+    poller._owners[number] = Owned(told.append)
     for _ in range(100):
         await asyncio.sleep(0)
     assert told == []
@@ -323,7 +331,7 @@ async def test_a_reset_of_a_slowed_side_is_noticed_at_once(call: CallFactory, sh
     (session,) = relay.app[ROSTER].sessions
     assert session._splice is not None
     async with asyncio.timeout(DEADLINE_S):
-        while not session._splice.client.says.held & SLOWED:  # noqa: ASYNC110 - it is this test's own loop
+        while not session._splice.client.inbound.held & SLOWED:  # noqa: ASYNC110 - it is this test's own loop
             await asyncio.sleep(0.01)
     client.reset()
     assert (await reading).code == 1001
@@ -337,4 +345,4 @@ async def test_usual_frames_of_many_calls_are_not_charged(call: CallFactory) -> 
         await model.read()
     (session,) = relay.app[ROSTER].sessions
     assert session._splice is not None
-    assert not session._splice.client.says.behind
+    assert not session._splice.client.inbound.behind

@@ -5,9 +5,9 @@ from collections.abc import Iterable
 
 import pytest
 
-from rtproxy.wire.frames import Count, Walker, close_frame
+from rtproxy.wire.frames import Walker, close_frame
 from stage.rawpeer import BINARY, CLOSE, PING, PONG, TEXT, announced, close_payload, frame
-from tests.rtproxy.goes import all_of
+from tests.rtproxy.goes import a_walker, all_of
 
 MIB = 1024 * 1024
 HELD_MAX = 144
@@ -47,7 +47,7 @@ def conversation(seed: int, *, masked: bool, lengths: Iterable[int], messages: i
 
 def walked(chunks: Iterable[bytes], *, masked: bool) -> tuple[Walker, bytes]:
     """A walker that was fed ``chunks``, and what it passed on, with the Close that it holds for others to pass on."""
-    walker = Walker(Count(), masked=masked)
+    walker = a_walker(masked=masked)
     return walker, b"".join([all_of(walker, chunk) for chunk in chunks]) + walker.close
 
 
@@ -89,7 +89,7 @@ def test_the_same_passes_when_a_stream_is_cut_at_random(masked: bool, longest: i
 @pytest.mark.parametrize("masked", [True, False])
 def test_what_passed_on_ends_in_a_data_frame_or_at_a_boundary(masked: bool) -> None:
     stream, _ = conversation(3, masked=masked, lengths=LENGTHS[:7])
-    walker = Walker(Count(), masked=masked)
+    walker = a_walker(masked=masked)
     passed = b""
     for chunk in cut(stream, random.Random(3), 40):
         passed += all_of(walker, chunk)
@@ -102,7 +102,7 @@ def test_what_passed_on_ends_in_a_data_frame_or_at_a_boundary(masked: bool) -> N
 @pytest.mark.parametrize("length", [5, 126, 65_536])
 def test_a_header_never_passes_in_part(masked: bool, length: int) -> None:
     head = announced(TEXT, length, masked=masked)
-    walker = Walker(Count(), masked=masked)
+    walker = a_walker(masked=masked)
     assert [walker.feed(head[i : i + 1]) for i in range(len(head) - 1)] == [b""] * (len(head) - 1)
     assert walker.feed(head[-1:]) == head
     assert walker.skip == length
@@ -111,7 +111,7 @@ def test_a_header_never_passes_in_part(masked: bool, length: int) -> None:
 @pytest.mark.parametrize("masked", [True, False])
 def test_a_control_frame_never_passes_in_part(masked: bool) -> None:
     ping = sent(PING, b"p" * 125, masked=masked)
-    walker = Walker(Count(), masked=masked)
+    walker = a_walker(masked=masked)
     assert walker.feed(ping[:-1]) == b""
     assert walker.feed(ping[-1:]) == ping
 
@@ -119,7 +119,7 @@ def test_a_control_frame_never_passes_in_part(masked: bool) -> None:
 def test_little_is_held_back_whatever_comes() -> None:
     rng = random.Random(4)
     for _ in range(3000):
-        walker = Walker(Count(), masked=rng.random() < 0.5)
+        walker = a_walker(masked=rng.random() < 0.5)
         # A first byte that is often sound, or the walker would stop at once.
         fed = passed = 0
         for _ in range(rng.randint(1, 12)):

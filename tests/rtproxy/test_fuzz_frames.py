@@ -17,16 +17,17 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from rtproxy.call.heartbeat import Wheel
+from rtproxy.call.leg import Means
 from rtproxy.call.patience import Times
-from rtproxy.call.splice import Means, Splice
+from rtproxy.call.splice import Splice
 from rtproxy.model.events import COLLECT_LIMIT, ClientEvents, ModelEvents
 from rtproxy.model.turns import APPEND, CREATE, REQUESTS, TABLE, Turns
 from rtproxy.wire.credit import Allowance
-from rtproxy.wire.frames import Count, Walker
+from rtproxy.wire.frames import Count
 from rtproxy.wire.poller import Poller
 from rtproxy.wire.takeover import Taken
 from stage.rawpeer import BINARY, CLOSE, PING, PONG, TEXT, announced, frame
-from tests.rtproxy.goes import all_of
+from tests.rtproxy.goes import a_walker, all_of
 
 slow = [HealthCheck.too_slow, HealthCheck.data_too_large]
 settings.register_profile("quick", max_examples=100, deadline=None, derandomize=True, database=None)
@@ -196,7 +197,7 @@ class Walk(NamedTuple):
 
 def walk(chunks: Iterable[bytes], *, masked: bool) -> Walk:
     tap = Heard()
-    walker = Walker(Count(), masked=masked, finder=tap)
+    walker = a_walker(masked=masked, finder=tap)
     passed, fed = b"", 0
     for chunk in chunks:
         passed += all_of(walker, chunk)
@@ -298,7 +299,7 @@ def state(turns: Turns) -> tuple[object, ...]:
 
 def listened(chunks: Iterable[bytes]) -> Turns:
     turns = Turns()
-    walker = Walker(Count(), masked=False, finder=ModelEvents((turns,)))
+    walker = a_walker(masked=False, finder=ModelEvents((turns,)))
     for chunk in chunks:
         all_of(walker, chunk)
     assert not walker.halt
@@ -356,7 +357,7 @@ ASKED = st.one_of(
 def asked(chunks: Iterable[bytes]) -> Turns:
     turns, manual = Turns(), b'{"type":"session.created","session":{"turn_detection":null}}'
     ModelEvents((turns,)).begin(manual, 0, len(manual), True)
-    walker = Walker(Count(), masked=True, finder=ClientEvents((turns,)))
+    walker = a_walker(masked=True, finder=ClientEvents((turns,)))
     turns.messages = walker.count.messages
     for chunk in chunks:
         all_of(walker, chunk)
@@ -372,7 +373,7 @@ def test_every_cut_of_the_clients_events_moves_the_turn_alike(chunks: list[bytes
 @pytest.mark.parametrize("head", [b'{"type":"response.done","x":"', b"", b'{"type":"response.output_audio.delta"'])
 def test_a_message_of_any_length_is_kept_up_to_a_bound(head: bytes) -> None:
     tap = ModelEvents((Turns(),))
-    walker = Walker(Count(), masked=False, finder=tap)
+    walker = a_walker(masked=False, finder=tap)
     chunk = b"x" * 65_536
     walker.feed(announced(TEXT, len(head) + 16 * 1024 * 1024 - 64 * 1024, masked=False) + head)
     for _ in range(255):
@@ -410,7 +411,7 @@ async def relayed(chunks: list[bytes], *, masked: bool) -> Tapped:
     poller, turns, over, counts = Poller(), Turns(), asyncio.Event(), (Count(), Count())
     means = Means(poller, Wheel(25, 30), loop, Times(), Allowance())
     (client, client_leg), (model, model_leg) = pair(), pair()
-    splice = Splice(Taken(client_leg, None, b""), Taken(model_leg, None, b""), counts, turns, means, over.set)
+    splice = Splice(Taken(client_leg, None, b""), Taken(model_leg, None, b""), *counts, turns, means, over.set)
     splice.start(b"", b"")
     talker, listener, flow = (client, model, splice.client.says) if masked else (model, client, splice.upstream.says)
     count, ending = flow.count, splice.ending
@@ -453,7 +454,7 @@ def _loop_is_closed() -> Iterator[None]:
 def test_what_a_leg_lets_pass_is_what_the_walker_does(case: tuple[bool, list[bytes]]) -> None:
     masked, chunks = case
     turns = Turns()
-    walker = Walker(Count(), masked=masked, finder=None if masked else ModelEvents((turns,)))
+    walker = a_walker(masked=masked, finder=None if masked else ModelEvents((turns,)))
     walked = b"".join(all_of(walker, chunk) for chunk in chunks) + walker.close
     seen = LOOP.run(relayed(chunks, masked=masked))
     assert seen.passed.startswith(walked)

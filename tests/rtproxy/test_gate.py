@@ -17,10 +17,11 @@ from openai import AsyncOpenAI
 
 from rtproxy.call.gate import IN_ONE_GO, INNER_LIMIT, PARTS_FROM, PARTS_LIMIT, SKETCH_LIMIT, TOO_MUCH, Gate
 from rtproxy.call.heartbeat import Wheel
+from rtproxy.call.leg import Means
 from rtproxy.call.patience import Times
 from rtproxy.call.room import Room, Share
 from rtproxy.call.session import Session
-from rtproxy.call.splice import Means, Splice
+from rtproxy.call.splice import Splice
 from rtproxy.carry import ROSTER
 from rtproxy.model.turns import Turns
 from rtproxy.wire.credit import Allowance
@@ -374,7 +375,7 @@ async def spoken(steps: list[tuple[str, bytes]]) -> tuple[bytes, bytes]:
     poller = Poller()
     legs = Taken(client_leg, None, b""), Taken(model_leg, None, b"")
     means = Means(poller, Wheel(25, 30), loop, Times(), Allowance())
-    splice = Splice(*legs, (Count(), Count()), Turns(), means, over.set, ALLOWED, share())
+    splice = Splice(*legs, Count(), Count(), Turns(), means, over.set, ALLOWED, share())
     splice.start(b"", b"")
     gate = Gate(ALLOWED, [].append, share(), Count())
     gate.feed(sent(TEXT, UPDATE))

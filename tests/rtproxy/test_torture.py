@@ -370,7 +370,7 @@ async def test_a_defect_of_one_leg_costs_no_other_its_news() -> None:
         near.setblocking(False)
         far.send(b"news")
         deal, fileno = (breaks, hears)[number % 2], near.fileno()
-        poller.add(fileno, lambda _, deal=deal, fileno=fileno: deal(fileno), lambda defect: None)
+        poller.add(fileno, Owned(lambda _, deal=deal, fileno=fileno: deal(fileno)))
     async with within(2):
         await all_heard.wait()
     poller.close()

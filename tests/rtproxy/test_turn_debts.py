@@ -14,8 +14,8 @@ from openai.types.realtime.realtime_server_event import RealtimeServerEvent
 from rtproxy.model.events import READ_LIMIT, ClientEvents, ModelEvents
 from rtproxy.model.turns import APPEND, DEBTS_LIMIT, QUIET, REQUESTS, RESPONDING, SPEAKING, TABLE, WAITING, Turns
 from rtproxy.wire.flow import ABOUT, SHORTEST
-from rtproxy.wire.frames import Count, Walker
 from stage.rawpeer import BINARY, PING, PONG, TEXT, frame
+from tests.rtproxy.goes import a_walker
 
 PCM = "A" * 6400
 """100 ms of silence, as a client says it."""
@@ -31,8 +31,8 @@ class Call:
         self.turns = Turns(lambda: NOW[0])
         self.moves = 0
         self._caller = ClientEvents((self.turns,))
-        self._up = Walker(Count(), masked=True, finder=self._caller)
-        self._down = Walker(Count(), masked=False, finder=ModelEvents((self.turns,)))
+        self._up = a_walker(masked=True, finder=self._caller)
+        self._down = a_walker(masked=False, finder=ModelEvents((self.turns,)))
         self._reads = reading
         self._audio = 0
         self._caller.on_audio = self._expect

@@ -5,8 +5,8 @@ import pytest
 
 from rtproxy.model.events import COLLECT_LIMIT, INNER_LIMIT, ModelEvents
 from rtproxy.model.turns import QUIET, RESPONDING, SPEAKING, WAITING, Turns
-from rtproxy.wire.frames import Count, Walker
 from stage.rawpeer import BINARY, PING, TEXT, frame
+from tests.rtproxy.goes import a_walker
 
 CREATED = b'{"type":"response.created","event_id":"event_1","response":{"id":"resp_1"}}'
 STARTED = b'{"type":"input_audio_buffer.speech_started","event_id":"event_2","item_id":"item_1"}'
@@ -31,7 +31,7 @@ class Listening:
 
     def __init__(self, *events: bytes) -> None:
         self.turns = Turns()
-        self._walker = Walker(Count(), masked=False, finder=ModelEvents((self.turns,)))
+        self._walker = a_walker(masked=False, finder=ModelEvents((self.turns,)))
         self.hears(*(text(event) for event in events))
 
     def hears(self, *chunks: bytes) -> None:
@@ -237,7 +237,7 @@ def test_every_move_is_told() -> None:
 @pytest.mark.parametrize("cut", [120, 130, 140, 150, 160])
 def test_a_type_behind_a_long_event_id_is_found_wherever_the_chunk_ends(cut: int) -> None:
     turns = Turns()
-    walker = Walker(Count(), masked=False, finder=ModelEvents((turns,)))
+    walker = a_walker(masked=False, finder=ModelEvents((turns,)))
     raw = frame(TEXT, b'{"event_id":"' + b"e" * 100 + b'","type":"response.created","response":{}}', masked=False)
     walker.feed(raw[:cut])
     walker.feed(raw[cut:])
