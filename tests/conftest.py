@@ -1,10 +1,11 @@
 """Fixtures of the whole suite: the loop the product runs on, relays in this process and as processes, raw wires."""
 
 import asyncio
+import contextlib
 import io
 import re
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any, NamedTuple
 
 import orjson
@@ -13,6 +14,7 @@ import uvloop
 from aiohttp import web
 
 from rtproxy.app import Tuning, make_app
+from rtproxy.carry import ADMISSION, UPSTREAM
 from rtproxy.door.halfopen import Runner
 from rtproxy.log import Log
 from rtproxy.settings import load
@@ -65,6 +67,14 @@ class Relay:
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
+
+    @contextlib.contextmanager
+    def with_another(self, key: web.AppKey[Any], part: object) -> Iterator[None]:
+        """Meanwhile ``part`` stands in the place of one of the relay's own."""
+        parts = self.app._state
+        before, parts[key] = parts[key], part
+        yield
+        parts[key] = before
 
     @property
     def events(self) -> list[dict[str, Any]]:
@@ -165,6 +175,16 @@ class Call(NamedTuple):
     relay: Relay
 
 
+class Defective:
+    """A part of a relay that raises whatever it is asked."""
+
+    async def admit(self, *_: object) -> None:
+        raise ZeroDivisionError
+
+    dial = admit
+
+
+BROKEN_PARTS = {"the admission": ADMISSION, "the way to the model": UPSTREAM}
 CallFactory = Callable[..., Awaitable[Call]]
 
 

@@ -1,4 +1,7 @@
-"""Walkers stop after some frames, so that other calls have their turn: here they go on until nothing is left."""
+"""Small parts of the wire for tests: a walker that goes on until nothing is left, an owner of a socket."""
+
+from collections.abc import Callable
+from typing import NamedTuple
 
 from rtproxy.wire.frames import ClientWalker, Count, Finder, ModelWalker, Walker
 
@@ -14,3 +17,10 @@ def all_of(walker: Walker, data: bytes) -> bytes:
     while walker.rest:
         passed += walker.feed(b"")
     return passed
+
+
+class Owned(NamedTuple):
+    """A socket's owner that is a callable."""
+
+    ready: Callable[[int], None]
+    failed: Callable[[Exception], None] = print

@@ -8,12 +8,12 @@ import orjson
 import pytest
 
 from rtproxy.app import CALL_ROUTES
+from rtproxy.carry import ROSTER
 from stage.rawpeer import RawServer
-from tests.conftest import DEADLINE_S, Caller, Relay, RelayFactory, error
+from tests.conftest import BROKEN_PARTS, DEADLINE_S, Caller, Defective, Relay, RelayFactory, error
 
 SECRET = "hush-key-of-a-client"
 KEY_LINE = f"api-key: {SECRET}"
-BROKEN_PARTS = ("rtproxy.door.admission.credentials_of", "rtproxy.model.upstream.Upstream._headers")
 
 
 @pytest.fixture
@@ -111,24 +111,19 @@ async def test_what_is_no_http_is_400_in_the_envelope_and_nothing_of_it_is_quote
     assert SECRET not in whole + relay.log
 
 
-@pytest.mark.parametrize(
-    "broken_part", ["rtproxy.door.admission.credentials_of", "rtproxy.model.upstream.Upstream._headers"]
-)
-async def test_a_defect_is_logged_and_counted_as_every_other_refusal(
-    relay: Relay, dial: Caller, monkeypatch: pytest.MonkeyPatch, broken_part: str
-) -> None:
-    with monkeypatch.context() as broken:
-        broken.setattr(broken_part, None)
+@pytest.mark.parametrize("broken", BROKEN_PARTS)
+async def test_a_defect_is_logged_and_counted_as_every_other_refusal(relay: Relay, dial: Caller, broken: str) -> None:
+    with relay.with_another(BROKEN_PARTS[broken], Defective()):
         client = await dial(relay.port)
     assert (client.status, (await error(client))["code"]) == (500, "internal_error")
     told = await relay.event("client.refused", status=500, code="internal_error", path="/v1/realtime")
-    assert told["client"] == ("alice" if "Upstream" in broken_part else None)
+    assert told["client"] == ("alice" if "model" in broken else None)
 
 
-async def test_a_defect_of_a_page_is_500_in_the_envelope(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
-    with monkeypatch.context() as broken:
-        broken.setattr("rtproxy.call.roster.Roster.oldest_s", property(lambda live: 1 / 0))
-        status, _, told, whole = await answer(relay, "GET /status HTTP/1.1", "Host: x", "Accept: text/html", KEY_LINE)
+async def test_a_defect_of_a_page_is_500_in_the_envelope(relay: Relay) -> None:
+    relay.app[ROSTER].sessions = {object(): None}
+    status, _, told, whole = await answer(relay, "GET /status HTTP/1.1", "Host: x", "Accept: text/html", KEY_LINE)
+    relay.app[ROSTER].sessions = {}
     assert (status, told["code"]) == (500, "internal_error")
-    assert "ZeroDivision" not in whole
+    assert "AttributeError" not in whole
     await is_logged_and_counted(relay, 500, "internal_error")

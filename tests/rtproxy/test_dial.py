@@ -11,14 +11,13 @@ from aiohttp.test_utils import unused_port
 
 from rtproxy.upgrade import accept_of
 from stage.rawpeer import CLOSE, TEXT, RawPeer, RawServer, frame
-from tests.conftest import DEADLINE_S, KEY, Caller, Limits, Relay, RelayFactory, error
+from tests.conftest import BROKEN_PARTS, DEADLINE_S, KEY, Caller, Defective, Limits, Relay, RelayFactory, error
 from tests.standstill import within
 
 SECRET = "the-models-secret"
 BODY = orjson.dumps({"error": {"code": "x", "message": f"Access denied for key {SECRET}"}})
 
 Dialing = Callable[..., Awaitable[tuple[Relay, "asyncio.Task[RawPeer]", RawPeer]]]
-BROKEN_PARTS = ("rtproxy.door.admission.credentials_of", "rtproxy.model.upstream.Upstream._headers")
 
 
 @pytest.fixture
@@ -285,15 +284,12 @@ async def test_nothing_is_left_when_the_client_left_during_a_dial_that_fails(
     assert (await again).status == 101
 
 
-@pytest.mark.parametrize(
-    "broken_part", ["rtproxy.door.admission.credentials_of", "rtproxy.model.upstream.Upstream._headers"]
-)
+@pytest.mark.parametrize("broken", BROKEN_PARTS)
 async def test_a_defect_of_the_relay_costs_one_call_and_is_answered_in_the_envelope(
-    relay_for: RelayFactory, upstream: RawServer, dial: Caller, monkeypatch: pytest.MonkeyPatch, broken_part: str
+    relay_for: RelayFactory, upstream: RawServer, dial: Caller, broken: str
 ) -> None:
     relay = await relay_for(upstream.port, RTPROXY_MAX_SESSIONS="1")
-    with monkeypatch.context() as broken:
-        broken.setattr(broken_part, None)
+    with relay.with_another(BROKEN_PARTS[broken], Defective()):
         client = await dial(relay.port)
         assert (client.status, (await error(client))["code"]) == (500, "internal_error")
     again = asyncio.create_task(dial(relay.port))

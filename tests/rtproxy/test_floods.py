@@ -6,7 +6,6 @@ import socket
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import NamedTuple
 
 import pytest
 
@@ -21,7 +20,7 @@ from rtproxy.wire.poller import Poller
 from rtproxy.wire.slices import Soon, in_slices
 from stage.rawpeer import BINARY, CLOSE, PING, PONG, TEXT, RawPeer, announced, frame
 from tests.conftest import DEADLINE_S, CallFactory, Limits
-from tests.rtproxy.goes import a_walker, all_of
+from tests.rtproxy.goes import Owned, a_walker, all_of
 
 BEHIND, FLOOD_S, PAUSE_S = Allowance().behind, Allowance().flood_s, Allowance().pause_s
 UNITS_A_S, UNITS_AT_MOST = Allowance().units_a_s, int(Allowance().units_at_most)
@@ -97,13 +96,6 @@ def test_events_that_are_long_to_parse_take_more_than_one_go(masked: bool) -> No
         goes += 1
     assert passed == stream
     assert goes == 2
-
-
-class Owned(NamedTuple):
-    """A socket's owner that is a callable."""
-
-    ready: Callable[[int], None]
-    failed: Callable[[Exception], None] = print
 
 
 class Busy:

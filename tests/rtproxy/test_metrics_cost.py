@@ -12,6 +12,7 @@ from rtproxy.call.session import Session, Shared
 from rtproxy.call.trace import Trace
 from rtproxy.carry import ROSTER
 from rtproxy.log import Log
+from rtproxy.model.turns import QUIET, Turns
 from rtproxy.watch import metrics
 from rtproxy.watch.metrics import Metrics
 from rtproxy.wire import slices
@@ -80,15 +81,25 @@ class _Nowhere:
         return len(line)
 
 
-async def test_a_walk_over_the_calls_lets_others_run_between_slices(
-    crowded: Metrics, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(slices, "SLICE_S", 0.0)
+async def test_a_walk_over_the_calls_lets_others_run_between_slices(crowded: Metrics) -> None:
+    for session in crowded._roster.sessions:
+        session.turns = Slow()
     turns, adding = 0, asyncio.create_task(crowded.exposition())
     while not adding.done():
         await asyncio.sleep(0)
         turns += 1
-    assert turns > CALLS / 16, "it looks at the clock after 16 calls"
+    assert turns > CALLS * Slow.S / slices.SLICE_S / 4
+
+
+class Slow(Turns):
+    """The turns of a call that take some time to be asked."""
+
+    S = 0.0005
+
+    @property
+    def state(self) -> str:
+        time.sleep(self.S)
+        return QUIET
 
 
 async def test_who_asks_meanwhile_or_soon_after_gets_what_was_added_up_once(

@@ -13,12 +13,13 @@ import orjson
 import pytest
 
 from rtproxy.call.roster import Roster
-from rtproxy.carry import ROSTER
+from rtproxy.carry import ROSTER, UPSTREAM
 from rtproxy.door import clientkeys, limits
 from rtproxy.door.limits import Limits
+from rtproxy.model.upstream import DialFailed
 from rtproxy.refusal import Refused
 from stage.rawpeer import CLOSE, TEXT, RawPeer, RawServer
-from tests.conftest import DEADLINE_S, KEY, Caller, Relay, RelayFactory, ReplicaFactory, Shown, error
+from tests.conftest import DEADLINE_S, KEY, Caller, Defective, Relay, RelayFactory, ReplicaFactory, Shown, error
 
 BOB = {"api-key": "client-key-of-bob"}
 Opener = Callable[..., Awaitable[tuple[RawPeer, RawPeer]]]
@@ -332,11 +333,10 @@ async def test_a_start_is_reserved_while_the_dial_lasts_and_given_back_when_the_
 
 
 async def test_a_start_is_given_back_when_the_relay_itself_turned_the_call_away(
-    relay_for: RelayFactory, upstream: RawServer, dial: Caller, opened: Opener, monkeypatch: pytest.MonkeyPatch
+    relay_for: RelayFactory, upstream: RawServer, dial: Caller, opened: Opener
 ) -> None:
     relay = await relay_for(upstream.port, RTPROXY_MAX_CLIENT_STARTS="1")
-    with monkeypatch.context() as broken:
-        broken.setattr("rtproxy.model.upstream.Upstream._headers", None)
+    with relay.with_another(UPSTREAM, Defective()):
         assert (await dial(relay.port)).status == 500
     assert (await opened(relay))[0].status == 101
 
@@ -371,14 +371,15 @@ async def test_what_nobody_outside_was_asked_for_is_no_refused_dial(
 ) -> None:
     monkeypatch.setattr(limits, "REFUSED", 1)
     relay = await relay_for(upstream.port)
-    with monkeypatch.context() as broken:
-        broken.setattr("rtproxy.model.upstream.Connection.open", _refuses)
-        broken.setattr("rtproxy.model.upstream.no_descriptor_is_left", lambda: True)
+    with relay.with_another(UPSTREAM, Full()):
         assert [(await dial(relay.port)).status for _ in range(3)] == [503] * 3
 
 
-async def _refuses(*_: object) -> None:
-    raise OSError
+class Full:
+    """A way to the model for which no descriptor is left."""
+
+    async def dial(self, *_: object) -> None:
+        raise DialFailed(503, "descriptors", "Every place is taken: try again.")
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from rtproxy.wire.poller import Poller
 from stage.rawpeer import BINARY, CLOSE, TEXT, RawPeer, RawServer, announced, close_payload, frame
 from stage.replica import Replica
 from tests.conftest import DEADLINE_S, Caller, CallFactory, Limits, ReplicaFactory
+from tests.rtproxy.goes import Owned
 from tests.standstill import within
 
 KIB = 1024
