@@ -1,16 +1,21 @@
 """The pages say the same in both languages, and what they say is what the code does."""
 
 import ast
+import importlib
 import re
+import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
 from dataclasses import fields
+from functools import reduce
 from pathlib import Path
 from typing import get_args
 
 import pytest
 
+from clients.judging import NAMES
 from rtproxy import log as events
 from rtproxy import settings
+from rtproxy.call import drain
 from rtproxy.call.ending import ENDINGS
 from rtproxy.model.upstream import FAILURE_CAUSES
 from stage.gpt.model import FAULTS
@@ -25,6 +30,7 @@ SCENARIO_PAGES = [ROOT / "docs" / name for name in ("rehearsal.md", "rehearsal.j
 EVENT_PAGES = [ROOT / "docs" / name for name in ("events.md", "events.ja.md")]
 SOAK_PAGES = [ROOT / "docs" / name for name in ("soak.md", "soak.ja.md")]
 MODEL_PAGES = [ROOT / "docs" / name for name in ("model.md", "model.ja.md")]
+ARCHITECTURE_PAGES = [ROOT / "docs" / name for name in ("architecture.md", "architecture.ja.md")]
 ENDING_PAGES = [ROOT / "docs" / name for name in ("endings.md", "endings.ja.md")]
 BOTH = pytest.mark.parametrize("readme", [README, JAPANESE], ids=lambda path: path.name)
 
@@ -173,6 +179,62 @@ def test_the_faults_table_lists_every_fault(page: Path) -> None:
 def test_the_models_tables_list_every_fault_and_every_guess(page: Path) -> None:
     documented = {name for row in rows(page) for name in re.findall(r"`(\w+)`", row[0])}
     assert {*FAULTS, *(guess.name for guess in fields(Unverified))} < documented
+
+
+def exists(name: str) -> bool:
+    """Whether ``name`` is a module of rtproxy or of the root with the attributes behind it."""
+    parts = name.split(".")
+    for root in ("rtproxy.", ""):
+        for end in range(len(parts), 0, -1):
+            try:
+                module = importlib.import_module(root + ".".join(parts[:end]))
+                reduce(getattr, parts[end:], module)
+            except (ModuleNotFoundError, AttributeError):
+                continue
+            return True
+    return False
+
+
+@pytest.mark.parametrize("page", ARCHITECTURE_PAGES)
+def test_each_file_and_each_name_of_the_architecture_exists(page: Path) -> None:
+    spans = set(re.findall(r"`([^`]+)`", page.read_text()))
+    files = {span for span in spans if re.fullmatch(r"[\w.-]+(/[\w.-]*)+|[\w-]+\.(md|cfg|yml)", span)}
+    names = {span for span in spans - files if re.fullmatch(r"\w+(\.\w+)+", span)} - {*get_args(events.Event), *NAMES}
+    assert len(files) > 30
+    assert len(names) > 60
+    assert [path for path in sorted(files) if not (ROOT / path).exists()] == []
+    assert [name for name in sorted(names) if not exists(name)] == []
+
+
+@pytest.mark.parametrize("page", ARCHITECTURE_PAGES)
+def test_each_variable_of_a_rollout_in_the_architecture_is_one_of_the_plays(page: Path) -> None:
+    named = {name for row in rows(page) if len(row) == 4 for name in re.findall(r"`(\w+)`", row[3])}
+    assert {"drain_timeout", "stop_timeout"} < named
+    assert named <= set(re.findall(r"^(\w+):", (ROOT / "playbooks/group_vars/all.yml").read_text(), re.M))
+
+
+def test_each_room_and_each_task_of_the_drawing_exists() -> None:
+    drawn = " ".join(ElementTree.parse(ROOT / "docs" / "architecture.svg").getroot().itertext())
+    rooms = set(re.findall(r"\b([a-z]+)/(?=\s)", drawn))
+    assert rooms == {folder.parent.name for folder in ROOT.glob("rtproxy/*/__init__.py")}
+    tasks = set(re.findall(r"\b\w+\.yml", drawn)) - {"bluegreen.yml"}
+    assert len(tasks) > 5
+    assert {task for task in tasks if not (ROOT / "playbooks" / "tasks" / task).exists()} == set()
+
+
+def test_the_drawing_of_a_drain_has_the_seconds_of_the_default() -> None:
+    window_s = 25.0
+    lame_s = min(drain.LAME_S, window_s * drain.LAME_SHARE)
+    end_s = min(drain.CLOSING_S, window_s * drain.CLOSING_SHARE)
+    late_s = window_s - end_s
+    turn_s = min(drain.TURN_S, (late_s - lame_s) * drain.TURN_SHARE)
+    seconds = [lame_s, late_s - turn_s, late_s, window_s - end_s * drain.CUT_SHARE, window_s]
+    drawing = ElementTree.parse(ROOT / "docs" / "architecture.svg").getroot()
+    drawn = [text.removesuffix(" s") for text in drawing.itertext()]
+    for page in ARCHITECTURE_PAGES:
+        told = [row[0] for row in rows(page)]
+        assert [f"{each:g}" for each in seconds if f"{each:g}" not in drawn] == []
+        assert {f"{seconds[0]:g}", f"{seconds[2]:g}", f"{seconds[3]:g}", "25"} <= set(told)
 
 
 @BOTH
