@@ -238,6 +238,14 @@ def test_the_drawing_of_a_drain_has_the_seconds_of_the_default() -> None:
 
 
 @BOTH
-def test_the_picture_is_there(readme: Path) -> None:
-    (picture,) = re.findall(r"!\[[^]]+\]\(([^)]+)\)", readme.read_text())
-    assert (ROOT / picture).stat().st_size > 50_000
+def test_the_pictures_are_there(readme: Path) -> None:
+    drawing, report = re.findall(r"!\[[^]]+\]\(([^)]+)\)", readme.read_text())
+    assert ElementTree.parse(ROOT / drawing).getroot().get("viewBox") == "0 0 900 316"
+    assert (ROOT / report).stat().st_size > 50_000
+
+
+@BOTH
+def test_a_readme_has_at_most_100_columns_but_for_tables(readme: Path) -> None:
+    lines = [line for line in readme.read_text().splitlines() if not line.startswith("|")]
+    # A letter of Japanese takes two columns.
+    assert [line for line in lines if len(line) + sum(ord(each) > 0x2E7F for each in line) > 100] == []
