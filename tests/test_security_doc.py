@@ -106,9 +106,9 @@ def test_the_limits_have_the_numbers_of_the_relay() -> None:
     assert f"{Times().stall_s:g} s" in said["a reader that stands still"]
     assert Times().answer_s + Times().linger_s <= 6
     assert "6 s later" in said["a call"]
-    small = f"{Allowance().units_a_s:,.0f} units a second, {Allowance().units_at_most:,.0f} at once"
+    small = f"{Allowance().units_per_s:,.0f} units a second, {Allowance().units_limit:,.0f} at once"
     assert small in said["small frames and reads of one side"]
-    assert f"each {credit.WORTH} bytes" in said["small frames and reads of one side"]
+    assert f"each {credit.BYTES_PER_UNIT} bytes" in said["small frames and reads of one side"]
     assert f"after {Allowance().flood_s:g} s" in said["small frames and reads of one side"]
     (together,) = (text for limit, text in said.items() if limit.endswith("withheld, together"))
     assert room.OF_MEMORY == 4, "a quarter"

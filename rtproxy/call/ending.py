@@ -105,7 +105,7 @@ class Lateness(NamedTuple):
 
 
 class Leg(Protocol):
-    """A side as the machine reaches it. Before they return, these call nothing of the machine but `Ending.leaves`."""
+    """A side as the machine reaches it. Before they return, these call only `Ending.closing_begins`."""
 
     @property
     def inside_a_frame(self) -> bool:
@@ -268,7 +268,7 @@ class Ending:
         if side.told is Told.DUE:
             side.leg.finish_frame()
 
-    def leaves(self, side: Side) -> None:
+    def closing_begins(self, side: Side) -> None:
         """The socket of ``side`` closes, whoever wants it. It may come again."""
         if side.socket is Socket.UP:
             side.socket = Socket.LEAVING
@@ -378,7 +378,7 @@ class Ending:
             self._hang_up(side)
 
     def _hang_up(self, side: Side) -> None:
-        self.leaves(side)
+        self.closing_begins(side)
         side.leg.hang_up()
 
 

@@ -177,7 +177,7 @@ class Gate:
         self._forget()
         self._leaves.clear()
         self._behind = b""
-        self._walker.forget()
+        self._walker.discard_backlog()
         self.leaving = 0
 
     def _forget(self) -> None:

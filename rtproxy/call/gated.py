@@ -31,10 +31,10 @@ class Gated:
         "_gate",
         "_owner",
         "_whole_s",
-        "calm",
+        "fast",
         "skip",
     )
-    usual = head_size = 0
+    fast_opening = head_size = 0
     ignored: tuple[bytes, ...] = ()
 
     def __init__(self, gate: Gate, clock: Clock, whole_s: float, owner: Owner) -> None:
@@ -42,7 +42,7 @@ class Gated:
         self._deadline: tuple[int, Timer] | None = None
         self.skip = 0
         # No frame passes without the gate.
-        self.calm = False
+        self.fast = False
 
     @property
     def halt(self) -> str:
@@ -72,16 +72,16 @@ class Gated:
     def fragmented(self) -> bool:
         return False
 
-    def waits(self) -> bool:
+    def has_backlog(self) -> bool:
         """Whether there is something to pass on without more bytes."""
         return bool(self._gate.rest) or self._gate.leaving > 0
 
-    def forget(self) -> None:
+    def discard_backlog(self) -> None:
         """Nothing of what is withheld will go on."""
         self._gate.drop()
         self._cancel()
 
-    def show_all(self) -> None:
+    def inspect_all(self) -> None:
         """It sees every frame anyway."""
 
     def feed(self, data: bytes) -> bytes:
@@ -89,7 +89,7 @@ class Gated:
         gate = self._gate
         data = gate.feed(data)
         self.skip = gate.leaving
-        self.calm = False
+        self.fast = False
         if self._deadline is not None or gate.withheld > FREE:
             self._mind_deadline()
         if gate.refusal:

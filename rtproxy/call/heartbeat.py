@@ -18,7 +18,7 @@ SLOTS_MIN = 20
 class Stalling(Protocol):
     """A leg that bytes wait for (`leg.Leg`)."""
 
-    def untaken(self) -> tuple[int, ...]:
+    def undelivered(self) -> tuple[int, ...]:
         """Changes whenever its side reads."""
 
     def stalled(self) -> None:
@@ -64,7 +64,7 @@ class Wheel:
 
     def watch(self, leg: Stalling) -> None:
         """From now on ``leg`` must take bytes every 30 s, until `unwatch`."""
-        self._full[leg] = (time.monotonic(), leg.untaken())
+        self._full[leg] = (time.monotonic(), leg.undelivered())
 
     def unwatch(self, leg: Stalling) -> None:
         """``leg`` drained."""
@@ -89,8 +89,8 @@ class Wheel:
         if leg not in self._full:
             return
         since, seen = self._full[leg]
-        untaken, now = leg.untaken(), time.monotonic()
-        if untaken != seen:
-            self._full[leg] = (now, untaken)
+        undelivered, now = leg.undelivered(), time.monotonic()
+        if undelivered != seen:
+            self._full[leg] = (now, undelivered)
         elif now - since >= self._stall_s:
             leg.stalled()

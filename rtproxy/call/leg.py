@@ -74,7 +74,7 @@ class Leg:
 
     @property
     def has_taken_all(self) -> bool:
-        return not sum(self.socket.untaken())
+        return not sum(self.socket.undelivered())
 
     def write_close(self, code: int, reason: str) -> bool:
         return self._own_frames().send(close_frame(code, reason, masked=self.name == "upstream"), last=True)
@@ -116,30 +116,30 @@ class Leg:
         """It took no byte for too long."""
         self._call.ending.stalled(self._side)
 
-    def untaken(self) -> tuple[int, ...]:
-        """See `Socket.untaken`."""
-        return self.socket.untaken()
+    def undelivered(self) -> tuple[int, ...]:
+        """See `Socket.undelivered`."""
+        return self.socket.undelivered()
 
     def progress(self) -> tuple[int, ...]:
         """Changes whenever bytes moved on this leg: arrived, left the relay, or left the kernel."""
-        return (self.inbound.reader.count.bytes, *self.socket.untaken())
+        return (self.inbound.reader.count.bytes, *self.socket.undelivered())
 
     # What the socket tells (`socket.Owner`).
 
     def filled(self) -> None:
-        self.inbound.reader.calm = False
-        self.outbound.fill()
+        self.inbound.reader.fast = False
+        self.outbound.sink_filled()
         self._call.means.wheel.watch(self)
 
     def drained(self) -> None:
-        self.outbound.drain()
+        self.outbound.sink_drained()
         self._call.means.wheel.unwatch(self)
         self._resume()
 
-    def leaves(self) -> None:
-        self.inbound.stop()
+    def closing_begins(self) -> None:
+        self.inbound.source_closes()
         self.outbound.drop()
-        self._call.ending.leaves(self._side)
+        self._call.ending.closing_begins(self._side)
 
     def closed(self) -> None:
         self._call.ending.down(self._side)
@@ -199,4 +199,4 @@ class Leg:
             self.socket.write(ping)
             return True
         outbox = self._own_frames()
-        return not outbox.waits and outbox.send(ping)
+        return not outbox.control_waits and outbox.send(ping)

@@ -74,7 +74,7 @@ class Patience:
 
     def taking(self) -> tuple[bool, bool]:
         """Whether the client, and the model, took some of what was written to it since the wait began, and has more."""
-        client, upstream = (0 < now < before for now, before in self._untaken())
+        client, upstream = (0 < now < before for now, before in self._undelivered())
         return client, upstream
 
     def lateness(self, wait: Wait) -> Lateness:
@@ -83,10 +83,10 @@ class Patience:
             wait,
             patient=self._clock.time() < self._give_up_at,
             moved=tuple(leg.progress() for leg in self._legs) != self._before,
-            read=any(now < before for now, before in self._untaken()),
+            read=any(now < before for now, before in self._undelivered()),
         )
 
-    def _untaken(self) -> list[tuple[int, int]]:
+    def _undelivered(self) -> list[tuple[int, int]]:
         return [
             (sum(leg.progress()[1:]), sum(before[1:])) for leg, before in zip(self._legs, self._before, strict=True)
         ]

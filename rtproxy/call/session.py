@@ -23,7 +23,7 @@ from rtproxy.model.upstream import Dialed
 from rtproxy.refusal import Refused, draining, full, unknown
 from rtproxy.upgrade import path_of, switching
 from rtproxy.wire.frames import Count
-from rtproxy.wire.takeover import Taken, take_over
+from rtproxy.wire.takeover import DetachedSocket, take_over
 
 LAST_S, LAST_SHARE = 30.0, 0.1
 """In the last part of a call's longest duration, at most this long, the end of a turn is the end of the call."""
@@ -128,7 +128,7 @@ class Session:
         self._join(client, dialed.take_over())
         return response
 
-    def _join(self, client: Taken, upstream: Taken) -> None:
+    def _join(self, client: DetachedSocket, upstream: DetachedSocket) -> None:
         shared = self._shared
         share = shared.room.share(self.client)
         self._splice = Splice(

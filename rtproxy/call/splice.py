@@ -17,7 +17,7 @@ from rtproxy.model.events import ClientEvents, ModelEvents, no_audio
 from rtproxy.model.turns import Turns, no_messages
 from rtproxy.wire.flow import Flow, Reader, TlsFlow
 from rtproxy.wire.frames import ClientWalker, Count, ModelWalker
-from rtproxy.wire.takeover import Taken
+from rtproxy.wire.takeover import DetachedSocket
 
 
 class Splice:
@@ -32,8 +32,8 @@ class Splice:
 
     def __init__(
         self,
-        client: Taken,
-        upstream: Taken,
+        client: DetachedSocket,
+        upstream: DetachedSocket,
         up: Count,
         down: Count,
         turns: Turns,
@@ -98,7 +98,7 @@ class Splice:
 
         A gate reads every message anyway.
         """
-        self.client.inbound.reader.show_all()
+        self.client.inbound.reader.inspect_all()
 
     def end(self, cause: str) -> None:
         """See `Ending.order`. It may come when the call is over."""

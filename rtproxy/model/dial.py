@@ -23,7 +23,7 @@ from yarl import URL
 
 from rtproxy.proxies import Proxy
 from rtproxy.wire.socket import prepare
-from rtproxy.wire.takeover import Taken
+from rtproxy.wire.takeover import DetachedSocket
 from rtproxy.wire.tls import READ_BYTES, Tls
 
 NEXT_ADDRESS_S = 0.25
@@ -123,14 +123,14 @@ class Connection:
                         break
         return said[:REASON_BYTES]
 
-    def taken(self, early: bytes) -> Taken:
+    def taken(self, early: bytes) -> DetachedSocket:
         """The socket for a leg."""
-        return Taken(self.sock, self.tls, early)
+        return DetachedSocket(self.sock, self.tls, early)
 
     def leave(self, last: bytes = b"") -> None:
         """Says ``last`` and goodbye, as far as that goes without waiting, and closes."""
         with contextlib.suppress(OSError):
-            self.sock.send(self._out(last) + (self.tls.goodbye() if self.tls else b""))
+            self.sock.send(self._out(last) + (self.tls.close_notify() if self.tls else b""))
         self.sock.close()
 
     def _out(self, data: bytes) -> bytes:

@@ -23,7 +23,7 @@ from rtproxy.refusal import Refused, full
 from rtproxy.settings import Settings
 from rtproxy.upgrade import accept_of, says_upgrade
 from rtproxy.wire.frames import close_frame
-from rtproxy.wire.takeover import Taken
+from rtproxy.wire.takeover import DetachedSocket
 from rtproxy.wire.tls import client_context
 
 CODE_CHARACTERS = 64
@@ -55,7 +55,7 @@ class Dialed(NamedTuple):
     request_id: str | None
     dial_ms: float
 
-    def take_over(self) -> Taken:
+    def take_over(self) -> DetachedSocket:
         """The socket, for a leg."""
         return self.connection.taken(self.early)
 

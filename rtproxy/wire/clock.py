@@ -1,24 +1,24 @@
-"""Time, as the relay needs it: any event loop of asyncio is a `Clock`, and so is one that a test moves by hand."""
+"""The time that the relay uses. Any event loop of asyncio is a `Clock`; tests pass in one that they move by hand."""
 
 from collections.abc import Callable
 from typing import Any, Protocol
 
 
 class Timer(Protocol):
-    """One call that is to come."""
+    """One scheduled call."""
 
     def cancel(self) -> object:
-        """It is not to come. May be called again, and afterwards."""
+        """Cancels the call. May be called again, and after the call was made."""
 
 
 class Clock(Protocol):
-    """Monotonic seconds, and calls at a time of it (`asyncio.AbstractEventLoop`)."""
+    """Monotonic time in seconds, and calls at a later time (`asyncio.AbstractEventLoop`)."""
 
     def time(self) -> float:
-        """Now."""
+        """The current time."""
 
     def call_later(self, delay: float, callback: Callable[..., object], *arguments: Any) -> Timer:
         """Calls ``callback`` once, ``delay`` seconds from now."""
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
-        """Says that something raised that must not: ``message`` and ``exception``."""
+        """Reports an unexpected exception: ``message`` and ``exception``."""

@@ -1,8 +1,8 @@
-"""One direction of a call: what arrives on a socket goes on to the other untouched; what that does not take waits.
+"""One direction of a call: reads bytes from one socket, and writes them unchanged to the other socket.
 
-This is the only room that a frame passes. Whatever the walker lets through is written to the other socket; anything
-else is rare and stays off that path: a flow that must not read is held, for one or more reasons, and where bytes go is
-swapped for the time that they may not go straight to the socket.
+This is the only room that a frame passes. Nearly every read holds one whole frame, which `Flow.ready` writes to the
+other socket at once. Everything else is rare, and stays off that path: a flow that must not read is held, for one or
+more reasons, and ``forward`` is replaced while bytes may not go directly to the other socket.
 """
 
 import time
@@ -10,27 +10,27 @@ from collections.abc import Callable
 from typing import Protocol
 
 from rtproxy.wire.clock import Clock
-from rtproxy.wire.credit import WORTH, Allowance, Credit
+from rtproxy.wire.credit import BYTES_PER_UNIT, Allowance, Credit
 from rtproxy.wire.frames import OPENING, Count
 from rtproxy.wire.poller import BROKEN, ENDING, READABLE, WRITABLE, Watcher
 from rtproxy.wire.socket import Socket, drop
 from rtproxy.wire.tls import READ_BYTES
 
 _USUAL = READABLE | WRITABLE
-SHORTEST = 133
-"""Bytes of a frame whose length takes two bytes, its header included, less one."""
-ABOUT = 16
-"""Bytes by which frames of one kind differ: a sample more or less, an id that grew."""
+SHORTEST_FRAME = 133
+"""One byte less than the shortest masked frame whose length is written in two bytes, header included."""
+SIZE_TOLERANCE = 16
+"""Two audio frames of one call differ in length by at most this many bytes: a few samples, a longer id."""
 
-FULL, SLOWED, PAUSED, OVER, LEAVING = 1, 2, 4, 8, 16
-"""Reasons not to read: the other socket is full; it cost too much; its owner says so; nothing arrives any more; the
-socket closes. The last two are for good."""
+FULL, SLOWED, PAUSED, ENDED, CLOSING = 1, 2, 4, 8, 16
+"""Reasons not to read: the other socket is full; this side spent its units; the owner asks for a pause; the stream has
+ended; the socket is closing. The last two are never released."""
 
 
 class Reader(Protocol):
-    """What decides how much of the arriving bytes goes on: a `frames.Walker`, or a filter around one."""
+    """Decides how many of the received bytes are passed on: a `frames.Walker`, or a filter around one."""
 
-    calm: bool
+    fast: bool
     halt: str
 
     @property
@@ -58,19 +58,19 @@ class Reader(Protocol):
     def skip(self) -> int: ...
 
     @property
-    def usual(self) -> int: ...
+    def fast_opening(self) -> int: ...
 
     def feed(self, data: bytes) -> bytes:
-        """Takes the next bytes and returns those that may go on."""
+        """Takes the next bytes, and returns those that may be passed on."""
 
-    def waits(self) -> bool:
-        """Whether there is something to pass on without more bytes."""
+    def has_backlog(self) -> bool:
+        """Whether there are bytes to pass on although no more bytes arrive."""
 
-    def forget(self) -> None:
-        """What has not been passed on will not be."""
+    def discard_backlog(self) -> None:
+        """Discards what has not been passed on."""
 
-    def show_all(self) -> None:
-        """From now on no frame passes without `feed`."""
+    def inspect_all(self) -> None:
+        """From now on every frame is given to `feed`."""
 
 
 class Kit(Protocol):
@@ -87,21 +87,21 @@ class Kit(Protocol):
 
 
 class Flow:
-    """Reads ``source``, and writes what ``reader`` lets through to ``sink``.
+    """Reads ``source``, and writes what ``reader`` lets pass to ``sink``.
 
-    ``out`` takes what goes on, and says how much of it the kernel took. ``held`` are the reasons not to read.
-    ``behind``: its frames cost more than their bytes (`credit`), and others go first. Only frames of more than
-    ``shortest`` and less than ``longest`` bytes may pass without `Reader.feed`.
+    ``forward`` takes the bytes that pass, and returns how many of them the kernel accepted. ``held`` are the reasons
+    not to read. ``low_priority``: its frames cost more than their bytes (`credit`), so that other sockets are read
+    first. Only frames of more than ``shortest`` and less than ``longest`` bytes may pass without `Reader.feed`.
     """
 
     __slots__ = (
         "_credit",
+        "_deferred",
         "_kit",
-        "_put_off",
-        "behind",
+        "forward",
         "held",
         "longest",
-        "out",
+        "low_priority",
         "reader",
         "shortest",
         "sink",
@@ -111,136 +111,136 @@ class Flow:
     def __init__(self, kit: Kit, source: Socket, sink: Socket, reader: Reader) -> None:
         self._kit = kit
         self.source, self.sink, self.reader = source, sink, reader
-        self.out: Callable[[bytes], int] = sink.send
-        self.shortest, self.longest = SHORTEST, READ_BYTES
+        self.forward: Callable[[bytes], int] = sink.send
+        self.shortest, self.longest = SHORTEST_FRAME, READ_BYTES
         self.held = 0
         self._credit: Credit | None = None
-        self.behind = self._put_off = False
+        self.low_priority = self._deferred = False
 
     def start(self) -> None:
-        """From now on the poller reports what comes, and it goes on."""
+        """From now on the poller calls this flow."""
         self.source.watch(self)
 
     def failed(self, defect: Exception) -> None:
-        """Something in here raised ``defect``."""
+        """Reports an exception that was raised in this flow."""
         self.source.owner.failed(defect)
 
-    # The path of a frame.
+    # The path of nearly every frame.
 
     def ready(self, events: int) -> None:
-        """The poller's news: nearly always one whole frame, which the other socket takes at once."""
+        """Takes events from the poller: nearly always one whole frame, which the other socket accepts at once."""
         reader = self.reader
-        usual = events == _USUAL and reader.calm
+        usual = events == _USUAL and reader.fast
         if not usual and not self._worth_reading(events):
             return
         try:
             data = self.source.recv(READ_BYTES)
         except OSError as problem:
-            self._not_read(problem, events)
+            self._read_failed(problem, events)
             return
         size = len(data)
         if (
             usual
             and self.shortest < size < self.longest
-            and OPENING(data)[0] - size == reader.usual
+            and OPENING(data)[0] - size == reader.fast_opening
             and data.startswith(reader.ignored, reader.head_size)
         ):
             count = reader.count
             count.frames += 1
             count.bytes += size
             try:
-                if (sent := self.out(data)) != size:
-                    self.sink.left(data, sent)
+                if (sent := self.forward(data)) != size:
+                    self.sink.partly_sent(data, sent)
             except OSError as problem:
-                self.sink.refused(data, problem)
+                self.sink.not_sent(data, problem)
             return
-        self._arrived(data, events)
+        self._received(data, events)
 
-    # What is rare.
+    # The rare cases.
 
-    def _has_more(self) -> bool:
-        """Whether something that was received waits."""
-        return self.reader.waits() or (self.source.tls is not None and bool(self.source.tls.late))
+    def _has_backlog(self) -> bool:
+        """Whether received bytes have not been passed on yet."""
+        return self.reader.has_backlog() or (self.source.tls is not None and bool(self.source.tls.backlog))
 
-    def _over(self) -> None:
-        self.hold(OVER)
+    def _source_ended(self) -> None:
+        self.hold(ENDED)
         self.source.owner.ended()
 
-    def _not_read(self, problem: OSError, events: int) -> None:
+    def _read_failed(self, problem: OSError, events: int) -> None:
         if not isinstance(problem, (BlockingIOError, InterruptedError)):
             self.source.abort()
-        elif events & ENDING:  # it ends behind a part of a TLS record, and is not reported again
-            self.source.again()
+        elif events & ENDING:  # the stream ends in the middle of a TLS record, and epoll does not report it again
+            self.source.rearm()
 
     def _worth_reading(self, events: int) -> bool:
         if events & BROKEN and self.held:
-            # A reset, and no read would tell.
+            # The connection was reset. A held flow does not read, and would not notice.
             self.source.abort()
             return False
         if self.source.full and events & WRITABLE:
             self.source.flush()
         if self.held:
             return False
-        worth, more = bool(events & (READABLE | ENDING)), self._has_more()
-        if not (self.behind or more):
+        worth, more = bool(events & (READABLE | ENDING)), self._has_backlog()
+        if not (self.low_priority or more):
             return worth
         if worth or more:
-            self.put_off()
+            self.defer()
         return False
 
-    def put_off(self) -> None:
-        """Goes on with this direction when there are no news of others."""
-        if not (self._put_off or self.source.shut):
-            self._put_off = True
-            waits, poller = self.behind and not self._has_more(), self._kit.poller
-            (poller.put_off_a_moment if waits else poller.put_off)(self._go_on, self.failed)
+    def defer(self) -> None:
+        """Continues with this direction when no other socket has anything to read."""
+        if not (self._deferred or self.source.shut):
+            self._deferred = True
+            briefly, poller = self.low_priority and not self._has_backlog(), self._kit.poller
+            (poller.defer_briefly if briefly else poller.defer)(self._read_deferred, self.failed)
 
-    def _go_on(self) -> None:
-        self._put_off = False
+    def _read_deferred(self) -> None:
+        self._deferred = False
         if self.held:
             return
-        if self.reader.waits():
+        if self.reader.has_backlog():
             self.pass_on(b"")
         else:
             try:
-                self._arrived(self.source.recv(READ_BYTES), 0)
+                self._received(self.source.recv(READ_BYTES), 0)
             except OSError as problem:
-                self._not_read(problem, 0)
+                self._read_failed(problem, 0)
         if self.source.shut:
             return
-        if self._has_more():
-            self.put_off()
+        if self._has_backlog():
+            self.defer()
         else:
-            self.source.again()
+            self.source.rearm()
 
-    def _arrived(self, data: bytes, events: int) -> None:
+    def _received(self, data: bytes, events: int) -> None:
         if not data:
-            self._over()
+            self._source_ended()
             return
         if events & ENDING or len(data) >= READ_BYTES:
-            self.source.again()
+            self.source.rearm()
         self.pass_on(data)
 
     def pass_on(self, data: bytes) -> None:
-        """Hands on ``data``, which has arrived, as far as it may go in one go."""
+        """Passes on the received bytes ``data``, as many as may be handled in one call."""
         reader, count = self.reader, self.reader.count
         count.bytes += len(data)
         size, frames = len(data) + len(reader.rest), count.frames
         data = reader.feed(data)
         if data:
             try:
-                if (sent := self.out(data)) != len(data):
-                    self.sink.left(data, sent)
+                if (sent := self.forward(data)) != len(data):
+                    self.sink.partly_sent(data, sent)
             except OSError as problem:
-                self.sink.refused(data, problem)
-        units = 1 + count.frames - frames - max(size - len(reader.rest), len(data)) // WORTH
-        if units > 0 or self.behind:
+                self.sink.not_sent(data, problem)
+        units = 1 + count.frames - frames - max(size - len(reader.rest), len(data)) // BYTES_PER_UNIT
+        if units > 0 or self.low_priority:
             self._spend(max(0, units))
-        if self.source.full or self.held or self.behind:
-            reader.calm = False
-        if reader.waits():
-            reader.calm = False
-            self.put_off()
+        if self.source.full or self.held or self.low_priority:
+            reader.fast = False
+        if reader.has_backlog():
+            reader.fast = False
+            self.defer()
         if reader.halt:
             self.source.owner.halted()
 
@@ -249,7 +249,7 @@ class Flow:
             self._credit = Credit(self._kit.allowance)
         credit = self._credit
         credit.spend(units, time.monotonic())
-        self.behind = credit.behind
+        self.low_priority = credit.low_priority
         if credit.flood and not self.reader.halt:
             self.reader.halt = "flood"
         elif credit.wait_s and not self.held & SLOWED:
@@ -257,74 +257,74 @@ class Flow:
             self._kit.clock.call_later(credit.wait_s, self.release, SLOWED)
 
     def expect(self, size: int) -> None:
-        """From now on whole frames with about ``size`` bytes of payload may pass without `feed`, and no others."""
-        self.shortest = max(SHORTEST, self.reader.head_size + size - ABOUT)
-        self.longest = min(READ_BYTES, self.reader.head_size + size + ABOUT)
+        """From now on only whole frames with about ``size`` bytes of payload may pass without `feed`."""
+        self.shortest = max(SHORTEST_FRAME, self.reader.head_size + size - SIZE_TOLERANCE)
+        self.longest = min(READ_BYTES, self.reader.head_size + size + SIZE_TOLERANCE)
 
-    # Not reading, for a reason, and reading again.
+    # Pause and resume reading.
 
     def hold(self, reason: int) -> None:
         """Reads nothing until ``reason`` is released."""
         self.held |= reason
-        self.reader.calm = False
+        self.reader.fast = False
 
     def release(self, reason: int) -> None:
         """Reads again, unless there is another reason not to."""
         if self.held & reason:
             self.held &= ~reason
             if not self.held:
-                self.source.again()
+                self.source.rearm()
 
     def resume(self) -> None:
-        """Ends a pause; what waits goes on when there are no news of others."""
+        """Ends a pause. Bytes that wait are passed on when no other socket has anything to read."""
         self.held &= ~PAUSED
-        self.put_off()
+        self.defer()
 
-    def stop(self) -> None:
-        """The source closes: nothing more is read."""
-        self.hold(LEAVING)
-        self.reader.forget()
+    def source_closes(self) -> None:
+        """The source is closing: reads nothing more."""
+        self.hold(CLOSING)
+        self.reader.discard_backlog()
 
-    # Where what goes on goes to.
+    # Where the bytes are written.
 
-    def fill(self) -> None:
-        """The sink is full: what goes on waits there, and nothing more is read."""
-        if self.out == self.sink.send:
-            self.out = self.sink.keep
-        if self.out is not drop:
+    def sink_filled(self) -> None:
+        """The sink is full: bytes wait there, and nothing more is read."""
+        if self.forward == self.sink.send:
+            self.forward = self.sink.keep
+        if self.forward is not drop:
             self.hold(FULL)
 
-    def drain(self) -> None:
-        """The sink takes bytes again."""
-        if self.out == self.sink.keep:
-            self.out = self.sink.send
+    def sink_drained(self) -> None:
+        """The sink accepts bytes again."""
+        if self.forward == self.sink.keep:
+            self.forward = self.sink.send
         self.release(FULL)
 
-    def straight(self) -> None:
-        """What goes on goes to the sink, and waits there if it must."""
-        self.out = self.sink.keep if self.sink.full else self.sink.send
+    def forward_to_sink(self) -> None:
+        """Writes to the sink again; bytes wait there while it is full."""
+        self.forward = self.sink.keep if self.sink.full else self.sink.send
 
     def drop(self) -> None:
-        """Nothing goes on any more: what the source still sends is read, for its Close, and dropped."""
-        self.out = drop
+        """Passes nothing on any more. What the source still sends is read, to find its Close, and dropped."""
+        self.forward = drop
         self.release(FULL)
 
 
 class TlsFlow(Flow):
-    """A flow whose source is under TLS."""
+    """A flow whose source uses TLS."""
 
     __slots__ = ()
 
     def ready(self, events: int) -> None:
-        """As `Flow.ready`; and what TLS itself has to answer is answered, what it holds goes on."""
+        """As `Flow.ready`. Also sends the records that TLS itself has to send, and passes on what TLS still holds."""
         Flow.ready(self, events)
         tls = self.source.tls
-        if tls is None:  # it read a reset, and closed
+        if tls is None:  # the connection was reset, and is closed
             return
-        if tls.leaving.pending and not (self.source.full or self.source.closing):
-            self.source.answer_tls(tls)
-        if self._has_more():
-            self.reader.calm = False
-            self.put_off()
+        if tls.outgoing.pending and not (self.source.full or self.source.closing):
+            self.source.send_tls_records(tls)
+        if self._has_backlog():
+            self.reader.fast = False
+            self.defer()
         elif tls.ended:
-            self._over()
+            self._source_ended()

@@ -1,15 +1,15 @@
-"""RFC 6455 framing with no I/O: where frames begin and end, and the control frames we add.
+"""RFC 6455 framing without I/O: where frames begin and end, and the control frames that the relay adds.
 
-A relay need not decode. A client's frame is masked for the server it is going to anyway, a server's frame
-is bare for its client, so bytes pass as they came and only headers are read:
+A relay need not decode frames. A client's frame is already masked for the server, and a server's frame is already
+unmasked for the client, so bytes are passed on unchanged, and only headers are read:
 
      0               1               2        (section 5.2)
     |FIN|RSV| opcode |MASK|  length  | extended length: 0, 2 or 8 bytes | mask: 0 or 4 | payload ...
 
-Two rules hold for what `Walker.feed` returns. A header goes on only when it is whole and sound, so a faulty or
-oversized frame never reaches the other leg. A control frame (at most 131 bytes) goes on only when it is whole,
-so between two returned chunks the other leg is either inside a data frame (``skip > 0``) or at a boundary. A Close does
-not go on by itself: what becomes of it depends on how far the call's ending is.
+Two rules hold for what `Walker.feed` returns. A header is passed on only when it is whole and valid, so a faulty or
+oversized frame never reaches the other leg. A control frame (at most 131 bytes) is passed on only when it is whole, so
+that between two returned chunks the other leg is either inside a data frame (``skip > 0``) or between two frames. A
+Close is not passed on by itself: what happens to it depends on the state of the call's ending.
 """
 
 import os
@@ -17,16 +17,16 @@ import struct
 from typing import ClassVar, Protocol
 
 FRAME_LIMIT = 16 * 1024 * 1024
-"""Bytes of payload in one frame. The model takes 15 MiB of audio in one append, base64 and JSON around it
-included (platform limit), so 16 MiB refuses no call that would have worked."""
+"""The most bytes of payload in one frame. The model accepts 15 MiB of audio in one append, base64 and JSON included
+(platform limit), so a limit of 16 MiB refuses no call that would have worked."""
 HEAD_MAX = 14
 FRAMES_IN_ONE_GO = 64
-"""Frames walked over before it is the turn of other calls: as many as a read holds where each has a KiB."""
+"""The most frames handled in one call, before other calls have their turn: as many as one read holds at 1 KiB each."""
 PARSED_IN_ONE_GO = 16 * 1024
-"""And bytes of messages parsed: of arrays with nothing in them, four events of as many take 4 ms."""
+"""The most bytes of messages parsed in one call: four events of this size that consist of empty arrays take 4 ms."""
 
 NO_CODE = 1005
-"""A Close that carried no code; in logs only (section 7.4.1)."""
+"""A Close without a code; appears in logs only (section 7.4.1)."""
 _NOT_SENT = frozenset((1004, NO_CODE, 1006))
 CONTINUATION, TEXT, CLOSE, PING = 0x0, 0x1, 0x8, 0x9
 # First bytes without RSV bits: FIN or not for data, FIN only for control (section 5.4, 5.5).
@@ -35,31 +35,31 @@ _CONTINUATIONS = frozenset((0x80, 0x00))
 _CONTROLS = frozenset((0x88, 0x89, 0x8A))
 _LENGTH_IN_TWO = 126
 OPENING = struct.Struct(">I").unpack_from
-"""The first two bytes of a frame and a length in two bytes, where that is what follows, as one number."""
+"""Reads the first two bytes of a frame, and a length in two bytes after them, as one number."""
 
 
 class Finder(Protocol):
-    """Reads the text messages of one direction, as they pass, in the chunks they came in.
+    """Reads the text messages of one direction while they pass, in the chunks in which they arrived.
 
-    ``ignores`` are beginnings of messages that it need not be shown. ``parsed`` counts bytes that it parsed; whoever
-    feeds it sets it back.
+    ``ignores`` are beginnings of messages that it does not need. ``parsed`` counts the bytes that it parsed; the caller
+    resets it.
     """
 
     ignores: tuple[bytes, ...]
     parsed: int
 
     def begin(self, data: bytes, start: int, stop: int, done: bool) -> bool:
-        """A text message begins at ``data[start:stop]``; true asks for the rest of it by `more`."""
+        """A text message begins at ``data[start:stop]``. Returns true when the rest of it is needed, through `more`."""
 
     def more(self, data: bytes, start: int, stop: int, done: bool) -> bool:
-        """The message goes on; true asks for still more. ``done`` marks its last byte."""
+        """The message continues. Returns true when still more of it is needed. ``done`` marks its last byte."""
 
 
 class Count:
-    """What one direction of a call has moved. It outlives the leg and the walker that count in it.
+    """The counters of one direction of a call. They outlive the leg and the walker that count in them.
 
-    ``frames`` are whole headers seen, ``aside`` those among them that begin no message, ``bytes`` all that arrived,
-    ``refused`` messages that a gate did not let pass.
+    ``frames``: whole headers seen. ``aside``: those of them that begin no message (control frames, continuations).
+    ``bytes``: all bytes received. ``refused``: messages that a gate did not let pass.
     """
 
     __slots__ = ("aside", "bytes", "frames", "refused")
@@ -73,20 +73,20 @@ class Count:
 
 
 class Walker:
-    """Follows the frames that arrive on one leg, and counts them in ``count``. Not to be shared between legs.
+    """Follows the frames that arrive on one leg, and counts them in ``count``. Each leg needs its own.
 
-    It is a `ClientWalker` or a `ModelWalker`: a call pays for no constant.
+    It is a `ClientWalker` or a `ModelWalker`: what is the same for all calls is an attribute of the class.
 
-    ``halt`` says why nothing further is to pass on: ``"close"`` (the leg sent a Close: ``close`` is the frame, which is
-    not passed on by `feed`, and ``code`` its code, 1005 when it had none), ``"fault"`` (a framing fault, to be answered
-    1002) or ``"too_big"`` (a frame over 16 MiB was announced, 1009); others are set from outside.
+    ``halt`` is the reason why nothing more may pass: ``"close"`` (the side sent a Close: ``close`` is that frame, which
+    `feed` does not return, and ``code`` its code, 1005 when it had none), ``"fault"`` (a framing fault, to be answered
+    with 1002) or ``"too_big"`` (the header of a frame over 16 MiB arrived, 1009). Callers may set other reasons.
 
-    ``skip`` is how much of the current frame is still to come. ``rest`` is what is too much for one go, behind whole
-    frames: feed nothing, to go on with it.
+    ``skip``: bytes of the current frame that have not arrived yet. ``rest``: received bytes behind whole frames that
+    were too many for one call; feed ``b""`` to continue with them.
 
-    ``calm`` says that a whole text frame that is alone in its chunk may pass without `feed`, as nearly all do: where
-    the chunk's OPENING less its size is ``usual``, and what follows the ``head_size`` bytes of the header starts with
-    one of ``ignored``. Whoever lets it pass counts it.
+    ``fast``: a whole text frame that is alone in its chunk may pass without `feed`, as nearly all do. For such a chunk,
+    OPENING less the chunk's size is ``fast_opening``, and the bytes behind its header, of ``head_size`` bytes, begin
+    with one of ``ignored``. The caller that lets the frame pass counts it.
     """
 
     __slots__ = (
@@ -95,9 +95,10 @@ class Walker:
         "_held",
         "_last",
         "_wanted",
-        "calm",
         "close",
         "count",
+        "fast",
+        "fast_opening",
         "halt",
         "ignored",
         "rest",
@@ -105,12 +106,12 @@ class Walker:
     )
     mask_bit: ClassVar[int]
     head_size: ClassVar[int]
-    usual: ClassVar[int]
+    fast_opening: ClassVar[int]
 
     def __init__(self, count: Count, finder: Finder | None = None) -> None:
         self.count = count
         self.ignored = (b"",) if finder is None else finder.ignores
-        self.calm = True
+        self.fast = True
         self._finder = finder
         self._wanted = False
         self._last = False
@@ -132,23 +133,26 @@ class Walker:
 
     @property
     def fragmented(self) -> bool:
-        """Whether a message is under way whose last frame has not begun (section 5.4)."""
+        """Whether a fragmented message is incomplete: its last frame has not begun (section 5.4)."""
         return self._fragmented
 
-    def waits(self) -> bool:
-        """Whether there is something to pass on without more bytes."""
+    def has_backlog(self) -> bool:
+        """Whether there are bytes to pass on although no more bytes arrive."""
         return bool(self.rest)
 
-    def forget(self) -> None:
-        """What has not been passed on will not be."""
+    def discard_backlog(self) -> None:
+        """Discards what has not been passed on."""
         self.rest = b""
 
-    def show_all(self) -> None:
+    def inspect_all(self) -> None:
         """From now on no frame passes without `feed`."""
         self.ignored = ()
 
     def feed(self, data: bytes) -> bytes:
-        """Takes the next bytes of the leg and returns those that may go on; never raises for what they hold."""
+        """Takes the next bytes of the leg, and returns those that may be passed on.
+
+        Never raises, whatever the bytes are.
+        """
         if self._held or self.rest:
             data = self._held + self.rest + data
             self._held = self.rest = b""
@@ -156,7 +160,7 @@ class Walker:
         end = len(data)
         if self._wanted and pos:
             self._more(data, 0, min(pos, end), pos <= end)
-        self.calm = False
+        self.fast = False
         if pos > end:
             self.skip = pos - end
             return data
@@ -167,7 +171,8 @@ class Walker:
         finder, count = self._finder, self.count
         enough = count.frames + FRAMES_IN_ONE_GO
         while pos < end and count.frames < enough:
-            # The header, inline: this loop turns once a frame and a call would cost as much as its body.
+            # The header is read inline: this loop runs once for each frame, and a function call would cost as much as
+            # its body.
             at = pos + 2
             if at > end:
                 return self._hold(data, pos)
@@ -218,7 +223,7 @@ class Walker:
             self.rest = data[pos:]
             return data[:pos]
         self.skip = pos - end
-        self.calm = pos == end and not self._fragmented
+        self.fast = pos == end and not self._fragmented
         return data
 
     def _more(self, data: bytes, start: int, stop: int, whole: bool) -> None:
@@ -247,21 +252,21 @@ class Walker:
 
 
 class ClientWalker(Walker):
-    """Walks a client's frames, which are masked."""
+    """Follows the frames of a client, which are masked."""
 
     __slots__ = ()
     mask_bit = 0x80
     head_size = 8
-    usual = ((0x80 | TEXT) << 24 | (0x80 | _LENGTH_IN_TWO) << 16) - 8
+    fast_opening = ((0x80 | TEXT) << 24 | (0x80 | _LENGTH_IN_TWO) << 16) - 8
 
 
 class ModelWalker(Walker):
-    """Walks the model's frames, which are not."""
+    """Follows the frames of the model, which are not masked."""
 
     __slots__ = ()
     mask_bit = 0
     head_size = 4
-    usual = ((0x80 | TEXT) << 24 | _LENGTH_IN_TWO << 16) - 4
+    fast_opening = ((0x80 | TEXT) << 24 | _LENGTH_IN_TWO << 16) - 4
 
 
 def may_be_sent(code: int) -> bool:
@@ -270,7 +275,7 @@ def may_be_sent(code: int) -> bool:
 
 
 def _is_text(reason: bytes) -> bool:
-    """A reason is UTF-8 (section 5.5.1); of messages it is the other end that judges it."""
+    """Whether a Close's reason is valid UTF-8 (section 5.5.1). For messages the other end checks this."""
     try:
         reason.decode()
     except UnicodeDecodeError:
@@ -279,15 +284,15 @@ def _is_text(reason: bytes) -> bool:
 
 
 def mask(payload: bytes, key: bytes) -> bytes:
-    """Masks ``payload`` or takes its mask off (section 5.3). As numbers: by bytes it would take ten times as long."""
+    """Masks or unmasks ``payload`` (section 5.3), as one large integer: byte by byte would take ten times as long."""
     size = len(payload)
     return (int.from_bytes(payload) ^ int.from_bytes((key * (size // 4 + 1))[:size])).to_bytes(size)
 
 
 def head(data: bytes, pos: int) -> tuple[int, int, int]:
-    """The first byte of the frame at ``pos``, where its payload begins, and its length.
+    """Returns the first byte of the frame at ``pos``, the index where its payload begins, and the payload's length.
 
-    It must be one that a `Walker` has passed on: its header is whole.
+    A `Walker` must have passed the frame on, so that its header is whole.
     """
     second = data[pos + 1]
     at, length = pos + 2, second & 0x7F
@@ -298,13 +303,13 @@ def head(data: bytes, pos: int) -> tuple[int, int, int]:
 
 
 def text_frame(text: bytes) -> bytes:
-    """A whole message of ours for a client; its length must be one that takes two bytes."""
+    """A whole text message from the relay to a client. Its length must be one that is written in two bytes."""
     assert _LENGTH_IN_TWO <= len(text) < 1 << 16
     return bytes((0x80 | TEXT, _LENGTH_IN_TWO)) + len(text).to_bytes(2) + text
 
 
 def control(opcode: int, payload: bytes, *, masked: bool) -> bytes:
-    """One whole control frame, masked with a fresh key when we are the client of the leg (section 5.3)."""
+    """One whole control frame, masked with a new key when the relay is the client of the leg (section 5.3)."""
     assert len(payload) <= 125, "control frames carry at most 125 bytes (RFC 6455 section 5.5)"
     head = bytes((0x80 | opcode,))
     if not masked:
@@ -314,7 +319,7 @@ def control(opcode: int, payload: bytes, *, masked: bool) -> bytes:
 
 
 def close_frame(code: int, reason: str, *, masked: bool) -> bytes:
-    """A Close with ``code`` and ``reason``; an empty one for NO_CODE. Codes for logs only are refused."""
+    """A Close with ``code`` and ``reason``; an empty Close for NO_CODE. Codes for logs only are not allowed."""
     if code == NO_CODE:
         return control(CLOSE, b"", masked=masked)
     assert may_be_sent(code), f"{code} never goes on the wire"

@@ -1,6 +1,6 @@
-"""Work for many calls at once, in slices: between two of them the loop serves everybody else.
+"""Work for many calls in short slices. Between two slices the loop serves everything else.
 
-A thousand calls that end at once, or are told to, would otherwise hold up frames, probes and timers for all of it.
+Otherwise a thousand calls that end at once would delay frames, probes and timers until all of them were handled.
 """
 
 import asyncio
@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 SLICE_S = 0.002
-"""Nothing may hold everything else up for longer than about this."""
+"""No work may block the loop for longer than about this."""
 
 T = TypeVar("T")
 
 
 async def in_slices(things: Iterable[T], do: Callable[[T], object]) -> None:
-    """Does something with each of ``things``; those that are there now, however they change meanwhile."""
+    """Calls ``do`` with each of ``things``; with those that exist now, even if the collection changes meanwhile."""
     until = time.monotonic() + SLICE_S
     for thing in tuple(things):
         do(thing)
@@ -26,7 +26,7 @@ async def in_slices(things: Iterable[T], do: Callable[[T], object]) -> None:
 
 
 class Soon:
-    """Calls what it is given in the next rounds of the loop, in order, a slice in each."""
+    """Calls functions in the next rounds of the loop, in order, for one slice in each round."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -43,7 +43,7 @@ class Soon:
             do = self._waiting.popleft()
             try:
                 do()
-            except Exception as defect:  # noqa: BLE001 - it costs nobody else anything
+            except Exception as defect:  # noqa: BLE001 - a defect must not stop the other functions
                 self._loop.call_exception_handler({"message": f"{do!r} failed", "exception": defect})
             if time.monotonic() > until:
                 break

@@ -1,4 +1,4 @@
-"""One socket, in plaintext or under TLS, as it is written to: what the kernel does not take waits here."""
+"""One non-blocking socket, in plaintext or under TLS. Bytes that the kernel does not accept wait here."""
 
 import socket
 import struct
@@ -11,60 +11,65 @@ from rtproxy.wire.poller import Owner as Polled
 from rtproxy.wire.poller import Watcher
 from rtproxy.wire.tls import Tls
 
-UNSENT_LIMIT = 128 * 1024
+KERNEL_BUFFER_LIMIT = 128 * 1024
 
 
 def prepare(sock: socket.socket) -> None:
-    """Sends each frame at once, and lets the kernel hold UNSENT_LIMIT bytes: a Close is not stuck behind megabytes."""
+    """Sends each frame at once, and limits the kernel's buffer, so that a Close does not wait behind megabytes."""
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_LIMIT)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, KERNEL_BUFFER_LIMIT)
 
 
-def unsent(sock: socket.socket) -> int:
-    """Bytes that the other side's kernel has not taken yet. The socket must not be closed."""
+def bytes_in_kernel(sock: socket.socket) -> int:
+    """Bytes that the other side's kernel has not acknowledged yet. The socket must not be closed."""
     (count,) = struct.unpack("i", ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(4)))
     return int(count)
 
 
 def drop(data: bytes) -> int:
-    """The writer towards a socket that takes nothing more."""
+    """Replaces ``send`` for a socket that takes nothing more."""
     return len(data)
 
 
-def nothing(size: int) -> bytes:
-    """The reader of a socket that is closed."""
+def read_nothing(size: int) -> bytes:
+    """Replaces ``recv`` for a socket that is closed."""
     return b""
 
 
 class Owner(Protocol):
-    """Who is told about a socket and the flow that reads it, in calls of theirs, but for `closed`."""
+    """Receives the events of a socket and of the flow that reads it.
+
+    All but `closed` may come while the owner calls one of the two.
+    """
 
     def filled(self) -> None:
-        """Bytes for the socket wait. It may come again before `drained`."""
+        """Bytes for the socket wait. This may come again before `drained`."""
 
     def drained(self) -> None:
-        """They are out."""
+        """The waiting bytes are sent."""
 
-    def leaves(self) -> None:
-        """It closes as soon as what was written is out: it is not read any more. It may come again."""
+    def closing_begins(self) -> None:
+        """The socket closes when the waiting bytes are sent, and is not read any more. This may come again."""
 
     def closed(self) -> None:
-        """It is closed; once, in one of the loop's next rounds."""
+        """The socket is closed. This comes once, in one of the loop's next rounds."""
 
     def halted(self) -> None:
-        """The flow's reader has a ``halt``: why nothing further goes on. It may come again."""
+        """The flow's reader stopped; its ``halt`` says why. Nothing more is passed on. This may come again."""
 
     def ended(self) -> None:
-        """Nothing more arrives. It may come again."""
+        """The stream has ended: no more bytes arrive. This may come again."""
 
     def failed(self, defect: Exception) -> None:
-        """Something in the flow raised ``defect``."""
+        """An exception was raised in the flow."""
 
 
 class Socket:
-    """A socket that does not block. ``recv`` and ``send`` are as a socket's (`Tls`); bound once, for every frame.
+    """A non-blocking socket.
 
-    ``full``: bytes wait here; ``closing``: it closes as soon as they are out; ``shut``: it is closed. ``owner`` is set
+    ``recv`` and ``send`` work as a socket's (`Tls`); they are bound once, not for every frame.
+
+    ``full``: bytes wait here. ``closing``: it closes when they are sent. ``shut``: it is closed. ``owner`` must be set
     before the first call.
     """
 
@@ -80,50 +85,50 @@ class Socket:
         self.full = self.closing = self.shut = False
 
     def watch(self, owner: Polled) -> None:
-        """From now on the poller reports news of the socket."""
+        """From now on the poller reports the events of this socket to ``owner``."""
         self._poller.add(self._sock.fileno(), owner)
 
-    def again(self) -> None:
-        """What the poller reported and nobody dealt with, it is to report again."""
-        self._poller.again(self._sock.fileno())
+    def rearm(self) -> None:
+        """Makes the poller report again what nobody handled."""
+        self._poller.rearm(self._sock.fileno())
 
     def write(self, data: bytes) -> None:
-        """Sends ``data``, or keeps it until the kernel takes it."""
+        """Sends ``data``, or keeps it until the kernel accepts it."""
         try:
             if (sent := self.keep(data) if self.full else self.send(data)) != len(data):
-                self.left(data, sent)
+                self.partly_sent(data, sent)
         except OSError as problem:
-            self.refused(data, problem)
+            self.not_sent(data, problem)
 
-    def refused(self, data: bytes, problem: OSError) -> None:
-        """The kernel did not take ``data``, for now or for good."""
+    def not_sent(self, data: bytes, problem: OSError) -> None:
+        """The kernel did not accept ``data``: for now, or because the connection is broken."""
         if isinstance(problem, (BlockingIOError, InterruptedError)):
-            self.left(data, 0)
+            self.partly_sent(data, 0)
         else:
-            # What its side said before that has arrived, and is read first.
+            # Bytes that arrived before the connection broke are still read first.
             self._poller.soon(self.abort)
 
-    def left(self, data: bytes, sent: int) -> None:
-        """The kernel took only the first ``sent`` bytes."""
+    def partly_sent(self, data: bytes, sent: int) -> None:
+        """The kernel accepted only the first ``sent`` bytes of ``data``."""
         self._unsent = data[sent:] if self.tls is None else self.tls.unsent
         self.full = True
         self.owner.filled()
 
     def keep(self, data: bytes) -> int:
-        """Takes ``data`` behind what the kernel has not taken yet."""
+        """Appends ``data`` to the waiting bytes."""
         self._unsent += data if self.tls is None else self.tls.encrypt(data)
         return len(data)
 
-    def answer_tls(self, tls: Tls) -> None:
-        """Sends what TLS itself has to say, else it would wait for the next frame, and pile up."""
+    def send_tls_records(self, tls: Tls) -> None:
+        """Sends records of TLS itself, such as key updates, which would otherwise wait for the next frame."""
         try:
-            if not tls.answer():
-                self.left(b"", 0)
+            if not tls.send_own_records():
+                self.partly_sent(b"", 0)
         except OSError as problem:
-            self.refused(b"", problem)
+            self.not_sent(b"", problem)
 
     def flush(self) -> None:
-        """The kernel takes bytes again."""
+        """The kernel accepts bytes again."""
         try:
             self._unsent = self._unsent[self._sock.send(self._unsent) :]
         except (BlockingIOError, InterruptedError):
@@ -139,13 +144,13 @@ class Socket:
             self.abort()
 
     def hang_up(self) -> None:
-        """Closes the socket once what was written is out. May be called again."""
+        """Closes the socket when the waiting bytes are sent. May be called again."""
         if self.closing:
             return
         self.closing = True
         if self.tls is not None:
-            self._unsent += self.tls.goodbye()
-        self.owner.leaves()
+            self._unsent += self.tls.close_notify()
+        self.owner.closing_begins()
         if self._unsent:
             self.full = True
             self.flush()
@@ -160,14 +165,18 @@ class Socket:
         self._poller.discard(self._sock.fileno())
         self._sock.close()
         self._unsent = b""
-        # The legs of a call hold each other until the collector comes, which knows nothing of OpenSSL's buffers.
-        self.tls, self.recv, self.send = None, nothing, drop
-        self.owner.leaves()
+        # The legs of a call refer to each other until the garbage collector runs, and it does not count OpenSSL's
+        # buffers.
+        self.tls, self.recv, self.send = None, read_nothing, drop
+        self.owner.closing_begins()
         self._poller.soon(self._closed)
 
     def _closed(self) -> None:
         self.owner.closed()
 
-    def untaken(self) -> tuple[int, ...]:
-        """Bytes that its side has not taken yet, here and in the kernel: they change whenever it reads."""
-        return () if self.shut else (len(self._unsent), unsent(self._sock))
+    def undelivered(self) -> tuple[int, ...]:
+        """Bytes that the other side has not acknowledged: those that wait here, and those in the kernel.
+
+        The numbers change whenever the other side reads.
+        """
+        return () if self.shut else (len(self._unsent), bytes_in_kernel(self._sock))

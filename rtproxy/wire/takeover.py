@@ -1,7 +1,7 @@
-"""How aiohttp, which did the client's handshake, lets go of a socket that a leg takes over.
+"""Detaches the client's socket from aiohttp, which did its handshake.
 
-Bytes that came in the same segment as the end of a handshake are kept by aiohttp for the WebSocket parser it
-expects to be set. `set_parser` is the seam its own WebSocket classes use.
+aiohttp keeps bytes that arrive in the same segment as the end of a handshake for the WebSocket parser that it expects.
+`set_parser` is the method with which its own WebSocket classes receive them.
 """
 
 import asyncio
@@ -15,8 +15,11 @@ from rtproxy.wire.socket import prepare
 from rtproxy.wire.tls import Tls
 
 
-class Taken(NamedTuple):
-    """A socket after its 101, and ours alone. ``early`` is what arrived with or after the handshake."""
+class DetachedSocket(NamedTuple):
+    """A socket after its 101 that only the relay uses.
+
+    ``early``: bytes that arrived with the handshake or right after.
+    """
 
     sock: socket.socket
     tls: Tls | None
@@ -24,7 +27,7 @@ class Taken(NamedTuple):
 
 
 class _Collector:
-    """Poses as a parser and keeps what it is fed."""
+    """Takes the place of a parser, and keeps the bytes that it receives."""
 
     def __init__(self) -> None:
         self.data = b""
@@ -36,35 +39,35 @@ class _Collector:
     def feed_eof(self) -> None: ...
 
 
-async def take_over(request: web.Request, response: web.StreamResponse) -> Taken:
-    """Sends the 101 and takes the client's socket away from aiohttp and uvloop.
+async def take_over(request: web.Request, response: web.StreamResponse) -> DetachedSocket:
+    """Sends the 101, and takes the client's socket over from aiohttp and uvloop.
 
-    Raises ConnectionResetError when the client hung up, another OSError when there is no descriptor for the socket;
-    then no 101 was sent.
+    Raises ConnectionResetError when the client closed the connection, and another OSError when no file descriptor is
+    left; in both cases no 101 was sent.
     """
     protocol: Any = request.protocol
     transport = request.transport
     if transport is None or transport.is_closing():
-        raise ConnectionResetError("hung up during its handshake")
-    # The transport cannot let go of its descriptor; another one of the same socket outlives it.
+        raise ConnectionResetError("the client closed the connection during its handshake")
+    # The transport cannot give up its descriptor; a duplicate stays open when the transport closes its own.
     sock = socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno()))
     sock.setblocking(False)
     prepare(sock)
-    # What comes from here on stays in the socket. And nothing waits for the loop's next round: the 101 goes first.
+    # Bytes that arrive from now on stay in the socket. The 101 is written at once, not in the loop's next round.
     transport.pause_reading()
     transport.set_write_buffer_limits(high=0)
     try:
         await response.prepare(request)
         if transport.is_closing() or transport.get_write_buffer_size():
-            raise ConnectionResetError("took no 101")
+            raise ConnectionResetError("the client did not take the 101")
     except BaseException:
         sock.close()
         raise
     collector = _Collector()
     protocol.set_parser(collector, None)
-    # aiohttp closes the transport it knows when it is done with the handshake: it is to know none.
+    # aiohttp closes its transport when the handshake is done; without one it closes nothing.
     protocol.transport = None
     protocol.connection_lost(None)
     transport.set_protocol(asyncio.Protocol())
     transport.abort()
-    return Taken(sock, None, collector.data)
+    return DetachedSocket(sock, None, collector.data)

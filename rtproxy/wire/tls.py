@@ -1,6 +1,7 @@
-"""TLS towards the model: a socket under it, which reads and writes as one without does.
+"""TLS towards the model: wraps a socket, and is read and written like one.
 
-uvloop's own TLS takes twice the time for a frame: it is made for any protocol above it. OpenSSL does the work in both.
+uvloop's own TLS takes twice the time for a frame, because it supports any protocol above it. OpenSSL does the
+cryptography in both.
 """
 
 import asyncio
@@ -10,38 +11,38 @@ import ssl
 
 READ_BYTES = 64 * 1024
 _RECORD_BYTES = 16 * 1024
-"""OpenSSL is handed no more at once: what its buffers have grown to they keep, as long as the call lasts."""
+"""OpenSSL receives at most this much at once: its buffers never shrink while the connection lasts."""
 
 
 def client_context() -> ssl.SSLContext:
-    """Verifies names and certificates against the system's authorities, or those of SSL_CERT_FILE."""
+    """A context that verifies names and certificates against the system's authorities, or against SSL_CERT_FILE."""
     context = ssl.create_default_context()
     context.set_alpn_protocols(["http/1.1"])
-    context.options |= ssl.OP_NO_RENEGOTIATION  # a second handshake would meet frames that are under way
+    context.options |= ssl.OP_NO_RENEGOTIATION  # a second handshake would arrive among frames
     return context
 
 
 class Tls:
-    """One connection's TLS, as its client, on a socket that does not block. It reads and writes as a socket does.
+    """The TLS client of one connection, on a non-blocking socket. It is read and written as a socket is.
 
-    ``late`` is what was received and is too much work for one go: `recv` goes on with it before it asks the socket.
-    ``ended`` says that the other side will say no more (close_notify); ``unsent`` are records that the kernel has not
-    taken: `send` says so, and it is up to the caller to bring them out before it sends again. ``leaving.pending``:
-    what was read is to be answered.
+    ``backlog``: received bytes that were too many for one call; `recv` continues with them before it reads the socket.
+    ``ended``: the other side sends nothing more (close_notify). ``unsent``: records that the kernel has not accepted;
+    `send` reports them by returning 0, and the caller must send them before it calls `send` again.
+    ``outgoing.pending``: TLS has records of its own to send.
     """
 
     __slots__ = (
-        "_arrived",
         "_decrypt",
         "_encrypt",
         "_feed",
+        "_incoming",
         "_object",
         "_receive",
         "_send",
         "_take",
+        "backlog",
         "ended",
-        "late",
-        "leaving",
+        "outgoing",
         "sock",
         "unsent",
     )
@@ -50,17 +51,21 @@ class Tls:
         self, sock: socket.socket, context: ssl.SSLContext, host: str, session: ssl.SSLSession | None = None
     ) -> None:
         self.sock = sock
-        self._arrived, self.leaving = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self._object = context.wrap_bio(self._arrived, self.leaving, server_hostname=host, session=session)
-        # Bound once: each is called for every frame.
+        self._incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._object = context.wrap_bio(self._incoming, self.outgoing, server_hostname=host, session=session)
+        # Bound once, because each of them is called for every frame.
         self._receive, self._send = sock.recv, sock.send
-        self._feed, self._decrypt = self._arrived.write, self._object.read
-        self._encrypt, self._take = self._object.write, self.leaving.read
+        self._feed, self._decrypt = self._incoming.write, self._object.read
+        self._encrypt, self._take = self._object.write, self.outgoing.read
         self.ended = False
-        self.unsent = self.late = b""
+        self.unsent = self.backlog = b""
 
     async def handshake(self) -> None:
-        """Raises ssl.SSLError when the other side is not who it should be, OSError when it hangs up."""
+        """Does the TLS handshake.
+
+        Raises ssl.SSLError when the other side's certificate is not valid for the host, OSError when it closes the
+        connection.
+        """
         loop = asyncio.get_running_loop()
         while True:
             try:
@@ -69,11 +74,11 @@ class Tls:
                 await loop.sock_sendall(self.sock, self._take())
                 data = await loop.sock_recv(self.sock, READ_BYTES)
                 if not data:
-                    raise ConnectionResetError("hung up in its TLS handshake") from None
+                    raise ConnectionResetError("closed during the TLS handshake") from None
                 self._feed(data)
             except ssl.SSLError:
                 with contextlib.suppress(OSError):
-                    self.sock.send(self._take())  # the alert that says why
+                    self.sock.send(self._take())  # the alert with the reason
                 raise
             else:
                 break
@@ -81,28 +86,28 @@ class Tls:
 
     @property
     def resumed(self) -> bool:
-        """Whether the handshake was a short one."""
+        """Whether the handshake resumed a session, and was short."""
         return bool(self._object.session_reused)
 
     @property
     def session(self) -> ssl.SSLSession | None:
-        """What makes the next handshake with the same host shorter (RFC 8446 section 2.2); read it after an answer.
+        """The session, which makes the next handshake with the same host shorter (RFC 8446 section 2.2).
 
-        It is a copy, which costs as much as a short handshake.
+        Read it after the first answer. It is a copy, which costs as much as a short handshake.
         """
         return self._object.session
 
     def recv(self, size: int) -> bytes:
-        """What the other side said; ``size`` bytes or more where there may be more, and nothing at its end.
+        """Returns decrypted bytes: ``size`` or more where there may be more, and none at the end of the stream.
 
-        Raises BlockingIOError when it has said nothing new, ssl.SSLError for what it could not have said.
+        Raises BlockingIOError when nothing new has arrived, ssl.SSLError when a record is not valid.
         """
-        data = self.late or self._receive(size)
+        data = self.backlog or self._receive(size)
         if not data:
             self.ended = True
             return b""
-        said = self.decrypt(data)
-        while len(data) == size and len(said) < size and not (self.ended or self.late):
+        plaintext = self.decrypt(data)
+        while len(data) == size and len(plaintext) < size and not (self.ended or self.backlog):
             try:
                 data = self._receive(size)
             except BlockingIOError:
@@ -110,13 +115,16 @@ class Tls:
             except OSError:
                 self.ended = True
                 break
-            said += self.decrypt(data)
-        if not said and not self.ended:
+            plaintext += self.decrypt(data)
+        if not plaintext and not self.ended:
             raise BlockingIOError
-        return said
+        return plaintext
 
     def send(self, data: bytes) -> int:
-        """Returns len(data), and 0 where records are left ``unsent``. Raises as a socket's send does otherwise."""
+        """Encrypts and sends ``data``.
+
+        Returns len(data), or 0 where records are left ``unsent``. Else raises as a socket's send.
+        """
         records = self.encrypt(data)
         try:
             sent = self._send(records)
@@ -127,8 +135,8 @@ class Tls:
         self.unsent = records[sent:]
         return 0
 
-    def answer(self) -> bool:
-        """Sends what TLS itself has to say, such as new keys for new keys; false where records are left ``unsent``."""
+    def send_own_records(self) -> bool:
+        """Sends records of TLS itself, such as key updates. Returns false where records are left ``unsent``."""
         records = self._take()
         try:
             sent = self._send(records)
@@ -138,55 +146,56 @@ class Tls:
         return not self.unsent
 
     def decrypt(self, data: bytes) -> bytes:
-        """What the records in ``data``, and those begun before, say. Raises ssl.SSLError."""
-        self.late = b""
+        """Returns the plaintext of the records that ``data`` completes. Raises ssl.SSLError."""
+        self.backlog = b""
         if len(data) > _RECORD_BYTES:
             return self._decrypt_in_slices(data)
         self._feed(data)
-        said = b""
+        plaintext = b""
         try:
             while record := self._decrypt(_RECORD_BYTES):
-                said += record
-                if not self._arrived.pending:  # asking for more than there is costs an exception
-                    return said
+                plaintext += record
+                if not self._incoming.pending:  # to read when nothing is left raises an exception, which is slow
+                    return plaintext
         except ssl.SSLWantReadError:
-            return said
+            return plaintext
         except ssl.SSLZeroReturnError:
-            pass  # as below, when we said goodbye before
+            pass  # as below; the relay sent its close_notify first
         except ssl.SSLError:
-            if not said:
+            if not plaintext:
                 raise
-            # What was sound before it arrives; what follows a broken record never could.
-        # Nothing, and no exception: a close_notify. OpenSSL leaves what stands behind it where it is.
+            # Valid records before the broken one are passed on; those behind it cannot be decrypted.
+        # An empty read without an exception is a close_notify. OpenSSL leaves the bytes behind it unread.
         self.ended = True
-        return said
+        return plaintext
 
     def _decrypt_in_slices(self, data: bytes) -> bytes:
-        said = b""
+        plaintext = b""
         try:
             for at in range(0, len(data), _RECORD_BYTES):
-                said += self.decrypt(data[at : at + _RECORD_BYTES])
+                plaintext += self.decrypt(data[at : at + _RECORD_BYTES])
                 if self.ended:
                     break
-                if (said or at) and len(said) < (at + _RECORD_BYTES) // 4:
-                    # Many records with little in each, or, in the first slice, the beginning of a long one.
-                    self.late = data[at + _RECORD_BYTES :]
+                if (plaintext or at) and len(plaintext) < (at + _RECORD_BYTES) // 4:
+                    # Many records with little plaintext in each, or, in the first slice, the beginning of a long
+                    # record.
+                    self.backlog = data[at + _RECORD_BYTES :]
                     break
         except ssl.SSLError:
-            if not said:
+            if not plaintext:
                 raise
             self.ended = True
-        return said
+        return plaintext
 
     def encrypt(self, data: bytes) -> bytes:
-        """``data`` as records, and before them what TLS itself has to say."""
+        """Returns ``data`` as records, behind any records of TLS itself."""
         if len(data) > _RECORD_BYTES:
             return b"".join(self.encrypt(data[at : at + _RECORD_BYTES]) for at in range(0, len(data), _RECORD_BYTES))
         self._encrypt(data)
         return self._take()
 
-    def goodbye(self) -> bytes:
-        """The close_notify; empty when there is nobody to say it to."""
+    def close_notify(self) -> bytes:
+        """Returns the close_notify record; empty when it cannot be made."""
         with contextlib.suppress(ssl.SSLError):
             self._object.unwrap()
         return self._take()

@@ -24,7 +24,7 @@ from rtproxy.model.turns import Turns
 from rtproxy.wire.credit import Allowance
 from rtproxy.wire.frames import NO_CODE, Count, mask
 from rtproxy.wire.poller import BROKEN, READABLE, WRITABLE, Owner
-from rtproxy.wire.takeover import Taken
+from rtproxy.wire.takeover import DetachedSocket
 
 Path = tuple[str, ...]
 
@@ -148,17 +148,17 @@ class Poller:
         del self.owners[fileno]
         self.once_more.discard(fileno)
 
-    def again(self, fileno: int) -> None:
+    def rearm(self, fileno: int) -> None:
         assert fileno in self.owners
         self.once_more.add(fileno)
 
     def soon(self, do: Callable[[], object]) -> None:
         self._clock.call_soon(do)
 
-    def put_off(self, go: Callable[[], None], failed: Callable[[Exception], None]) -> None:
+    def defer(self, go: Callable[[], None], failed: Callable[[Exception], None]) -> None:
         self._clock.call_soon(go)
 
-    put_off_a_moment = put_off
+    defer_briefly = defer
 
 
 class Wheel:
@@ -226,7 +226,7 @@ class Call:
         self.sockets = dict(zip(CODES, map(Socket, pairs), strict=True))
         self.ended = 0
         self.codes: dict[str, int] = {}
-        takens = [Taken(each, None, b"") for each in self.sockets.values()]  # type: ignore[arg-type]
+        takens = [DetachedSocket(each, None, b"") for each in self.sockets.values()]  # type: ignore[arg-type]
         means = Means(self.poller, self.wheel, self.clock, Times(), Allowance())  # type: ignore[arg-type]
         share = Room(1 << 30).share("one")
         self.splice = Splice(*takens, Count(), Count(), Turns(), means, self._end, allowed, share)
@@ -369,7 +369,7 @@ def _parts(leg: Leg, splice: Splice) -> tuple[object, ...]:
     reader, outbox = leg.inbound.reader, leg._outbox
     gate = getattr(reader, "_gate", None)
     parts = (leg, leg.socket, leg.inbound, reader, splice.side_of(leg), *([gate, gate._walker] if gate else []))
-    waiting = outbox is not None and (outbox.waits or outbox.message)
+    waiting = outbox is not None and (outbox.control_waits or outbox.message)
     return tuple(map(_plain, (*parts, outbox) if waiting else parts))
 
 

@@ -13,7 +13,7 @@ from rtproxy.carry import ROSTER
 from rtproxy.model.events import ClientEvents, ModelEvents
 from rtproxy.model.turns import Turns
 from rtproxy.wire import slices
-from rtproxy.wire.credit import WORTH, Allowance, Credit
+from rtproxy.wire.credit import BYTES_PER_UNIT, Allowance, Credit
 from rtproxy.wire.flow import SLOWED
 from rtproxy.wire.frames import FRAMES_IN_ONE_GO
 from rtproxy.wire.poller import Poller
@@ -22,8 +22,8 @@ from stage.rawpeer import BINARY, CLOSE, PING, PONG, TEXT, RawPeer, announced, f
 from tests.conftest import DEADLINE_S, CallFactory, Limits
 from tests.rtproxy.goes import Owned, a_walker, all_of
 
-BEHIND, FLOOD_S, PAUSE_S = Allowance().behind, Allowance().flood_s, Allowance().pause_s
-UNITS_A_S, UNITS_AT_MOST = Allowance().units_a_s, int(Allowance().units_at_most)
+FREE_UNITS, FLOOD_S, PAUSE_S = Allowance().free_units, Allowance().flood_s, Allowance().pause_s
+UNITS_A_S, UNITS_AT_MOST = Allowance().units_per_s, int(Allowance().units_limit)
 
 # What is counted.
 
@@ -42,9 +42,9 @@ def test_whoever_speaks_as_often_as_audio_can_is_never_slowed() -> None:
     assert (side.wait_s, side.flood) == (0, False)
 
 
-def test_whoever_says_short_events_now_and_then_is_not_even_behind() -> None:
-    assert not spending(2, 0.1, 60).behind
-    assert spending(BEHIND + 1, 1, 0.1).behind
+def test_a_side_that_sends_short_events_now_and_then_keeps_its_priority() -> None:
+    assert not spending(2, 0.1, 60).low_priority
+    assert spending(FREE_UNITS + 1, 1, 0.1).low_priority
 
 
 def test_a_side_that_spent_all_waits_and_is_a_flood_when_it_goes_on() -> None:
@@ -138,12 +138,12 @@ async def test_what_is_put_off_comes_behind_the_news_and_all_the_same_when_there
     poller = Poller()
     order: list[str] = []
     for number in range(3):
-        poller.put_off(lambda number=number: order.append(f"late {number}"), print)
+        poller.defer(lambda number=number: order.append(f"late {number}"), print)
     near, far = socket.socketpair()
 
     def news(_: int) -> None:
         order.append("news")
-        poller.again(near.fileno())
+        poller.rearm(near.fileno())
         time.sleep(slices.SLICE_S)
 
     poller.add(near.fileno(), Owned(news))
@@ -279,8 +279,8 @@ async def test_a_side_that_floods_is_slowed_and_ended_and_the_other_one_told(
 
 async def test_a_frame_that_comes_byte_by_byte_for_ever_ends_the_call(call: CallFactory, shorten: Limits) -> None:
     shorten(flood_s=0.3)
-    shorten(units_at_most=100)
-    shorten(units_a_s=1.0)
+    shorten(units_limit=100)
+    shorten(units_per_s=1.0)
     client, model, relay = await call()
     trickling = asyncio.create_task(trickle(client))
     drinking = asyncio.gather(drink(client), drink(model))
@@ -316,7 +316,7 @@ async def test_what_a_slowed_side_says_last_is_heard_and_its_end_too(call: CallF
 
 async def test_a_reset_of_a_slowed_side_is_noticed_at_once(call: CallFactory, shorten: Limits) -> None:
     shorten(pause_s=600)
-    shorten(units_a_s=1.0)
+    shorten(units_per_s=1.0)
     client, model, relay = await call()
     reading = asyncio.create_task(model.read_until(CLOSE))
     await client.write(frame(PING, masked=True) * (UNITS_AT_MOST + 500))
@@ -331,10 +331,10 @@ async def test_a_reset_of_a_slowed_side_is_noticed_at_once(call: CallFactory, sh
 
 async def test_usual_frames_of_many_calls_are_not_charged(call: CallFactory) -> None:
     client, model, relay = await call()
-    raw = frame(TEXT, b"x" * (2 * WORTH), masked=True)
+    raw = frame(TEXT, b"x" * (2 * BYTES_PER_UNIT), masked=True)
     for _ in range(500):
         await client.write(raw)
         await model.read()
     (session,) = relay.app[ROSTER].sessions
     assert session._splice is not None
-    assert not session._splice.client.inbound.behind
+    assert not session._splice.client.inbound.low_priority

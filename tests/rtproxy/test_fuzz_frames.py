@@ -25,7 +25,7 @@ from rtproxy.model.turns import APPEND, CREATE, REQUESTS, TABLE, Turns
 from rtproxy.wire.credit import Allowance
 from rtproxy.wire.frames import Count
 from rtproxy.wire.poller import Poller
-from rtproxy.wire.takeover import Taken
+from rtproxy.wire.takeover import DetachedSocket
 from stage.rawpeer import BINARY, CLOSE, PING, PONG, TEXT, announced, frame
 from tests.rtproxy.goes import a_walker, all_of
 
@@ -203,7 +203,7 @@ def walk(chunks: Iterable[bytes], *, masked: bool) -> Walk:
         passed += all_of(walker, chunk)
         fed += len(chunk)
         assert walker.halt or fed - len(passed) <= HELD_MAX
-        assert not (walker.calm and (walker.skip or walker.halt or fed != len(passed)))
+        assert not (walker.fast and (walker.skip or walker.halt or fed != len(passed)))
     return Walk(passed + walker.close, walker.count.frames, walker.halt, walker.code, walker.skip, tap.messages)
 
 
@@ -411,7 +411,9 @@ async def relayed(chunks: list[bytes], *, masked: bool) -> Tapped:
     poller, turns, over, counts = Poller(), Turns(), asyncio.Event(), (Count(), Count())
     means = Means(poller, Wheel(25, 30), loop, Times(), Allowance())
     (client, client_leg), (model, model_leg) = pair(), pair()
-    splice = Splice(Taken(client_leg, None, b""), Taken(model_leg, None, b""), *counts, turns, means, over.set)
+    splice = Splice(
+        DetachedSocket(client_leg, None, b""), DetachedSocket(model_leg, None, b""), *counts, turns, means, over.set
+    )
     splice.start(b"", b"")
     talker, listener, flow = (client, model, splice.client.says) if masked else (model, client, splice.upstream.says)
     count, ending = flow.count, splice.ending

@@ -27,7 +27,7 @@ from rtproxy.model.turns import Turns
 from rtproxy.wire.credit import Allowance
 from rtproxy.wire.frames import Count, head
 from rtproxy.wire.poller import Poller
-from rtproxy.wire.takeover import Taken
+from rtproxy.wire.takeover import DetachedSocket
 from stage.gpt.options import Options
 from stage.rawpeer import BINARY, CLOSE, PING, PONG, TEXT, RawPeer, RawServer, announced, close_payload, frame
 from stage.realtime import make_app
@@ -373,7 +373,7 @@ async def spoken(steps: list[tuple[str, bytes]]) -> tuple[bytes, bytes]:
     for each in (client, client_leg, model, model_leg):
         each.setblocking(False)
     poller = Poller()
-    legs = Taken(client_leg, None, b""), Taken(model_leg, None, b"")
+    legs = DetachedSocket(client_leg, None, b""), DetachedSocket(model_leg, None, b"")
     means = Means(poller, Wheel(25, 30), loop, Times(), Allowance())
     splice = Splice(*legs, Count(), Count(), Turns(), means, over.set, ALLOWED, share())
     splice.start(b"", b"")

@@ -13,7 +13,7 @@ from openai.types.realtime.realtime_server_event import RealtimeServerEvent
 
 from rtproxy.model.events import READ_LIMIT, ClientEvents, ModelEvents
 from rtproxy.model.turns import APPEND, DEBTS_LIMIT, QUIET, REQUESTS, RESPONDING, SPEAKING, TABLE, WAITING, Turns
-from rtproxy.wire.flow import ABOUT, SHORTEST
+from rtproxy.wire.flow import SHORTEST_FRAME, SIZE_TOLERANCE
 from stage.rawpeer import BINARY, PING, PONG, TEXT, frame
 from tests.rtproxy.goes import a_walker
 
@@ -53,8 +53,8 @@ class Call:
     def client(self, kind: str, **fields: Any) -> Call:
         """As `flow` has it: a usual frame passes unseen, unless somebody reads on."""
         said = frame(TEXT, orjson.dumps({"type": kind, **fields}), masked=True)
-        unseen = max(SHORTEST, self._audio - ABOUT) < len(said) < self._audio + ABOUT
-        if not self._reads and self._up.calm and unseen:
+        unseen = max(SHORTEST_FRAME, self._audio - SIZE_TOLERANCE) < len(said) < self._audio + SIZE_TOLERANCE
+        if not self._reads and self._up.fast and unseen:
             self._up.count.frames += 1
         else:
             self._up.feed(said)
