@@ -10,7 +10,7 @@ from aiohttp import hdrs, web
 
 from rtproxy import __version__
 from rtproxy.call.heartbeat import Wheel
-from rtproxy.call.leg import Means
+from rtproxy.call.leg import Runtime
 from rtproxy.call.patience import Times
 from rtproxy.call.room import Room, memory
 from rtproxy.call.roster import Roster
@@ -126,9 +126,9 @@ def make_app(settings: Settings, log: Log, tuning: Tuning = USUAL) -> web.Applic
 def _sharing(settings: Settings, roster: Roster, log: Log, tuning: Tuning) -> Lasting:
     async def sharing(app: web.Application) -> AsyncIterator[None]:
         poller, wheel = Poller(), Wheel(settings.heartbeat_s, tuning.times.stall_s)
-        means = Means(poller, wheel, asyncio.get_running_loop(), tuning.times, tuning.allowance)
-        app[SHARED] = Shared(roster, log, means, Room(memory()), settings.client_events, settings.max_call_s)
-        turning = asyncio.create_task(wheel.turn())
+        runtime = Runtime(poller, wheel, asyncio.get_running_loop(), tuning.times, tuning.allowance)
+        app[SHARED] = Shared(roster, log, runtime, Room(memory()), settings.client_events, settings.max_call_s)
+        turning = asyncio.create_task(wheel.run())
         yield
         turning.cancel()
         poller.close()
@@ -142,7 +142,7 @@ async def _admitting(app: web.Application) -> AsyncIterator[None]:
             if session.client in gone:
                 session.revoke()
 
-        await app[ROSTER].each(revoke_if_gone)
+        await app[ROSTER].for_each(revoke_if_gone)
 
     admission = app[ADMISSION]
     async with contextlib.AsyncExitStack() as stack:

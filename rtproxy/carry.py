@@ -45,7 +45,7 @@ async def carry(request: web.Request) -> web.StreamResponse:
         headers = {**trace.headers, **parameters.headers}
         dialed = await request.app[UPSTREAM].dial(subprotocols_of(request), parameters.query, headers)
     except DialFailed as failure:
-        session.turned_away(failure)
+        session.not_established(failure)
         roster.dial_failures[failure.cause] += 1
         if failure.by_the_model:
             admission.model_refused(client, failure.wait_s)
@@ -64,11 +64,11 @@ async def carry(request: web.Request) -> web.StreamResponse:
         logging.getLogger("rtproxy").exception("a dial raised")
         return _send_away(session, request, defect())
     except asyncio.CancelledError:
-        session.turned_away(draining())
+        session.not_established(draining())
         raise
-    if session.leaving:
+    if session.closing:
         dialed.hang_up()
-        return _send_away(session, request, session.dismissal())
+        return _send_away(session, request, session.closing_refusal())
     log(
         "upstream.connected",
         session=session.id,
@@ -85,7 +85,7 @@ async def carry(request: web.Request) -> web.StreamResponse:
 
 def _send_away(session: Session, request: web.Request, refusal: Refused) -> web.Response:
     """The relay itself is the reason why an admitted call does not come to stand: the answer, counted and logged."""
-    session.turned_away(refusal)
+    session.not_established(refusal)
     refusal.client = session.client
     return turn_away(request.app[ROSTER], request.app[LOG], refusal, path_of(request))
 

@@ -1,20 +1,21 @@
-"""How a call ends: the table of codes, and one machine that knows both sides. No I/O and no clock.
+"""How a call ends: the table of close codes, and one state machine for both sides. It does no I/O and has no clock.
 
-A call ends once, for one cause. Each side then gets at most one Close and nothing after it, the answer to a Close is
-awaited, and a socket is closed when what was written to it is out, or when time is up. Each side has four small
+A call ends once, for one cause. Each side is then sent at most one Close and nothing after it. The answer to a Close is
+awaited. A socket is closed when everything written to it is sent, or when the time is up. Each side has four small
 machines, which only move to the right and may skip a state:
 
-    said     MORE -> CLOSE | FAULT                     its last words: a Close, or something that it must not send
-    stream   OPEN -> OVER                              OVER: nothing arrives any more (end of file, reset, closed)
-    told     NOTHING -> LAST -> DUE -> CLOSE | MUTE    what it got of us or, through us, of the other side
-    socket   UP -> LEAVING -> DOWN                     LEAVING: it closes as soon as what was written is out
+    received  MORE -> CLOSE | FAULT                       the last frame from it: a Close, or one that is not allowed
+    stream    OPEN -> OVER                                OVER: nothing more arrives (end of file, reset, closed)
+    sent      NOTHING -> SECOND -> DUE -> CLOSE | MUTE    the last frame to it, from the relay or from the other side
+    socket    UP -> LEAVING -> DOWN                       LEAVING: it closes when everything written is sent
 
-LAST waits until the other side was told, or has answered. DUE is a Close that waits for the end of a frame: one of ours
-may not stand inside a frame of the other side's. MUTE is an end without a Close, because that frame will never end.
+SECOND: this side is sent its Close after the other side was sent one, or has answered one. DUE: a Close waits for the
+end of a frame, because the relay's frame must not stand inside a frame of the other side. MUTE: nothing more is sent,
+and no Close, because that frame will never end.
 
-The methods of `Ending` are the events; each moves a machine, and RULES, applied until none fits, say what follows. A
-side reaches the outside through its `Leg`. Codes are RFC 6455 section 7.4 and the IANA registry; docs/endings.md is the
-table for users.
+The methods of `Ending` are the events. Each moves a machine; then RULES are applied until none fits. A side reaches the
+outside through its `Leg`. Codes are from RFC 6455 section 7.4 and the IANA registry; docs/endings.md has the table for
+users.
 """
 
 from collections.abc import Callable
@@ -22,11 +23,11 @@ from enum import Enum
 from typing import NamedTuple, Protocol
 
 VANISHED = 1006
-"""The leg ended without a Close. Like 1005 and 1015 it describes what was seen, in logs only."""
+"""The leg ended without a Close. Like 1005 and 1015, this code is for logs only."""
 
 
 class Row(NamedTuple):
-    """One row of the table: ``ended_by``, a code a leg (None: nobody is left to tell), the Close's reason."""
+    """One row of the table: ``ended_by``, the close code for each leg (None: it is gone), the Close's reason."""
 
     ended_by: str
     client_code: int | None
@@ -54,112 +55,120 @@ ENDINGS = {
     "upstream.fault": Row("error", 1011, 1002, "framing fault"),
     "relay.failed": Row("error", 1011, 1001, "relay failed"),
 }
-_BOTH_STAND = ("drain", "call.long")
-"""The relay ends the call, and both sides can still answer: what a side goes on saying is no reason to wait for it."""
-_FIRM = ("call.long", "client.revoked")
-"""A time that is up is up: there is one wait for an answer, whatever moves, and a last one for what is on its way out.
-A drain has a window of its own, at whose end it cuts."""
+_BOTH_CAN_ANSWER = ("drain", "call.long")
+"""Causes for which the relay ends the call while both sides can still answer. Other frames that a side goes on sending
+are then no reason to wait longer for its answer."""
+_ONE_WAIT = ("call.long", "client.revoked")
+"""Causes with a fixed end: there is one wait for an answer, even if bytes move, and a last wait until everything
+written is sent. A drain has its own deadline."""
 
 
-class Said(Enum):
-    """A side's last words."""
+class Received(Enum):
+    """What a side has sent last."""
 
     MORE, CLOSE, FAULT = range(3)
 
 
 class Stream(Enum):
-    """Whether anything may still arrive from a side."""
+    """Whether anything can still arrive from a side."""
 
     OPEN, OVER = range(2)
 
 
-class Told(Enum):
-    """What a side got as the last frame, or will get."""
+class Sent(Enum):
+    """What a side was sent last, or will be sent."""
 
-    NOTHING, LAST, DUE, CLOSE, MUTE = range(5)
+    NOTHING, SECOND, DUE, CLOSE, MUTE = range(5)
 
 
 class Socket(Enum):
-    """A side's socket."""
+    """The socket of a side."""
 
     UP, LEAVING, DOWN = range(3)
 
 
 class Wait(Enum):
-    """For what the call waits; `patience.Patience` knows how long that is."""
+    """What the call waits for; `patience.Times` has the lengths.
 
-    ANSWER, LINGER, LAST_WORDS = range(3)
+    ANSWER: the answer to a Close. LINGER: a side whose peer is gone, or whose answer is late, to finish. AFTER_FAULT:
+    the side that did not break the framing to answer.
+    """
+
+    ANSWER, LINGER, AFTER_FAULT = range(3)
 
 
-class Lateness(NamedTuple):
-    """How things stand when a wait is over.
+class Timeout(NamedTuple):
+    """The state of the call when a wait is over.
 
-    ``patient``: waits may still be renewed. Since the wait began, ``moved``: bytes moved on either leg; ``read``: a
-    side took some of what was written to it.
+    ``renewable``: waits may still be renewed. Since the wait began, ``bytes_moved``: bytes moved on either leg;
+    ``bytes_read``: a side read some of what was written to it.
     """
 
     wait: Wait
-    patient: bool
-    moved: bool
-    read: bool
+    renewable: bool
+    bytes_moved: bool
+    bytes_read: bool
 
 
 class Leg(Protocol):
-    """A side as the machine reaches it. Before they return, these call only `Ending.closing_begins`."""
+    """A side's connection, as the machine uses it. These methods call back only `Ending.closing_begins`."""
 
     @property
     def inside_a_frame(self) -> bool:
-        """Whether the side is inside a frame that it sends."""
+        """Whether the side has sent only a part of a frame."""
 
     @property
-    def has_taken_all(self) -> bool:
-        """Whether its kernel has all that was written to it."""
+    def all_delivered(self) -> bool:
+        """Whether the side's kernel has everything that was written to it."""
 
     def write_close(self, code: int, reason: str) -> bool:
-        """Sends a Close and nothing after it: now (true), or where a frame of the other side ends: `Ending.written`."""
+        """Sends a Close and nothing after it. Returns true, or false when it waits for the end of a frame.
+
+        `Ending.close_written` follows in the second case.
+        """
 
     def pass_close(self) -> None:
-        """Sends the other side's Close as it came, and nothing after it."""
+        """Sends the other side's Close unchanged, and nothing after it."""
 
     def mute(self) -> None:
         """Sends nothing more."""
 
     def finish_frame(self) -> None:
-        """Reads the frame that a Close for this side waits for to its end, though this side takes nothing."""
+        """Reads the frame for whose end this side's Close waits, although this side reads nothing."""
 
     def hang_up(self) -> None:
-        """Closes the socket when what was written is out; `Ending.down` follows. May be called again."""
+        """Closes the socket when everything written is sent; `Ending.socket_closed` follows. May be called again."""
 
     def abort(self) -> None:
-        """Closes the socket now; `Ending.down` follows. May be called again."""
+        """Closes the socket now; `Ending.socket_closed` follows. May be called again."""
 
 
 class Patience(Protocol):
-    """The clock of a call that ends. `Ending.late` follows, with how things stand."""
+    """The clock of a call that ends. After each wait it calls `Ending.timed_out`."""
 
     def wait(self, wait: Wait) -> None:
-        """Begins a wait, in the place of the one before."""
+        """Begins a wait, and cancels the one before."""
 
-    def renew_no_more(self) -> None:
-        """The wait that goes on is the last one but for what is on its way out."""
+    def stop_renewing(self) -> None:
+        """Makes the current wait the last one, but for the wait until everything written is sent."""
 
-    def hurry(self) -> None:
-        """Whatever is waited for, after one wait for an answer there is no other."""
+    def limit_to_one_wait(self) -> None:
+        """Allows one wait for an answer from now on, whatever the call waits for."""
 
-    def taking(self) -> tuple[bool, bool]:
-        """Whether the client, and the model, took some of what was written to it since the wait began, and has more."""
+    def still_reading(self) -> tuple[bool, bool]:
+        """For client and model: whether it has read some of what was written since the wait began, but not all."""
 
 
 class Side:
-    """What the machine knows of one side. ``code`` is the first of a Close on its leg, in either direction."""
+    """What the machine knows of one side. ``code`` is that of the first Close on its leg, in either direction."""
 
-    __slots__ = ("code", "leg", "name", "peer", "said", "said_code", "socket", "stream", "told")
+    __slots__ = ("code", "leg", "name", "peer", "received", "received_code", "sent", "socket", "stream")
     peer: "Side"
 
     def __init__(self, name: str, leg: Leg) -> None:
         self.name, self.leg = name, leg
-        self.said, self.stream, self.told, self.socket = Said.MORE, Stream.OPEN, Told.NOTHING, Socket.UP
-        self.said_code = 0
+        self.received, self.stream, self.sent, self.socket = Received.MORE, Stream.OPEN, Sent.NOTHING, Socket.UP
+        self.received_code = 0
         self.code = VANISHED
 
     def mark(self, code: int) -> None:
@@ -168,20 +177,22 @@ class Side:
             self.code = code
 
     @property
-    def may_be_told(self) -> bool:
+    def can_be_sent_to(self) -> bool:
         """Whether a frame may still be sent to it."""
-        return self.told in (Told.NOTHING, Told.LAST)
+        return self.sent in (Sent.NOTHING, Sent.SECOND)
 
     @property
     def closed_with(self) -> int:
-        """The code for the summary: of a Close that arrived or was written; one that found no frame's end is none."""
-        if self.told in (Told.DUE, Told.MUTE):
-            return self.said_code or VANISHED
+        """The code for the summary: of a Close that arrived or was written. A Close that is DUE was not written."""
+        if self.sent in (Sent.DUE, Sent.MUTE):
+            return self.received_code or VANISHED
         return self.code
 
 
 class Ending:
-    """The ending of one call. ``ended_by`` is empty until it begins; ``by_relay``: the relay ended it and both stand.
+    """The ending of one call.
+
+    ``ended_by`` is empty until it begins. ``by_relay``: the relay ended it, and both sides can answer.
 
     ``on_down`` is called once, when both sockets are closed.
     """
@@ -202,123 +213,123 @@ class Ending:
         """Whether both sockets are closed."""
         return self.client.socket is self.upstream.socket is Socket.DOWN
 
-    def let_go(self) -> None:
-        """It is over. Its parts hold each other, and would wait for the collector."""
+    def drop_references(self) -> None:
+        """Drops references between the parts of an ended call, which the garbage collector would free late."""
         for side in (self.client, self.upstream):
             del side.peer, side.leg
         del self._patience, self._on_down
 
-    # Events.
+    # The events.
 
-    def order(self, cause: str) -> None:
-        """The call is to end, for one of ENDINGS; one that is ending already has at most less time."""
+    def end(self, cause: str) -> None:
+        """Ends the call, for a cause of ENDINGS. An ending that has begun can only become shorter."""
         begins = not self.ended_by
         if begins:
-            self._begin(cause, Wait.ANSWER if cause in _BOTH_STAND else Wait.LINGER, self.upstream)
+            self._begin(cause, Wait.ANSWER if cause in _BOTH_CAN_ANSWER else Wait.LINGER, self.upstream)
         if begins and cause == "call.long":
-            self._patience.renew_no_more()
-        elif cause in _FIRM:
-            self._patience.hurry()
-        self._settle()
+            self._patience.stop_renewing()
+        elif cause in _ONE_WAIT:
+            self._patience.limit_to_one_wait()
+        self._apply_rules()
 
-    def close(self, side: Side, code: int) -> None:
-        """``side`` sent a Close. It may come again."""
-        if side.said is not Said.MORE:
+    def close_received(self, side: Side, code: int) -> None:
+        """``side`` sent a Close. May come again."""
+        if side.received is not Received.MORE:
             return
-        side.said, side.said_code = Said.CLOSE, code
+        side.received, side.received_code = Received.CLOSE, code
         side.mark(code)
         begins, self.ended_by = not self.ended_by, self.ended_by or side.name
-        self._settle()
+        self._apply_rules()
         if begins:
             self._patience.wait(Wait.ANSWER)
         elif self._faulty is side.peer:
             self._patience.wait(Wait.LINGER)
 
-    def fault(self, side: Side, why: str) -> None:
-        """``side`` may say no more: ``why`` names a row of ENDINGS. It may come again."""
-        if side.said is not Said.MORE:
+    def fault_received(self, side: Side, why: str) -> None:
+        """``side`` sent what it must not send: ``why`` names a row of ENDINGS. May come again."""
+        if side.received is not Received.MORE:
             return
-        side.said = Said.FAULT
+        side.received = Received.FAULT
         if not self.ended_by:
-            # It is told last: the other side may still answer what came before.
+            # The faulty side is sent its Close second: the other side may still answer what came before the fault.
             self._faulty = side
-            self._begin(f"{side.name}.{why}", Wait.LAST_WORDS, side)
-        self._settle()
+            self._begin(f"{side.name}.{why}", Wait.AFTER_FAULT, side)
+        self._apply_rules()
 
-    def over(self, side: Side) -> None:
-        """Nothing more arrives from ``side``. It may come again."""
+    def stream_ended(self, side: Side) -> None:
+        """Nothing more arrives from ``side``. May come again."""
         if side.stream is Stream.OVER:
             return
         side.stream = Stream.OVER
         if not self.ended_by:
             self._begin(f"{side.name}.vanished", Wait.LINGER, self.upstream)
-        self._settle()
+        self._apply_rules()
         self._patience.wait(Wait.LINGER)
 
-    def written(self, side: Side) -> None:
-        """The Close that was due to ``side`` found the end of a frame."""
-        if side.told is Told.DUE:
-            side.told = Told.CLOSE
-            self._tell_last(side.peer)
-        self._settle()
+    def close_written(self, side: Side) -> None:
+        """The Close that was DUE to ``side`` is written."""
+        if side.sent is Sent.DUE:
+            side.sent = Sent.CLOSE
+            self._send_second_close(side.peer)
+        self._apply_rules()
 
     def stalled(self, side: Side) -> None:
         """``side`` has read nothing for too long."""
-        self.order(f"{side.name}.stalled")
-        if side.told is Told.DUE:
+        self.end(f"{side.name}.stalled")
+        if side.sent is Sent.DUE:
             side.leg.finish_frame()
 
     def closing_begins(self, side: Side) -> None:
-        """The socket of ``side`` closes, whoever wants it. It may come again."""
+        """The socket of ``side`` is closing, for whatever reason. May come again."""
         if side.socket is Socket.UP:
             side.socket = Socket.LEAVING
 
-    def down(self, side: Side) -> None:
+    def socket_closed(self, side: Side) -> None:
         """The socket of ``side`` is closed."""
         side.socket = Socket.DOWN
-        self.over(side)
+        self.stream_ended(side)
         if self.is_over:
             self._on_down()
 
     def cut(self) -> None:
-        """The call is to end without waiting for answers; a second time, without waiting for readers either."""
+        """Ends the call without waiting for answers; the second time, without waiting for readers either."""
         for side in (self.client, self.upstream):
             if side.socket is Socket.LEAVING:
                 side.leg.abort()
-        self.order("drain")
+        self.end("drain")
         for side in (self.client, self.upstream):
-            self._tell_last(side)
+            self._send_second_close(side)
         for side in (self.client, self.upstream):
             self._hang_up(side)
 
-    def late(self, lateness: Lateness) -> None:
+    def timed_out(self, timeout: Timeout) -> None:
         """A wait is over."""
-        wait, patient = lateness.wait, lateness.patient
-        goes_on = patient and (lateness.read if self.by_relay else lateness.moved)
-        if wait is not Wait.ANSWER or not goes_on:
-            # A frame did not end, or an answer did not come; who is told last need not suffer for it.
+        wait, renewable = timeout.wait, timeout.renewable
+        renewed = renewable and (timeout.bytes_read if self.by_relay else timeout.bytes_moved)
+        if wait is not Wait.ANSWER or not renewed:
+            # A frame did not end, or an answer did not come; the side that is second does not wait any longer.
             for side in (self.client, self.upstream):
-                self._tell_last(side)
-        self._settle()
-        if wait is Wait.LAST_WORDS:
+                self._send_second_close(side)
+        self._apply_rules()
+        if wait is Wait.AFTER_FAULT:
             self._patience.wait(Wait.LINGER)
             return
         lingers = False
-        for side, taking in zip((self.client, self.upstream), self._patience.taking(), strict=True):
+        for side, still_reading in zip((self.client, self.upstream), self._patience.still_reading(), strict=True):
             leaving = side.socket is not Socket.UP
-            if leaving and not patient:
+            if leaving and not renewable:
                 side.leg.abort()
-            elif wait is Wait.LINGER and patient and taking:
+            elif wait is Wait.LINGER and renewable and still_reading:
                 lingers = True
-            elif wait is Wait.LINGER or not (goes_on or leaving):
+            elif wait is Wait.LINGER or not (renewed or leaving):
                 self._hang_up(side)
-            elif not goes_on:
+            elif not renewed:
                 side.leg.abort()
-        self._patience.wait(Wait.LINGER if lingers or not patient else Wait.ANSWER)
+        self._patience.wait(Wait.LINGER if lingers or not renewable else Wait.ANSWER)
 
-    # What follows from them.
+    # What follows from the events.
 
-    def _settle(self) -> None:
+    def _apply_rules(self) -> None:
         again = True
         while again:
             again = False
@@ -328,53 +339,53 @@ class Ending:
                         rule.then(self, side)
                         again = True
 
-    def _begin(self, cause: str, wait: Wait, last: Side) -> None:
-        """The ending begins: ``last`` is told when the other side was."""
+    def _begin(self, cause: str, wait: Wait, second: Side) -> None:
+        """The ending begins: ``second`` is sent its Close after the other side."""
         row = self._row = ENDINGS[cause]
         self.ended_by = row.ended_by
-        self.by_relay = cause in _BOTH_STAND
+        self.by_relay = cause in _BOTH_CAN_ANSWER
         self._patience.wait(wait)
-        if last.told is Told.NOTHING and self._code_for(last) is not None:
-            last.told = Told.LAST
-        if (code := self._code_for(last.peer)) is not None:
-            self._tell(last.peer, code, row.reason)
+        if second.sent is Sent.NOTHING and self._code_for(second) is not None:
+            second.sent = Sent.SECOND
+        if (code := self._code_for(second.peer)) is not None:
+            self._send_close(second.peer, code, row.reason)
 
     def _code_for(self, side: Side) -> int | None:
         assert self._row is not None
         return self._row.client_code if side is self.client else self._row.upstream_code
 
-    def _tell(self, side: Side, code: int, reason: str) -> None:
-        """Sends a Close, unless ``side`` has one or cannot get one."""
-        if not side.may_be_told or side.socket is not Socket.UP:
+    def _send_close(self, side: Side, code: int, reason: str) -> None:
+        """Sends a Close, unless ``side`` was sent one, or can be sent none."""
+        if not side.can_be_sent_to or side.socket is not Socket.UP:
             return
         if side.peer.stream is Stream.OVER and side.peer.leg.inside_a_frame:
             self._mute(side)
             return
         side.mark(code)
-        side.told = Told.CLOSE if side.leg.write_close(code, reason) else Told.DUE
+        side.sent = Sent.CLOSE if side.leg.write_close(code, reason) else Sent.DUE
 
-    def _tell_last(self, side: Side) -> None:
-        if side.told is Told.LAST:
+    def _send_second_close(self, side: Side) -> None:
+        if side.sent is Sent.SECOND:
             assert self._row is not None
             code = self._code_for(side)
             assert code is not None
-            self._tell(side, code, self._row.reason)
+            self._send_close(side, code, self._row.reason)
 
-    def _pass_on(self, side: Side) -> None:
+    def _pass_close(self, side: Side) -> None:
         peer = side.peer
-        peer.told = Told.CLOSE
-        # A half-closed side may still read this answer; but it vanished, and 1006 is the word.
+        peer.sent = Sent.CLOSE
+        # A half-closed side may still read this answer; but it vanished, and the summary has 1006 for it.
         if peer.stream is Stream.OPEN:
-            peer.mark(side.said_code)
+            peer.mark(side.received_code)
         peer.leg.pass_close()
 
-    def _answer(self, side: Side) -> None:
-        self._tell(side, side.said_code, "")
+    def _answer_close(self, side: Side) -> None:
+        self._send_close(side, side.received_code, "")
 
     def _mute(self, side: Side) -> None:
-        side.told = Told.MUTE
+        side.sent = Sent.MUTE
         side.leg.mute()
-        if side.leg.has_taken_all:
+        if side.leg.all_delivered:
             self._hang_up(side)
 
     def _hang_up(self, side: Side) -> None:
@@ -383,52 +394,52 @@ class Ending:
 
 
 class Rule(NamedTuple):
-    """What follows for a side, given itself and its peer. ``then`` makes ``when`` false."""
+    """What follows for a side: when ``when`` holds for it and its peer, ``then`` is done, and makes ``when`` false."""
 
     when: Callable[[Ending, Side, Side], bool]
     then: Callable[[Ending, Side], None]
 
 
 def _vanished(side: Side) -> bool:
-    """Its stream ended without last words."""
-    return side.stream is Stream.OVER and side.said is Said.MORE
+    """The side's stream ended without a Close or a fault."""
+    return side.stream is Stream.OVER and side.received is Received.MORE
 
 
-def _goes_on(ending: Ending, side: Side, peer: Side) -> bool:
-    """Its Close passes on as it came; but to a side that broke the framing goes a Close of ours, which says so."""
-    return side.said is Said.CLOSE and peer.told in (Told.NOTHING, Told.LAST) and ending._faulty is not peer
+def _close_passes(ending: Ending, side: Side, peer: Side) -> bool:
+    """The side's Close is passed on unchanged; but a side that broke the framing is sent a Close that says so."""
+    return side.received is Received.CLOSE and peer.sent in (Sent.NOTHING, Sent.SECOND) and ending._faulty is not peer
 
 
-def _is_next(ending: Ending, side: Side, peer: Side) -> bool:
-    """Who is told last is told when the other side was; and if it broke the framing, when that has answered too."""
-    if side.told is not Told.LAST or side.socket is not Socket.UP or _vanished(side):
+def _second_is_due(ending: Ending, side: Side, peer: Side) -> bool:
+    """The other side was sent its Close, or is gone; after a framing fault, it has answered, too."""
+    if side.sent is not Sent.SECOND or side.socket is not Socket.UP or _vanished(side):
         return False
-    waits = peer.told is Told.DUE or (side.said is Said.FAULT and peer.said is not Said.CLOSE)
+    waits = peer.sent is Sent.DUE or (side.received is Received.FAULT and peer.received is not Received.CLOSE)
     return peer.stream is Stream.OVER or not waits
 
 
-def _waits_in_vain(ending: Ending, side: Side, peer: Side) -> bool:
-    """The frame that its Close waits for never ends."""
-    return side.told is Told.DUE and peer.stream is Stream.OVER
+def _frame_never_ends(ending: Ending, side: Side, peer: Side) -> bool:
+    """The side's Close waits for the end of a frame that never ends."""
+    return side.sent is Sent.DUE and peer.stream is Stream.OVER
 
 
 def _needs_our_answer(ending: Ending, side: Side, peer: Side) -> bool:
-    """It sent a Close, and the side to answer it is gone."""
-    unanswered = side.said is Said.CLOSE and side.told is Told.NOTHING
-    return unanswered and side.socket is Socket.UP and peer.stream is Stream.OVER
+    """The side sent a Close, and the other side, which should answer it, is gone."""
+    awaits_answer = side.received is Received.CLOSE and side.sent is Sent.NOTHING
+    return awaits_answer and side.socket is Socket.UP and peer.stream is Stream.OVER
 
 
 def _is_done(ending: Ending, side: Side, peer: Side) -> bool:
-    """It sent a Close and gets no other frame; or it is gone, and waits for no answer to what it said last."""
-    has_both = side.said is Said.CLOSE and side.told in (Told.CLOSE, Told.MUTE)
-    unanswered = side.said is not Said.MORE and side.told in (Told.NOTHING, Told.LAST)
-    return side.socket is Socket.UP and (has_both or (side.stream is Stream.OVER and not unanswered))
+    """The side sent a Close and was sent its last frame; or its stream ended, and it waits for no answer."""
+    has_both = side.received is Received.CLOSE and side.sent in (Sent.CLOSE, Sent.MUTE)
+    awaits_answer = side.received is not Received.MORE and side.sent in (Sent.NOTHING, Sent.SECOND)
+    return side.socket is Socket.UP and (has_both or (side.stream is Stream.OVER and not awaits_answer))
 
 
 RULES = (
-    Rule(_goes_on, Ending._pass_on),
-    Rule(_is_next, Ending._tell_last),
-    Rule(_waits_in_vain, Ending._mute),
-    Rule(_needs_our_answer, Ending._answer),
+    Rule(_close_passes, Ending._pass_close),
+    Rule(_second_is_due, Ending._send_second_close),
+    Rule(_frame_never_ends, Ending._mute),
+    Rule(_needs_our_answer, Ending._answer_close),
     Rule(_is_done, Ending._hang_up),
 )

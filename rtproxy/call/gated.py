@@ -1,7 +1,7 @@
-"""The gate in its place in a client's flow: what it withholds has to become whole, what it refuses the client is told.
+"""The gate as the reader of a client's flow: sets a time limit for withheld messages, and sends refusals to the client.
 
-The model sees only whole messages, so the relay's own frames for it hardly wait: ``skip`` is 0, but while a long
-message goes on in pieces.
+The model is sent only whole messages, so ``skip`` is 0, and the relay's own frames need not wait; except while a long
+message is sent in pieces.
 """
 
 from typing import Protocol
@@ -13,13 +13,13 @@ from rtproxy.wire.frames import Count
 
 
 class Owner(Protocol):
-    """Whose flow it is (`leg.Leg`)."""
+    """The owner of the flow (`leg.Leg`)."""
 
     def refuse(self, refusal: bytes) -> None:
-        """Gets each refusal, a frame for the client, when it is due."""
+        """Sends a refusal, a frame, to the client."""
 
     def halted(self) -> None:
-        """A message was withheld for too long; ``halt`` says so by now."""
+        """A message was withheld for too long; ``halt`` is ``"unfinished"`` then."""
 
 
 class Gated:
@@ -41,7 +41,7 @@ class Gated:
         self._gate, self._clock, self._whole_s, self._owner = gate, clock, whole_s, owner
         self._deadline: tuple[int, Timer] | None = None
         self.skip = 0
-        # No frame passes without the gate.
+        # Every frame is given to the gate.
         self.fast = False
 
     @property
@@ -73,22 +73,22 @@ class Gated:
         return False
 
     def has_backlog(self) -> bool:
-        """Whether there is something to pass on without more bytes."""
-        return bool(self._gate.rest) or self._gate.leaving > 0
+        """Whether there are bytes to pass on although no more bytes arrive."""
+        return bool(self._gate.rest) or self._gate.releasing > 0
 
     def discard_backlog(self) -> None:
-        """Nothing of what is withheld will go on."""
-        self._gate.drop()
+        """Discards everything that is withheld."""
+        self._gate.discard()
         self._cancel()
 
     def inspect_all(self) -> None:
-        """It sees every frame anyway."""
+        """Does nothing: the gate sees every frame anyway."""
 
     def feed(self, data: bytes) -> bytes:
-        """Takes the client's next bytes and returns those that may go on."""
+        """Takes the client's next bytes, and returns those that may pass."""
         gate = self._gate
         data = gate.feed(data)
-        self.skip = gate.leaving
+        self.skip = gate.releasing
         self.fast = False
         if self._deadline is not None or gate.withheld > FREE:
             self._mind_deadline()
@@ -112,5 +112,5 @@ class Gated:
 
     def _not_whole(self) -> None:
         self._gate.halt = "unfinished"
-        self._gate.drop()
+        self._gate.discard()
         self._owner.halted()

@@ -1,4 +1,4 @@
-"""One leg of a call: its socket, the flow that it reads, the flow that it hears, and our own frames on it."""
+"""One leg of a call: its socket, the flow from it, the flow to it, and the relay's own frames to it."""
 
 import socket
 from typing import NamedTuple, Protocol
@@ -16,12 +16,12 @@ from rtproxy.wire.socket import Socket
 from rtproxy.wire.tls import Tls
 
 FINISH_LIMIT = 512 * 1024
-"""What may still be read to finish the frame that a stalled reader is in the middle of."""
+"""The most bytes that are read to finish the frame that a stalled side has received a part of."""
 _PING_PAYLOAD = b"rtproxy"
 
 
-class Means(NamedTuple):
-    """What the calls of a replica are carried with."""
+class Runtime(NamedTuple):
+    """What all calls of a replica run on: poller, heartbeats, clock and limits."""
 
     poller: Watcher
     wheel: Wheel
@@ -34,46 +34,46 @@ class Call(Protocol):
     """The call of a leg (`splice.Splice`)."""
 
     @property
-    def means(self) -> Means: ...
+    def runtime(self) -> Runtime: ...
 
     @property
     def ending(self) -> Ending: ...
 
     def side_of(self, leg: "Leg") -> Side:
-        """What the ending knows of a leg."""
+        """The state of a leg in the ending."""
 
 
 class Leg:
     """One leg, named ``client`` or ``upstream``: ``inbound`` reads from its socket, ``outbound`` writes to it.
 
-    Its outbox and the ending are made when they are needed first: a call that only carries frames pays for neither.
+    The outbox is made when it is first needed: a leg that only passes frames has none.
     """
 
-    __slots__ = ("_call", "_heard", "_outbox", "_pinged", "inbound", "name", "outbound", "socket")
+    __slots__ = ("_call", "_outbox", "_pinged", "_received_before", "inbound", "name", "outbound", "socket")
     inbound: Flow
     outbound: Flow
 
     def __init__(self, call: Call, name: str, sock: socket.socket, tls: Tls | None) -> None:
         self._call, self.name = call, name
-        self.socket = Socket(call.means.poller, sock, tls)
+        self.socket = Socket(call.runtime.poller, sock, tls)
         self.socket.owner = self
         self._outbox: Outbox | None = None
         self._pinged = False
-        self._heard = 0
+        self._received_before = 0
 
-    def let_go(self) -> None:
-        """The call is over. Its parts hold each other, and would wait for the collector."""
+    def drop_references(self) -> None:
+        """The call is over. Its parts refer to each other, and the collector would free them late."""
         self._outbox = None
         del self.inbound, self.outbound, self._call, self.socket.owner
 
-    # What the ending of the call wants of it (`ending.Leg`).
+    # Called by the ending (`ending.Leg`).
 
     @property
     def inside_a_frame(self) -> bool:
         return self.inbound.reader.skip > 0
 
     @property
-    def has_taken_all(self) -> bool:
+    def all_delivered(self) -> bool:
         return not sum(self.socket.undelivered())
 
     def write_close(self, code: int, reason: str) -> bool:
@@ -97,23 +97,23 @@ class Leg:
     def abort(self) -> None:
         self.socket.abort()
 
-    # What the heartbeat wants.
+    # Called by the heartbeat.
 
     def ping(self) -> bool:
-        """One heartbeat; false when the leg was pinged a beat ago and nothing has arrived since."""
+        """Does one heartbeat. Returns false when the side has sent nothing since the ping of the last heartbeat."""
         received = self.inbound.reader.count.bytes
         if self.socket.full or self.inbound.held:
-            # Neither our ping nor a pong can get through: the stall watch has this leg.
+            # Neither a ping nor a pong can pass now; the watch for stalled legs covers this leg.
             self._pinged = False
-        elif self._pinged and received == self._heard:
+        elif self._pinged and received == self._received_before:
             return False
         else:
             self._pinged = self._send_ping()
-        self._heard = received
+        self._received_before = received
         return True
 
     def stalled(self) -> None:
-        """It took no byte for too long."""
+        """The side has read nothing for too long."""
         self._call.ending.stalled(self._side)
 
     def undelivered(self) -> tuple[int, ...]:
@@ -121,19 +121,19 @@ class Leg:
         return self.socket.undelivered()
 
     def progress(self) -> tuple[int, ...]:
-        """Changes whenever bytes moved on this leg: arrived, left the relay, or left the kernel."""
+        """Changes whenever bytes move on this leg: when they arrive, leave the relay, or leave the kernel."""
         return (self.inbound.reader.count.bytes, *self.socket.undelivered())
 
-    # What the socket tells (`socket.Owner`).
+    # Called by the socket and by the flow from it (`socket.Owner`).
 
     def filled(self) -> None:
         self.inbound.reader.fast = False
         self.outbound.sink_filled()
-        self._call.means.wheel.watch(self)
+        self._call.runtime.wheel.watch(self)
 
     def drained(self) -> None:
         self.outbound.sink_drained()
-        self._call.means.wheel.unwatch(self)
+        self._call.runtime.wheel.unwatch(self)
         self._resume()
 
     def closing_begins(self) -> None:
@@ -142,39 +142,39 @@ class Leg:
         self._call.ending.closing_begins(self._side)
 
     def closed(self) -> None:
-        self._call.ending.down(self._side)
+        self._call.ending.socket_closed(self._side)
 
     def halted(self) -> None:
         reader = self.inbound.reader
         if reader.halt == "close":
-            self._call.ending.close(self._side, reader.code)
+            self._call.ending.close_received(self._side, reader.code)
         else:
-            self._call.ending.fault(self._side, reader.halt)
+            self._call.ending.fault_received(self._side, reader.halt)
 
     def ended(self) -> None:
-        self._call.ending.over(self._side)
+        self._call.ending.stream_ended(self._side)
 
     def failed(self, defect: Exception) -> None:
         context = {"message": f"the {self.name} leg of a call failed", "exception": defect}
-        self._call.means.clock.call_exception_handler(context)
-        self._call.ending.order("relay.failed")
+        self._call.runtime.clock.call_exception_handler(context)
+        self._call.ending.end("relay.failed")
         self.abort()
 
-    # What the outbox tells (`outbox.Owner`).
+    # Called by the outbox (`outbox.Owner`).
 
     def close_written(self) -> None:
-        self._call.ending.written(self._side)
+        self._call.ending.close_written(self._side)
 
     def message_done(self) -> None:
         self._resume()
 
-    # A gate's refusals.
+    # Called by the gate (`gated.Owner`).
 
     def refuse(self, refusal: bytes) -> None:
-        """Sends a message of ours; until it is out, the side is not read."""
+        """Sends a message of the relay to the side, which is not read until the message is sent."""
         self.inbound.reader.count.refused += 1
         self.inbound.hold(PAUSED)
-        if self._side.may_be_told and not self.socket.closing:
+        if self._side.can_be_sent_to and not self.socket.closing:
             self._own_frames().send_message(refusal)
         self._resume()
 
@@ -193,7 +193,7 @@ class Leg:
         return self._outbox
 
     def _send_ping(self) -> bool:
-        """True when it is out; else it waits for the end of a frame, or another one does."""
+        """Returns true when the ping is sent; otherwise it waits for the end of a frame, or another ping does."""
         ping = control(PING, _PING_PAYLOAD, masked=self.name == "upstream")
         if self.outbound.reader.skip == 0:
             self.socket.write(ping)

@@ -1,4 +1,4 @@
-"""The sessions of this replica: who is on a call now, and what the ended calls add up to."""
+"""The sessions of this replica: the open calls, and the counters of the ended ones."""
 
 import asyncio
 import time
@@ -12,7 +12,8 @@ from rtproxy.wire.slices import in_slices
 class Roster:
     """Every admitted session, from before its dial until both its legs are closed.
 
-    Counters of ended sessions are kept by name; a live session has its own, so that nothing counts per frame.
+    The counters of ended sessions are kept here; a live session has its own counters, so that nothing is added up per
+    frame.
     """
 
     def __init__(self) -> None:
@@ -29,17 +30,17 @@ class Roster:
 
     @property
     def quiet(self) -> int:
-        """How many calls are between turns."""
+        """The number of calls that are between two turns."""
         return sum(session.quiet for session in self.sessions)
 
     @property
     def oldest_s(self) -> float:
-        """The age of the call that has lasted longest; 0 without any."""
-        oldest = next(iter(self.sessions), None)  # they stand in the order they came
+        """The age of the oldest open call; 0 when there is none."""
+        oldest = next(iter(self.sessions), None)  # sessions are in the order of their admission
         return 0.0 if oldest is None else time.monotonic() - oldest.started
 
     def sessions_of(self, client: str) -> int:
-        """How many calls a client has up."""
+        """The number of a client's open calls."""
         return self._of_client[client]
 
     def add(self, session: Session) -> None:
@@ -47,7 +48,7 @@ class Roster:
         self._of_client[session.client] += 1
 
     def discard(self, session: Session) -> None:
-        """A dial that failed, or a session that ended."""
+        """Removes a session that ended, or whose dial failed."""
         if session in self.sessions:
             del self.sessions[session]
             self._of_client[session.client] -= 1
@@ -56,17 +57,17 @@ class Roster:
         if not self.sessions:
             self._changed.set()
 
-    def close_books(self, session: Session) -> None:
+    def add_to_totals(self, session: Session) -> None:
         """Adds the counters of a session that ended to the totals."""
         self.ended.update(session.counts())
         self.endings[session.ended_by] += 1
 
-    async def each(self, do: Callable[[Session], object]) -> None:
-        """Does something with every session of now, in slices between which calls go on."""
+    async def for_each(self, do: Callable[[Session], object]) -> None:
+        """Calls ``do`` with every session that is open now, in slices between which calls go on."""
         await in_slices(self.sessions, do)
 
-    async def emptied(self, within_s: float) -> bool:
-        """Waits until no session is left, at most ``within_s`` seconds; says whether that came to pass."""
+    async def wait_until_empty(self, within_s: float) -> bool:
+        """Waits until no session is left, at most ``within_s`` seconds. Returns whether none is left."""
         try:
             async with asyncio.timeout(max(0.0, within_s)):
                 while self.sessions:

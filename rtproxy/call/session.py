@@ -1,6 +1,6 @@
-"""One client's life from its admission to its end: the model is dialed, the client accepted, and one summary written.
+"""One call from its admission to its end: the model is dialed, the client is accepted, and one summary is written.
 
-Invariants, each with a test: a session is in the roster from admission to its end; the model is dialed before the
+Invariants, each with a test: a session is in the roster from its admission to its end; the model is dialed before the
 client is accepted; a session that was accepted writes exactly one connection.closed; no task outlives it.
 """
 
@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 from aiohttp import web
 
 from rtproxy.call.ending import VANISHED
-from rtproxy.call.leg import Means
+from rtproxy.call.leg import Runtime
 from rtproxy.call.room import Room
 from rtproxy.call.splice import Splice
 from rtproxy.call.trace import Trace
@@ -26,32 +26,35 @@ from rtproxy.wire.frames import Count
 from rtproxy.wire.takeover import DetachedSocket, take_over
 
 LAST_S, LAST_SHARE = 30.0, 0.1
-"""In the last part of a call's longest duration, at most this long, the end of a turn is the end of the call."""
+"""Near the end of RTPROXY_MAX_CALL_SECONDS, for at most LAST_S seconds, a call closes when its turn ends."""
 
 
-class Ledger(Protocol):
-    """Where a session stands while it lasts, and its counters afterwards (`roster.Roster`)."""
+class Register(Protocol):
+    """Keeps the session while it lasts, and its counters afterwards (`roster.Roster`)."""
 
     def discard(self, session: "Session") -> None:
-        """A dial that failed, or a session that ended."""
+        """Removes a session that ended, or whose dial failed."""
 
-    def close_books(self, session: "Session") -> None:
+    def add_to_totals(self, session: "Session") -> None:
         """Adds the counters of a session that ended to the totals."""
 
 
 class Shared(NamedTuple):
     """What all sessions of a replica share."""
 
-    ledger: Ledger
+    register: Register
     log: Log
-    means: Means
+    runtime: Runtime
     room: Room
     client_events: frozenset[str]
     max_call_s: float | None
 
 
 class Session:
-    """A call from admission to its end. Counters live here and on its legs, and are read when somebody asks."""
+    """A call from its admission to its end.
+
+    Its counters are here and on its legs, and are added up only when they are read.
+    """
 
     __slots__ = (
         "_cause",
@@ -64,10 +67,10 @@ class Session:
         "_trace",
         "_turn",
         "client",
+        "closing",
         "down",
         "ended_by",
         "id",
-        "leaving",
         "started",
         "turns",
         "up",
@@ -80,7 +83,7 @@ class Session:
         self.up, self.down = Count(), Count()
         self.started = time.monotonic()
         self.ended_by = ""
-        self.leaving = False
+        self.closing = False
         self._cause = "drain"
         self._timer: asyncio.TimerHandle | None = None
         self._give_back = give_back
@@ -93,23 +96,23 @@ class Session:
 
     @property
     def quiet(self) -> bool:
-        """Between turns: nothing is lost if the call is closed now."""
+        """Whether the call is between two turns: nothing is lost if it closes now."""
         return self.turns.quiet
 
-    def turned_away(self, answer: Refused) -> None:
-        """The call was admitted and does not come to stand: the client gets ``answer``, and its share back."""
-        self._shared.ledger.discard(self)
+    def not_established(self, answer: Refused) -> None:
+        """An admitted call was not established: the client gets ``answer``, and the call does not count as a start."""
+        self._shared.register.discard(self)
         self._give_back()
         self._trace.fail(answer.status, answer.code)
 
-    def dismissal(self) -> Refused:
-        """What the client hears when its call is closed before it stands."""
+    def closing_refusal(self) -> Refused:
+        """The response to a client whose call is closed before it is established."""
         if self._cause == "client.revoked":
             return unknown("invalid_api_key", "The client's key was taken away.")
         return draining()
 
     async def accept(self, request: web.Request, dialed: Dialed) -> web.StreamResponse:
-        """Answers the client's 101 and joins the two sockets; from here on aiohttp has nothing to do with them.
+        """Sends the 101 to the client, and joins the two sockets; from here on aiohttp does not use them.
 
         Raises Refused when no descriptor is left for the client's socket; then no 101 was sent.
         """
@@ -117,7 +120,7 @@ class Session:
         try:
             client = await take_over(request, response)
         except ConnectionResetError:
-            # The caller hung up while we dialed.
+            # The client closed its connection during the dial.
             self._summarise("client", VANISHED, dialed.hang_up())
             return response
         except OSError:
@@ -137,12 +140,12 @@ class Session:
             self.up,
             self.down,
             self.turns,
-            shared.means,
+            shared.runtime,
             self._ended,
             shared.client_events,
             share,
         )
-        if self.turns.on_change is not None:  # a drain began while the model was dialed
+        if self.turns.on_change is not None:  # a drain began during the dial
             self._splice.read_client()
         self._splice.start(client.early, upstream.early)
         if (longest_s := shared.max_call_s) is not None:
@@ -150,19 +153,19 @@ class Session:
             self._timer = asyncio.get_running_loop().call_later(longest_s - last_s, self._nearly_over, last_s)
 
     def _nearly_over(self, last_s: float) -> None:
-        """The call's longest duration is near: it closes at the end of a turn that ends in time, else when it is up."""
+        """The call has nearly reached its longest duration: it closes when its turn ends, or when the time is up."""
         self._timer = asyncio.get_running_loop().call_later(last_s, self.close)
-        if self.turns.on_change is None:  # otherwise a drain has it
+        if self.turns.on_change is None:  # otherwise a drain is closing it
             self._cause = "call.long"
             self._retire_after_turn()
 
     def retire(self) -> None:
-        """Closes the call for the drain as soon as it is quiet: now, or when its turn ends. Idempotent."""
+        """Closes the call for a drain as soon as it is quiet: now, or when its turn ends. Idempotent."""
         self._cause = "drain"
         self._retire()
 
     def retire_after_turn(self) -> None:
-        """As `retire` for a call in a turn, and for a quiet one when it gets into its next. Idempotent."""
+        """As `retire`, but a call that is quiet now closes at the end of its next turn. Idempotent."""
         self._cause = "drain"
         self._retire_after_turn()
 
@@ -183,7 +186,7 @@ class Session:
             self._retire()
 
     def _retire_soon(self) -> None:
-        # The event that ended the turn is still on its way through the splice: it is to reach the client first.
+        # The event that ended the turn has not been passed on yet; the client must receive it first.
         asyncio.get_running_loop().call_soon(self._retire_if_quiet)
 
     def _retire_if_quiet(self) -> None:
@@ -193,35 +196,35 @@ class Session:
             asyncio.get_running_loop().call_later(settling_s, self._retire_if_quiet)
 
     def close(self) -> None:
-        """Closes the call, whatever its turn, at the next frame boundary. Idempotent."""
-        self._leave()
+        """Closes the call at the next end of a frame, even inside a turn. Idempotent."""
+        self._begin_closing()
         if self._splice is not None:
             self._splice.end(self._cause)
 
-    def _leave(self) -> None:
-        """The turn of the summary is that in which the relay ended the call, whatever is said meanwhile."""
-        if not self.leaving:
+    def _begin_closing(self) -> None:
+        """Keeps the turn in which the relay ended the call for the summary, whatever event follows."""
+        if not self.closing:
             self._turn = self.turns.state
-        self.leaving = True
+        self.closing = True
 
     def revoke(self) -> None:
-        """Closes the call at the next frame boundary, because its client's key was taken away."""
+        """Closes the call at the next end of a frame, because its client's key was revoked."""
         self._cause = "client.revoked"
         self.close()
 
     def cut(self) -> None:
-        """Ends the call at once, see `Splice.cut`; one that does not stand yet is not to."""
-        self._leave()
+        """Ends the call at once (`Splice.cut`). A call that is not established yet will not be."""
+        self._begin_closing()
         if self._splice is not None:
             self._splice.cut()
 
     @property
-    def moved(self) -> int:
-        """Grows whenever something of `counts` does."""
+    def progress(self) -> int:
+        """A number that grows whenever a value of `counts` changes."""
         return self.up.bytes + self.down.bytes + self.up.refused + self.turns.responses
 
     def counts(self) -> dict[str, int]:
-        """What the call has moved and used so far."""
+        """The call's counters so far."""
         return {
             "frames_up": self.up.frames,
             "frames_down": self.down.frames,
@@ -245,8 +248,8 @@ class Session:
         self.ended_by = ended_by
         if self._timer is not None:
             self._timer.cancel()
-        self._shared.ledger.discard(self)
-        self._shared.ledger.close_books(self)
+        self._shared.register.discard(self)
+        self._shared.register.add_to_totals(self)
         summary: dict[str, Field] = {
             "ended_by": ended_by,
             "client_code": client_code,

@@ -83,14 +83,14 @@ class Metrics:
 
         def add(session: Session) -> None:
             states[session.turns.state] += 1
-            moved, counts = session.moved, before.get(session.id)
+            moved, counts = session.progress, before.get(session.id)
             if counts is None or counts[0] != moved:
                 counts = moved, {name: count for name, count in session.counts().items() if count}
             self._counted[session.id] = counts
             for name, count in counts[1].items():
                 totals[name] += count
 
-        await self._roster.each(add)
+        await self._roster.for_each(add)
         return Sum(totals, states)
 
     def _families(self, added_up: Sum) -> Sequence[Metric]:

@@ -16,7 +16,7 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from rtproxy.call.ending import VANISHED, Wait
-from rtproxy.call.leg import Leg, Means
+from rtproxy.call.leg import Leg, Runtime
 from rtproxy.call.patience import Times
 from rtproxy.call.room import Room
 from rtproxy.call.splice import Splice
@@ -35,7 +35,7 @@ OF_THE_RELAY = ("drain", "call.long", "client.revoked", "beat", "cut", "time")
 EVENTS = (*(f"{side}:{what}" for side in CODES for what in OF_A_SIDE), *OF_THE_RELAY)
 EVENTS_UNTIL_THE_END = 200
 """More timers than any ending has."""
-COUNTERS = frozenset(("_heard", "slot", "_before", "_give_up_at"))
+COUNTERS = frozenset(("_received_before", "slot", "_at_begin", "_give_up_at"))
 """They grow for ever and would make every state a new one."""
 
 
@@ -227,9 +227,9 @@ class Call:
         self.ended = 0
         self.codes: dict[str, int] = {}
         takens = [DetachedSocket(each, None, b"") for each in self.sockets.values()]  # type: ignore[arg-type]
-        means = Means(self.poller, self.wheel, self.clock, Times(), Allowance())  # type: ignore[arg-type]
+        runtime = Runtime(self.poller, self.wheel, self.clock, Times(), Allowance())  # type: ignore[arg-type]
         share = Room(1 << 30).share("one")
-        self.splice = Splice(*takens, Count(), Count(), Turns(), means, self._end, allowed, share)
+        self.splice = Splice(*takens, Count(), Count(), Turns(), runtime, self._end, allowed, share)
         self.legs = {"client": self.splice.client, "upstream": self.splice.upstream}
         self.splice.start(b"", b"")
         self.poller.once_more.clear()
@@ -341,7 +341,7 @@ class Call:
             return self.ended, sides, tuple(self.codes.items())
         patience = self.splice._patience
         left_s = max(0, min(60, patience._give_up_at - self.clock.now))
-        moved = patience._timer is not None and patience.lateness(Wait.ANSWER)
+        moved = patience._timer is not None and patience.timeout(Wait.ANSWER)
         waits = (moved, round(left_s / 30), tuple(self.clock.due()))
         return self.ended, sides, _plain(self.splice.ending), waits
 

@@ -6,25 +6,25 @@ from typing import NamedTuple
 
 import pytest
 
-from rtproxy.call.ending import ENDINGS, VANISHED, Ending, Lateness, Said, Side, Socket, Stream, Told, Wait
+from rtproxy.call.ending import ENDINGS, VANISHED, Ending, Received, Sent, Side, Socket, Stream, Timeout, Wait
 from rtproxy.wire.frames import may_be_sent
 
 CODES = {"client": 4000, "upstream": 1000}
 CAUSES = ("drain", "client.revoked")
 LATE = [
-    Lateness(wait, patient=patient, moved=moved, read=moved)
+    Timeout(wait, renewable=renewable, bytes_moved=moved, bytes_read=moved)
     for wait in Wait
-    for patient in (True, False)
+    for renewable in (True, False)
     for moved in (True, False)
 ]
 
 
 class Leg:
-    """A side whose frames and buffers are two switches. ``sent`` is what the machine had it send."""
+    """A side whose frames and buffers are two switches. ``sent`` is what the machine made it send."""
 
     def __init__(self) -> None:
         self.inside_a_frame = False
-        self.has_taken_all = True
+        self.all_delivered = True
         self.sent: list[str] = []
         self.closing = ""
         self.peer: Leg
@@ -46,14 +46,14 @@ class Leg:
     def finish_frame(self) -> None: ...
 
     def hang_up(self) -> None:
-        self.closing = self.closing or "leaves"
+        self.closing = self.closing or "hung up"
 
     def abort(self) -> None:
         self.closing = "aborted"
 
 
 class Patience:
-    """Knows for what the call waits; that this may be for the last time any event `late` may say."""
+    """Knows what the call waits for. Any event `timed_out` may say that it is the last wait."""
 
     def __init__(self) -> None:
         self.waits: Wait | None = None
@@ -61,11 +61,11 @@ class Patience:
     def wait(self, wait: Wait) -> None:
         self.waits = wait
 
-    def renew_no_more(self) -> None: ...
+    def stop_renewing(self) -> None: ...
 
-    def hurry(self) -> None: ...
+    def limit_to_one_wait(self) -> None: ...
 
-    def taking(self) -> tuple[bool, bool]:
+    def still_reading(self) -> tuple[bool, bool]:
         return False, False
 
 
@@ -86,9 +86,9 @@ class Call:
         """Another call in the same state."""
         other = Call()
         for (side, leg), (other_side, other_leg) in zip(self.sides(), other.sides(), strict=True):
-            for name in ("said", "said_code", "stream", "told", "socket", "code"):
+            for name in ("received", "received_code", "stream", "sent", "socket", "code"):
                 setattr(other_side, name, getattr(side, name))
-            other_leg.inside_a_frame, other_leg.has_taken_all = leg.inside_a_frame, leg.has_taken_all
+            other_leg.inside_a_frame, other_leg.all_delivered = leg.inside_a_frame, leg.all_delivered
             other_leg.sent, other_leg.closing = list(leg.sent), leg.closing
         mine, its = self.ending, other.ending
         its.ended_by, its.by_relay, its._row = mine.ended_by, mine.by_relay, mine._row
@@ -102,8 +102,8 @@ class Call:
     def key(self) -> tuple[object, ...]:
         sides = (
             (
-                *(side.said, side.stream, side.told, side.socket, side.code, side.said_code),
-                *(leg.inside_a_frame, leg.has_taken_all, leg.closing, tuple(leg.sent)),
+                *(side.received, side.stream, side.sent, side.socket, side.code, side.received_code),
+                *(leg.inside_a_frame, leg.all_delivered, leg.closing, tuple(leg.sent)),
             )
             for side, leg in self.sides()
         )
@@ -114,7 +114,7 @@ class Call:
         if self.downs:
             return
         for name, (side, leg) in zip(CODES, self.sides(), strict=True):
-            if side.socket is Socket.UP and side.stream is Stream.OPEN and side.said is Said.MORE:
+            if side.socket is Socket.UP and side.stream is Stream.OPEN and side.received is Received.MORE:
                 yield from (f"{name}:frame ends",) if leg.inside_a_frame else (f"{name}:frame", f"{name}:close")
                 yield f"{name}:fault"
             if side.socket is Socket.UP and side.stream is Stream.OPEN:
@@ -122,7 +122,7 @@ class Call:
             if side.socket is not Socket.DOWN:
                 yield f"{name}:down"
                 yield f"{name}:stalled"
-                yield f"{name}:reads" if not leg.has_taken_all else f"{name}:reads nothing"
+                yield f"{name}:reads" if not leg.all_delivered else f"{name}:reads nothing"
         yield from (f"order:{cause}" for cause in CAUSES)
         yield "cut"
         if self.patience.waits is not None:
@@ -131,9 +131,9 @@ class Call:
     def happen(self, event: str) -> None:
         name, _, what = event.partition(":")
         if name == "order":
-            self.ending.order(what)
+            self.ending.end(what)
         elif name == "late":
-            self.ending.late(LATE[int(what)])
+            self.ending.timed_out(LATE[int(what)])
         elif name == "cut":
             self.ending.cut()
         else:
@@ -142,20 +142,22 @@ class Call:
     def _of_a_side(self, side: Side, leg: Leg, what: str) -> None:
         if what in ("frame", "frame ends"):
             leg.inside_a_frame = what == "frame"
-            if what == "frame ends" and side.peer.told is Told.DUE:
+            if what == "frame ends" and side.peer.sent is Sent.DUE:
                 leg.peer.sent[-1] = "close"
-                self.ending.written(side.peer)
+                self.ending.close_written(side.peer)
         elif what == "close":
-            self.ending.close(side, CODES[side.name])
+            self.ending.close_received(side, CODES[side.name])
         elif what == "fault":
-            self.ending.fault(side, "fault")
+            self.ending.fault_received(side, "fault")
         elif what in ("reads", "reads nothing"):
-            leg.has_taken_all = what == "reads"
+            leg.all_delivered = what == "reads"
         elif what == "down":
             leg.closing = "down"
-            self.ending.down(side)
+            self.ending.socket_closed(side)
+        elif what == "over":
+            self.ending.stream_ended(side)
         else:
-            getattr(self.ending, what)(side)
+            self.ending.stalled(side)
 
     def wrong(self) -> Iterator[str]:
         """What must not be."""
@@ -163,9 +165,9 @@ class Call:
             closes = [each for each in leg.sent if each in ("close", "passed", "due")]
             if len(closes) > 1:
                 yield f"two Closes for the {side.name}: {leg.sent}"
-            if (side.told in (Told.CLOSE, Told.DUE)) != bool(closes) and side.told is not Told.MUTE:
+            if (side.sent in (Sent.CLOSE, Sent.DUE)) != bool(closes) and side.sent is not Sent.MUTE:
                 yield f"the {side.name} was sent {leg.sent}, the machine says {side.told}"
-            on_the_wire = bool({"close", "passed"} & set(leg.sent)) or side.said is Said.CLOSE
+            on_the_wire = bool({"close", "passed"} & set(leg.sent)) or side.received is Received.CLOSE
             if self.downs and (side.closed_with != VANISHED) > on_the_wire:
                 yield f"the summary has {side.closed_with} for the {side.name}, and there was no Close"
         if self.downs > 1:
@@ -177,17 +179,19 @@ class Call:
             for side, leg in self.sides():
                 if self.downs:
                     return
-                if leg.closing and side.socket is not Socket.DOWN and (leg.has_taken_all or leg.closing == "aborted"):
-                    self.ending.down(side)
+                if leg.closing and side.socket is not Socket.DOWN and (leg.all_delivered or leg.closing == "aborted"):
+                    self.ending.socket_closed(side)
             if self.patience.waits is not None and not self.downs:
-                self.ending.late(Lateness(self.patience.waits, patient=False, moved=False, read=False))
+                self.ending.timed_out(
+                    Timeout(self.patience.waits, renewable=False, bytes_moved=False, bytes_read=False)
+                )
 
 
 class Walk(NamedTuple):
     """All ``states`` that can be reached, in which of them a side was, and a way to each thing that is ``wrong``."""
 
     states: int
-    sides: set[tuple[Told, Socket]]
+    sides: set[tuple[Sent, Socket]]
     wrong: dict[str, tuple[str, ...]]
 
 
@@ -204,7 +208,7 @@ def walk() -> Walk:
                 continue
             seen.add(key)
             queue.append((call, path))
-            walked.sides.update((side.told, side.socket) for side, _ in call.sides())
+            walked.sides.update((side.sent, side.socket) for side, _ in call.sides())
             for each in call.wrong():
                 walked.wrong.setdefault(each, path)
             if call.ending.ended_by and not call.downs:
@@ -219,8 +223,8 @@ def test_in_no_state_of_the_machine_is_anything_wrong() -> None:
     walked = walk()
     assert walked.wrong == {}
     assert walked.states > 50_000
-    # LAST is left at once, or when the other side's socket is.
-    assert {told for told, _ in walked.sides} == set(Told)
+    # SECOND is left at once, or when the other side's socket is.
+    assert {sent for sent, _ in walked.sides} == set(Sent)
 
 
 PATHS = {
@@ -228,15 +232,15 @@ PATHS = {
         ("client:close", "upstream:close"),
         (["passed"], ["passed"], 4000, 4000),
     ),
-    "the model is told of a drain behind the client": (
+    "the model is sent its Close for a drain after the client": (
         ("upstream:frame", "order:drain", "upstream:frame ends"),
         (["close"], ["close"], 1012, 1001),
     ),
-    "and when the client can be told no more": (
+    "and when no Close can be sent to the client": (
         ("upstream:frame", "order:drain", "upstream:over"),
         (["due", "muted"], [], VANISHED, VANISHED),
     ),
-    "a client that broke the framing is told when the model has answered": (
+    "a client that broke the framing is sent its Close when the model has answered": (
         ("client:fault", "upstream:close"),
         (["close"], ["close"], 1002, 1001),
     ),

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from rtproxy.call.heartbeat import Wheel
-from rtproxy.call.leg import Means
+from rtproxy.call.leg import Runtime
 from rtproxy.call.patience import Times
 from rtproxy.call.splice import Splice
 from rtproxy.model.events import COLLECT_LIMIT, ClientEvents, ModelEvents
@@ -409,13 +409,15 @@ async def relayed(chunks: list[bytes], *, masked: bool) -> Tapped:
     """Sends chunks through a splice, each alone on its way, from the client (masked) or from the model."""
     loop = asyncio.get_running_loop()
     poller, turns, over, counts = Poller(), Turns(), asyncio.Event(), (Count(), Count())
-    means = Means(poller, Wheel(25, 30), loop, Times(), Allowance())
+    runtime = Runtime(poller, Wheel(25, 30), loop, Times(), Allowance())
     (client, client_leg), (model, model_leg) = pair(), pair()
     splice = Splice(
-        DetachedSocket(client_leg, None, b""), DetachedSocket(model_leg, None, b""), *counts, turns, means, over.set
+        DetachedSocket(client_leg, None, b""), DetachedSocket(model_leg, None, b""), *counts, turns, runtime, over.set
     )
     splice.start(b"", b"")
-    talker, listener, flow = (client, model, splice.client.says) if masked else (model, client, splice.upstream.says)
+    talker, listener, flow = (
+        (client, model, splice.client.inbound) if masked else (model, client, splice.upstream.inbound)
+    )
     count, ending = flow.count, splice.ending
     given = 0
     async with asyncio.timeout(10):

@@ -17,7 +17,7 @@ from openai import AsyncOpenAI
 
 from rtproxy.call.gate import IN_ONE_GO, INNER_LIMIT, PARTS_FROM, PARTS_LIMIT, SKETCH_LIMIT, TOO_MUCH, Gate
 from rtproxy.call.heartbeat import Wheel
-from rtproxy.call.leg import Means
+from rtproxy.call.leg import Runtime
 from rtproxy.call.patience import Times
 from rtproxy.call.room import Room, Share
 from rtproxy.call.session import Session
@@ -73,7 +73,7 @@ def sifted(chunks: Iterable[bytes], allowed: frozenset[str] = ALLOWED) -> Sifted
     passed, errors = b"", []
     for chunk in chunks:
         passed += gate.feed(chunk)
-        while gate.refusal or gate.rest or gate.leaving:
+        while gate.refusal or gate.rest or gate.releasing:
             if gate.refusal:
                 errors.append(event_in(gate.refusal))
                 gate.refusal = b""
@@ -374,8 +374,8 @@ async def spoken(steps: list[tuple[str, bytes]]) -> tuple[bytes, bytes]:
         each.setblocking(False)
     poller = Poller()
     legs = DetachedSocket(client_leg, None, b""), DetachedSocket(model_leg, None, b"")
-    means = Means(poller, Wheel(25, 30), loop, Times(), Allowance())
-    splice = Splice(*legs, Count(), Count(), Turns(), means, over.set, ALLOWED, share())
+    runtime = Runtime(poller, Wheel(25, 30), loop, Times(), Allowance())
+    splice = Splice(*legs, Count(), Count(), Turns(), runtime, over.set, ALLOWED, share())
     splice.start(b"", b"")
     gate = Gate(ALLOWED, [].append, share(), Count())
     gate.feed(sent(TEXT, UPDATE))

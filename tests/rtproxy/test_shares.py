@@ -217,7 +217,7 @@ async def test_a_key_that_is_taken_away_during_a_dial_is_401(
         model = await upstream.request()
         (session,) = relay.app[ROSTER].sessions
         put(keys, b"dave:client-key-of-dave")
-        while not session.leaving:  # noqa: ASYNC110 - it is this test's own loop
+        while not session.closing:  # noqa: ASYNC110 - it is this test's own loop
             await asyncio.sleep(0.01)
     await model.answer()
     refused = await connecting

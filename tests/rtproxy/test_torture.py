@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from rtproxy.call.ending import Told
+from rtproxy.call.ending import Sent
 from rtproxy.carry import ROSTER
 from rtproxy.wire.poller import Poller
 from stage.rawpeer import BINARY, CLOSE, TEXT, RawPeer, RawServer, announced, close_payload, frame
@@ -315,7 +315,7 @@ async def test_a_client_is_held_back_while_its_model_stands_still_and_both_wait_
     flooding = asyncio.create_task(pour(client, frame(BINARY, bytes(64 * KIB), masked=True) * 300))
     held = 0
     async with within(DEADLINE_S):
-        while not ending.ended_by or Told.LAST in (ending.client.told, ending.upstream.told):
+        while not ending.ended_by or Sent.SECOND in (ending.client.sent, ending.upstream.sent):
             await asyncio.sleep(0.01)
             held = max(held, len(splice.upstream.socket._unsent))
     assert ending.ended_by == "limit"

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rtproxy.call.gate import Gate, _read
+from rtproxy.call.gate import Gate, _type_and_id
 from rtproxy.call.room import FREE, Room, memory
 from rtproxy.call.sketch import BLOCK, Sketch
 from rtproxy.carry import ROSTER, SHARED
@@ -44,7 +44,7 @@ def sketched(text: bytes, cuts: list[int]) -> bytes:
 
 def read(text: bytes) -> tuple[str, str | None] | None:
     try:
-        return _read(text)
+        return _type_and_id(text)
     except ValueError:
         return None
 
@@ -104,7 +104,7 @@ def test_a_client_has_half_of_a_quarter_of_the_memory_and_usual_messages_need_no
     assert more.hold(10 * MIB)
     more.release()
     bobs.release()
-    assert (all_of_it.taken, dict(all_of_it._of)) == (0, {})
+    assert (all_of_it.taken, dict(all_of_it._by_client)) == (0, {})
 
 
 @pytest.mark.parametrize(
@@ -172,7 +172,7 @@ async def test_the_room_of_a_message_that_does_not_go_on_is_given_back(call: Cal
         else:
             await client.write(raw[-1:])
             await client.read_until(TEXT)
-    assert (all_of_it.taken, dict(all_of_it._of)) == (0, {})
+    assert (all_of_it.taken, dict(all_of_it._by_client)) == (0, {})
 
 
 # Their time.
@@ -238,7 +238,7 @@ def test_no_go_of_the_longest_message_takes_or_passes_on_more_than_some_pieces()
     raw = frame(TEXT, append(16 * MIB), masked=True)
     passed = [gate.feed(raw[at : at + 64 * KIB]) for at in range(0, len(raw), 64 * KIB)]
     assert [len(each) for each in passed[:-1] if each] == []
-    while gate.leaving:
+    while gate.releasing:
         passed.append(gate.feed(b""))
     assert b"".join(passed) == raw
     assert max(map(len, passed)) <= 128 * KIB
