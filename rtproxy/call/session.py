@@ -128,7 +128,7 @@ class Session:
             raise full() from None
         self._log("client.connected", session=self.id, client=self.client, path=path_of(request))
         self._trace.event("client.connected")
-        self._join(client, dialed.take_over())
+        self._join(client, dialed.detach())
         return response
 
     def _join(self, client: DetachedSocket, upstream: DetachedSocket) -> None:

@@ -52,7 +52,7 @@ class Splice:
         self._finder = None if client_events else ClientEvents(taps)
         if self._finder is None:
             assert share is not None
-            gate = Gate(client_events, turns.ask, share, up)
+            gate = Gate(client_events, turns.client_event, share, up)
             reader: Reader = Gated(gate, runtime.clock, runtime.times.whole_s, self.client)
         else:
             reader = ClientWalker(up, self._finder)

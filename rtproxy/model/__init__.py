@@ -1,1 +1,1 @@
-"""The model's side: where it is, how it is dialed, with which identity, and where its turns are."""
+"""The model's side: its address, the dial, the identity of the relay, and the turns of a call."""

@@ -1,6 +1,6 @@
 """One connection to the model up to its answer: TCP, a proxy, TLS, an HTTP request. aiohttp's parser reads the answer.
 
-aiohttp's client would do it too, and keep the socket inside a transport; a leg needs the socket itself.
+aiohttp's client could do the same, but it keeps the socket inside a transport, and a leg needs the socket itself.
 """
 
 import asyncio
@@ -27,19 +27,19 @@ from rtproxy.wire.takeover import DetachedSocket
 from rtproxy.wire.tls import READ_BYTES, Tls
 
 NEXT_ADDRESS_S = 0.25
-"""How long one of a name's addresses has to answer before the next one is tried beside it (RFC 8305 section 5)."""
+"""How long one address of a name may take to answer before the next one is tried beside it (RFC 8305 section 5)."""
 
 ANSWER_LIMIT = 64 * 1024
-"""Bytes that a model may say, 1xx answers included, before the end of its answer's headers."""
+"""The most bytes that a model may send before the end of its answer's headers, 1xx answers included."""
 
 
 REASON_BYTES = 16 * 1024
-"""A refusal says why in less."""
+"""The most bytes that are read of a refusal's body; the reason is shorter."""
 _STATUS = re.compile(rb"HTTP/1\.[01] (\d{3})[ \r]")
 
 
 class Answer(NamedTuple):
-    """What the other side said to the request; ``early`` is what came behind the headers of a 101."""
+    """The answer to the request. ``early``: bytes that came behind the headers of a 101."""
 
     status: int
     headers: CIMultiDictProxy[str]
@@ -49,7 +49,7 @@ class Answer(NamedTuple):
 
 
 class ProxyFailed(OSError):
-    """The proxy opened no tunnel: it answered with ``status``, or did not answer in HTTP (None)."""
+    """The proxy opened no tunnel. It answered with ``status``, or did not answer with HTTP (None)."""
 
     def __init__(self, why: str, status: int | None = None) -> None:
         super().__init__(why)
@@ -57,7 +57,7 @@ class ProxyFailed(OSError):
 
 
 class Connection:
-    """A socket to ``url``'s host, TLS included where the URL says so; to be taken over or closed."""
+    """A socket to the host of ``url``, with TLS where the URL asks for it. It must be detached or closed."""
 
     def __init__(self, sock: socket.socket, tls: Tls | None) -> None:
         self.sock = sock
@@ -67,7 +67,11 @@ class Connection:
     async def open(
         cls, url: URL, context: ssl.SSLContext, resume: ssl.SSLSession | None, proxy: Proxy | None = None
     ) -> Self:
-        """Raises OSError when nobody answers, ssl.SSLError when it is not who it should be, and ProxyFailed."""
+        """Connects to the host of ``url``.
+
+        Raises OSError when nobody answers, ssl.SSLError when the certificate is not valid for the host, and
+        ProxyFailed.
+        """
         assert url.raw_host is not None
         if proxy is None:
             sock = await _connect(url.raw_host, url.port)
@@ -88,55 +92,55 @@ class Connection:
             raise
         return cls(sock, tls)
 
-    async def ask(self, url: URL, headers: Mapping[str, str]) -> Answer:
+    async def request(self, url: URL, headers: Mapping[str, str]) -> Answer:
         """Sends a GET and reads the head of the answer. Raises OSError, or aiohttp's HttpProcessingError."""
         loop = asyncio.get_running_loop()
-        await loop.sock_sendall(self.sock, self._out(_request(url, headers)))
+        await loop.sock_sendall(self.sock, self._encrypted(_request(url, headers)))
         parser = HttpResponseParser(BaseProtocol(loop), loop, READ_BYTES, read_until_eof=True, auto_decompress=False)
-        heard = 0
-        while heard < ANSWER_LIMIT:
+        received = 0
+        while received < ANSWER_LIMIT:
             data = await loop.sock_recv(self.sock, READ_BYTES)
             if not data:
-                raise ConnectionResetError("hung up instead of answering")
-            heard += len(data)
-            messages, _, early = parser.feed_data(self._in(data))
+                raise ConnectionResetError("closed before an answer")
+            received += len(data)
+            messages, _, early = parser.feed_data(self._decrypted(data))
             for message, body in messages:
-                if message.code == 101 or message.code >= 200:  # others only say that the answer is to come
+                if message.code == 101 or message.code >= 200:  # the others precede the final answer
                     return Answer(message.code, message.headers, bytes(early), parser, body)
             if self.tls is not None and self.tls.ended:
-                raise ConnectionResetError("said goodbye instead of answering")
-        raise ConnectionError("talks and does not answer")
+                raise ConnectionResetError("closed before an answer")
+        raise ConnectionError("the answer has no end")
 
-    async def reason(self, answer: Answer, within_s: float) -> bytes:
-        """The body of a refusal, as much of REASON_BYTES as comes in ``within_s``; it raises for nothing that comes."""
+    async def refusal_body(self, answer: Answer, within_s: float) -> bytes:
+        """The body of a refusal: at most REASON_BYTES, and only what arrives in ``within_s``. Raises nothing."""
         loop = asyncio.get_running_loop()
-        said = b""
+        body = b""
         with contextlib.suppress(OSError, HttpProcessingError):  # TimeoutError is an OSError, ssl.SSLError too
-            said = answer.body.read_nowait()
+            body = answer.body.read_nowait()
             async with asyncio.timeout(within_s):
-                while len(said) < REASON_BYTES and not answer.body.is_eof():
+                while len(body) < REASON_BYTES and not answer.body.is_eof():
                     if not (data := await loop.sock_recv(self.sock, REASON_BYTES)):
                         break
-                    answer.parser.feed_data(self._in(data))
-                    said += answer.body.read_nowait()
+                    answer.parser.feed_data(self._decrypted(data))
+                    body += answer.body.read_nowait()
                     if self.tls is not None and self.tls.ended:
                         break
-        return said[:REASON_BYTES]
+        return body[:REASON_BYTES]
 
-    def taken(self, early: bytes) -> DetachedSocket:
-        """The socket for a leg."""
+    def detach(self, early: bytes) -> DetachedSocket:
+        """The socket, for a leg."""
         return DetachedSocket(self.sock, self.tls, early)
 
-    def leave(self, last: bytes = b"") -> None:
-        """Says ``last`` and goodbye, as far as that goes without waiting, and closes."""
+    def close(self, last: bytes = b"") -> None:
+        """Sends ``last`` and a close_notify, as far as that works without waiting, and closes the socket."""
         with contextlib.suppress(OSError):
-            self.sock.send(self._out(last) + (self.tls.close_notify() if self.tls else b""))
+            self.sock.send(self._encrypted(last) + (self.tls.close_notify() if self.tls else b""))
         self.sock.close()
 
-    def _out(self, data: bytes) -> bytes:
+    def _encrypted(self, data: bytes) -> bytes:
         return self.tls.encrypt(data) if self.tls and data else data
 
-    def _in(self, data: bytes) -> bytes:
+    def _decrypted(self, data: bytes) -> bytes:
         return self.tls.decrypt(data) if self.tls else data
 
 
@@ -147,7 +151,7 @@ async def _connect(host: str, port: int | None) -> socket.socket:
 
 
 async def _tunnel(sock: socket.socket, url: URL, proxy: Proxy) -> None:
-    """Has ``proxy`` join ``sock`` to the host of ``url`` (RFC 9110 section 9.3.6). Raises ProxyFailed."""
+    """Asks ``proxy`` to connect ``sock`` to the host of ``url`` (RFC 9110 section 9.3.6). Raises ProxyFailed."""
     loop = asyncio.get_running_loop()
     host = f"[{url.raw_host}]" if ":" in (url.raw_host or "") else url.raw_host
     lines = [f"CONNECT {host}:{url.port} HTTP/1.1", f"Host: {host}:{url.port}"]
@@ -160,14 +164,14 @@ async def _tunnel(sock: socket.socket, url: URL, proxy: Proxy) -> None:
                 break
             head += data
     except OSError as problem:
-        raise ProxyFailed(f"hung up ({type(problem).__name__})") from problem
+        raise ProxyFailed(f"closed the connection ({type(problem).__name__})") from problem
     status = _STATUS.match(head)
     if status is None or b"\r\n\r\n" not in head:
-        raise ProxyFailed("did not answer as a proxy does")
+        raise ProxyFailed("did not answer with HTTP")
     if not status[1].startswith(b"2"):
-        raise ProxyFailed(f"refused the way, HTTP {status[1].decode()}", int(status[1]))
-    if not head.endswith(b"\r\n\r\n"):  # behind a tunnel's begin the client speaks first
-        raise ProxyFailed("went on talking behind its answer")
+        raise ProxyFailed(f"refused the tunnel, HTTP {status[1].decode()}", int(status[1]))
+    if not head.endswith(b"\r\n\r\n"):  # in a new tunnel the client sends first
+        raise ProxyFailed("sent bytes behind its answer")
 
 
 def _request(url: URL, headers: Mapping[str, str]) -> bytes:
@@ -179,7 +183,7 @@ def _request(url: URL, headers: Mapping[str, str]) -> bytes:
 
 
 def no_descriptor_is_left() -> bool:
-    """Whether this process, or the whole machine, may open no further file now; a name's lookup does not say so."""
+    """Whether this process, or the machine, can open no further file now; a failed name lookup does not report it."""
     try:
         os.close(os.open(os.devnull, os.O_RDONLY))
     except OSError:

@@ -1,11 +1,11 @@
-"""Where a call is in its turn: who speaks, who answers, and what one side still owes the other. No I/O.
+"""The turn of a call: who speaks, who answers, and what one side still owes to the other. It does no I/O.
 
-A turn begins when the caller speaks, types or asks, and ends when nothing of it is owed any more. Most of what is owed
-no event announces: an answer to a committed buffer, the output of a tool, the request for an answer behind it. So the
-state is a ledger: each event adds a debt, pays one, or does neither. TABLE says which, a row an event.
+A turn begins when the caller speaks, types or sends a request, and ends when nothing of it is owed any more. No event
+announces most of what is owed: an answer to a committed buffer, the output of a tool, the request for an answer after
+it. So the state is a ledger: each event adds a debt, pays one, or does neither. TABLE has one row for each event.
 
-A debt has no time limit of its own: tools and people take minutes, and a drain has a deadline. There is one exception,
-SETTLE_S: a request that clients send by themselves, without a person or a tool in between, may also never come.
+A debt has no time limit: tools and people take minutes, and a drain has a deadline. There is one exception, SETTLE_S: a
+request that clients send automatically, without a person or a tool in between, may also never come.
 """
 
 import time
@@ -15,13 +15,13 @@ from typing import Any, NamedTuple
 from rtproxy.model.usage import Usage, as_object
 
 SETTLE_S = 3.0
-"""How long a request is awaited that a program sends by itself if it sends one: `response.create` behind the output of
-a tool or an MCP call (at once), and behind a failed response (again after 1 to 1.5 s: clients of throttled Azure
-deployments). A silent tool, or a client that gives up, sends none."""
+"""How long the relay waits for a request that a client sends automatically, if it sends one: `response.create` after
+the output of a tool or an MCP call (at once), and after a failed response (again after 1 to 1.5 s: clients of throttled
+Azure deployments). A silent tool, or a client that gives up, sends none."""
 DEBTS_LIMIT = 256
-"""Debts that are remembered at once; a model that names more is not believed."""
+"""The most debts that are remembered at once; if a model names more, the rest are ignored."""
 ID_LIMIT = 128
-"""Characters of an id, a session's name and an error's code; the last two go into the log."""
+"""The most characters of an id, a session's name and an error's code; the last two are logged."""
 
 QUIET, SPEAKING, RESPONDING, WAITING = "quiet", "speaking", "responding", "waiting"
 STATES = (QUIET, SPEAKING, RESPONDING, WAITING)
@@ -33,28 +33,28 @@ an ``approval`` request, a ``transcript``."""
 
 
 class Turns:
-    """The turn of one call, moved by the events of both sides (`tap`).
+    """The turn of one call, changed by the events of both sides (`events.Tap`).
 
-    ``on_change`` is called after each event that may have moved it, ``on_event`` with the type of each of the model's
-    events in TABLE. ``messages`` tells how many messages the client has sent, read or not: where the model detects no
-    turns, a message that nothing accounts for is audio, and audio means that the caller holds the floor. Where every
-    message is read there is no need of it.
+    ``on_change`` is called after each event that may have changed the turn, ``on_event`` with the type of each of the
+    model's events in TABLE. ``messages`` returns how many messages the client has sent, read or not. It is needed where
+    the model detects no turns and not every message is read: a message that no answer of the model accounts for is
+    audio, and audio means that the caller speaks.
     """
 
     __slots__ = (
-        "_again",
-        "_answered",
-        "_ask_due",
+        "_accounted",
+        "_audio_seen",
         "_automatic",
-        "_counted",
         "_debts",
-        "_floor",
         "_manual",
         "_now",
+        "_paid",
         "_read",
+        "_request_due",
         "_requests",
+        "_retry_expected",
         "_settle_until",
-        "_spoken_item",
+        "_speech_item",
         "_transcribes",
         "_transcribing",
         "active",
@@ -81,44 +81,44 @@ class Turns:
         self.usage = Usage()
         self.upstream_session: str | None = None
         self.error_code: str | None = None
-        # What the session is set to.
+        # The settings of the session.
         self._manual = False
         self._automatic = True
         self._transcribing = False
         self._transcribes = False
-        # What is owed.
-        self._ask_due = False
-        self._again = False
+        # The debts.
+        self._request_due = False
+        self._retry_expected = False
         self._debts: dict[Debt, None] = {}
-        self._answered: dict[Debt, None] = {}
+        self._paid: dict[Debt, None] = {}
         self._requests: dict[bytes, int] = {}
         self._settle_until = 0.0
-        self._spoken_item: str | None = None
-        # The floor of a call without turn detection, by counting messages.
-        self._floor = False
+        self._speech_item: str | None = None
+        # Whether the caller sends audio in a call without turn detection, by counting messages.
+        self._audio_seen = False
         self._read = 0
-        self._counted = 0
+        self._accounted = 0
 
     @property
     def state(self) -> str:
-        """One of STATES. A response under way goes before speech, and speech before what is owed."""
+        """One of STATES. A response in progress has precedence over speech, and speech over debts."""
         if self.active:
             return RESPONDING
-        if self.speaking or (self._manual and self._holds_the_floor()):
+        if self.speaking or (self._manual and self._caller_sends_audio()):
             return SPEAKING
-        return WAITING if self._owed() or self.settling_s() > 0 else QUIET
+        return WAITING if self._anything_owed() or self.settling_s() > 0 else QUIET
 
     @property
     def quiet(self) -> bool:
-        """Nobody speaks and nothing is owed: a moment at which a call may be closed."""
+        """Whether nobody speaks and nothing is owed: the call may be closed now."""
         return self.state is QUIET
 
     def settling_s(self) -> float:
-        """Seconds for which a request is still awaited that may never come; 0 or less when none is."""
+        """For how many seconds a request is still awaited that may never come; 0 or less when none is."""
         return self._settle_until - self._now() if self._settle_until else 0.0
 
-    def hear(self, kind: bytes, event: Event) -> None:
-        """Takes an event of the model whose type is in TABLE; ``event`` is empty where its text could not be read."""
+    def model_event(self, kind: bytes, event: Event) -> None:
+        """Takes an event of the model whose type is in TABLE; ``event`` is empty when its text could not be parsed."""
         row = TABLE[kind]
         if row.effect is not None:
             row.effect(self, event)
@@ -129,63 +129,66 @@ class Turns:
         if self.on_change is not None:
             self.on_change()
 
-    def ask(self, kind: bytes) -> None:
-        """Takes the type of an event of the client. Most are not read: then the model's answer tells of a request."""
-        moves = False
+    def client_event(self, kind: bytes) -> None:
+        """Takes the type of a client's event.
+
+        Most are not read: then the model's answer shows that there was a request.
+        """
+        may_change = False
         if kind == APPEND:
             self._read += 1
-            moves = self._manual and not self._floor
-            self._floor = self._manual
+            may_change = self._manual and not self._audio_seen
+            self._audio_seen = self._manual
         elif kind in REQUESTS:
             self._read += 1
             self._requests[kind] = self._requests.get(kind, 0) + 1
             if kind in (COMMIT, CLEAR):
-                self._release_floor()  # what comes behind it is another turn's
-            moves = True
-        if moves and self.on_change is not None:
+                self._end_audio()  # what follows belongs to another turn
+            may_change = True
+        if may_change and self.on_change is not None:
             self.on_change()
 
-    def _owed(self) -> bool:
-        asked = any(self._requests.get(kind) for kind in (CREATE, COMMIT, CLEAR))
-        return bool(self.answer_due or self._ask_due or self._debts or asked)
+    def _anything_owed(self) -> bool:
+        requested = any(self._requests.get(kind) for kind in (CREATE, COMMIT, CLEAR))
+        return bool(self.answer_due or self._request_due or self._debts or requested)
 
     def _settle(self) -> None:
         self._settle_until = self._now() + SETTLE_S
 
-    # Who holds the floor where the model does not say.
+    # Whether the caller speaks, where the model does not report it.
 
     def _unread(self) -> int:
         return self.messages() - self._read
 
-    def _holds_the_floor(self) -> bool:
-        return self._floor or self._unread() > self._counted
+    def _caller_sends_audio(self) -> bool:
+        return self._audio_seen or self._unread() > self._accounted
 
-    def _release_floor(self) -> None:
-        self._floor = False
-        self._counted = self._unread()
+    def _end_audio(self) -> None:
+        self._audio_seen = False
+        self._accounted = self._unread()
 
     def _answer_of(self, request: bytes, event: Event) -> None:
-        """The model answered a ``request``: one that was read, or else one that was only counted."""
+        """The model answered a ``request``: one that was read, or one that was only counted."""
         if waiting := self._requests.get(request):
             self._requests[request] = waiting - 1
         elif request != b"conversation.item.create" or self._made_by_client(event):
-            self._count_one()
+            self._account_for_one()
 
-    def _count_one(self) -> None:
-        """One of the messages that were not read is accounted for: it was no audio."""
-        if self._counted < self._unread():
-            self._counted += 1
+    def _account_for_one(self) -> None:
+        """One of the messages that were not read is accounted for: it was not audio."""
+        if self._accounted < self._unread():
+            self._accounted += 1
 
     def _made_by_client(self, event: Event) -> bool:
         item = as_object(event.get("item"))
         if item.get("type") == "message":
-            return item.get("role") != "assistant" and _id(item) != self._spoken_item
+            return item.get("role") != "assistant" and _id(item) != self._speech_item
         return item.get("type") in ("function_call_output", "mcp_approval_response")
 
-    # What the rows of TABLE do.
+    # The effects of the rows of TABLE.
 
     def _session_created(self, event: Event) -> None:
-        self.upstream_session = _plain(as_object(event.get("session")).get("id"))
+        self.upstream_session = _printable(as_object(event.get("session")).get("id"))
         self._session_updated(event)
 
     def _session_updated(self, event: Event) -> None:
@@ -194,20 +197,20 @@ class Turns:
             self._transcribing = True
         elif isinstance(session.get("type"), str):
             self._transcribing = session["type"] == "transcription"
-        # GA has them under audio.input, the preview on top.
-        given = as_object(as_object(session.get("audio")).get("input"))
-        if "turn_detection" in given or "turn_detection" in session:
-            self._detect(given.get("turn_detection", session.get("turn_detection")))
-        for terms, name in ((given, "transcription"), (session, "input_audio_transcription")):
-            if name in terms:
-                self._transcribes = isinstance(terms[name], dict)
+        # In GA they are under audio.input, in the preview at the top.
+        audio_input = as_object(as_object(session.get("audio")).get("input"))
+        if "turn_detection" in audio_input or "turn_detection" in session:
+            self._detect(audio_input.get("turn_detection", session.get("turn_detection")))
+        for source, name in ((audio_input, "transcription"), (session, "input_audio_transcription")):
+            if name in source:
+                self._transcribes = isinstance(source[name], dict)
 
     def _detect(self, detection: object) -> None:
         manual = detection is None
         self._automatic = isinstance(detection, dict) and detection.get("create_response") is not False
         if manual and not self._manual:
-            self._release_floor()
-            self._floor, self.speaking = self.speaking, False  # what was being said is still in the buffer
+            self._end_audio()
+            self._audio_seen, self.speaking = self.speaking, False  # the speech so far is still in the buffer
         self._manual = manual
 
     def _speech_started(self, event: Event) -> None:
@@ -215,36 +218,36 @@ class Turns:
 
     def _speech_stopped(self, event: Event) -> None:
         self.speaking = False
-        self._spoken_item = _text(event.get("item_id"))
+        self._speech_item = _text(event.get("item_id"))
         if self._transcribing:
-            self._settle()  # until the buffer is committed, which brings a transcript
+            self._settle()  # until the buffer is committed, which leads to a transcript
         elif self._automatic:
             self.answer_due = True
         else:
-            self._ask_due = True
+            self._request_due = True
 
     def _timeout_triggered(self, event: Event) -> None:
-        self._spoken_item = _text(event.get("item_id"))
+        self._speech_item = _text(event.get("item_id"))
         self.answer_due = True
 
     def _committed(self, event: Event) -> None:
         item = _text(event.get("item_id"))
-        by_the_model = not self._manual and not self.speaking and item == self._spoken_item and item is not None
+        by_the_model = not self._manual and not self.speaking and item == self._speech_item and item is not None
         self.speaking = False
-        self._spoken_item = item
+        self._speech_item = item
         if not self._requests.get(COMMIT):
-            self._release_floor()
+            self._end_audio()
         if self._transcribing or self._transcribes:
             self._owe("transcript", item)
         if self._transcribing:
             self._settle_until = 0.0
         elif not by_the_model and not self.answer_due:
-            self._ask_due = True
+            self._request_due = True
 
     def _cleared(self, event: Event) -> None:
         self.speaking = False
         if not self._requests.get(CLEAR):
-            self._release_floor()
+            self._end_audio()
 
     def _transcribed(self, event: Event) -> None:
         self._debts.pop(("transcript", _text(event.get("item_id"))), None)
@@ -259,10 +262,10 @@ class Turns:
                 self._pay("approval", _text(item.get("approval_request_id")))
             case "mcp_approval_request":
                 self._owe("approval", _id(item))
-            case "message" if item.get("role") == "user" and _id(item) != self._spoken_item:
-                self._ask_due = True
+            case "message" if item.get("role") == "user" and _id(item) != self._speech_item:
+                self._request_due = True
             case "message" if item.get("role") == "assistant" and not self.active:
-                self._ask_due = False  # the client rebuilds a conversation, and this is the answer of then
+                self._request_due = False  # the client restores a conversation: this is an old answer
 
     def _item_deleted(self, event: Event) -> None:
         self._debts.pop(("transcript", _text(event.get("item_id"))), None)
@@ -274,23 +277,23 @@ class Turns:
         self._pay("mcp", _text(event.get("item_id")))
 
     def _owe(self, kind: str, name: str | None) -> None:
-        if name and (kind, name) not in self._answered and len(self._debts) < DEBTS_LIMIT:
+        if name and (kind, name) not in self._paid and len(self._debts) < DEBTS_LIMIT:
             self._debts[kind, name] = None
 
     def _pay(self, kind: str, name: str | None) -> None:
-        """A debt is paid, perhaps before it was known of; what follows it the client asks for."""
+        """Pays a debt, perhaps before it was known. The client then sends the request that follows."""
         self._debts.pop((kind, name), None)
-        if len(self._answered) < DEBTS_LIMIT:
-            self._answered[kind, name] = None
+        if len(self._paid) < DEBTS_LIMIT:
+            self._paid[kind, name] = None
         self._settle()
 
     def _response_created(self, event: Event) -> None:
         self.active += 1
-        apart = _out_of_band(event)
-        if apart or not self.answer_due:  # else it is the answer that comes by itself, and a request stays open
+        out_of_band = _out_of_band(event)
+        if out_of_band or not self.answer_due:  # otherwise it is the automatic answer, and a request stays open
             self._answer_of(CREATE, event)
-        if not apart:
-            self.answer_due = self._ask_due = False
+        if not out_of_band:
+            self.answer_due = self._request_due = False
             self._settle_until = 0.0
 
     def _response_done(self, event: Event) -> None:
@@ -300,17 +303,17 @@ class Turns:
         self.active = max(0, self.active - 1)
         if _out_of_band(event):
             return
-        if self._again or response.get("status") == "failed":
+        if self._retry_expected or response.get("status") == "failed":
             self._settle()
-        self._again = False
+        self._retry_expected = False
         output = response.get("output")
         for item in output if isinstance(output, list) else ():
             self._owe_for(as_object(item))
         if not self.active:
-            self._answered.clear()
+            self._paid.clear()
 
     def _owe_for(self, item: Event) -> None:
-        """What an item of a finished response leaves open."""
+        """Adds what an item of a finished response leaves open."""
         match item.get("type"):
             case "function_call" if item.get("status", "completed") == "completed":
                 self._owe("call", _text(item.get("call_id")) or _id(item) or "without a name")
@@ -322,32 +325,35 @@ class Turns:
                 self._owe("approval", _id(item))
             case _:
                 return
-        if self._answered:  # paid before the response ended: the client asks now
+        if self._paid:  # paid before the response ended: the client sends its request now
             self._settle()
 
     def _error(self, event: Event) -> None:
         error = as_object(event.get("error"))
         code = _text(error.get("code"))
-        self.error_code = _plain(code)
+        self.error_code = _printable(code)
         if code == "input_audio_buffer_commit_empty":
             if not self._requests.get(COMMIT):
-                self._release_floor()
+                self._end_audio()
             self._requests[COMMIT] = 0
         elif code == "response_cancel_not_active":
-            self._count_one()
-        elif self._requests.get(CREATE) and self._refuses_an_ask(error):
-            # The client asks again soon, when the response under way is over at the latest, or gives up.
+            self._account_for_one()
+        elif self._requests.get(CREATE) and self._refuses_response_create(error):
+            # The client sends it again soon, at the latest when the current response is over, or gives up.
             self._requests[CREATE] -= 1
-            self._ask_due = False
-            self._again = bool(self.active)
+            self._request_due = False
+            self._retry_expected = bool(self.active)
             self._settle()
         elif other := next((kind for kind in _ANSWERS.values() if self._requests.get(kind)), None):
             self._requests[other] -= 1
         else:
-            self._count_one()
+            self._account_for_one()
 
-    def _refuses_an_ask(self, error: Event) -> bool:
-        """An error need not name its event. What may be about another request leaves the ask open: that cuts nobody."""
+    def _refuses_response_create(self, error: Event) -> bool:
+        """Whether an error refuses a response.create. It need not name its event.
+
+        An error that may be about another request leaves the response.create open, so that no call is closed too early.
+        """
         param = error.get("param")
         if error.get("code") == "conversation_already_has_active_response":
             return True
@@ -357,7 +363,7 @@ class Turns:
 
 
 def no_messages() -> int:
-    """The count of a call that does not stand."""
+    """The count for a call that is not established."""
     return 0
 
 
@@ -378,7 +384,7 @@ REQUESTS = frozenset(
         b"output_audio_buffer.clear",
     )
 )
-"""A client's events other than audio; the model answers each, but for the last two, which leave nothing open."""
+"""A client's events other than audio. The model answers each of them; the last two leave nothing open."""
 _ANSWERS = {
     b"session.updated": b"session.update",
     b"transcription_session.updated": b"transcription_session.update",
@@ -393,35 +399,39 @@ _ANSWERS = {
 
 
 class Row(NamedTuple):
-    """What an event of the model does to the turn: ``effect`` by ``why``; None where it only answers a request."""
+    """The effect of a model's event on the turn, and the reason (``why``).
+
+    ``effect`` is None where it only answers a request.
+    """
 
     effect: Callable[[Turns, Event], None] | None
     why: str
 
 
 TABLE: dict[bytes, Row] = {
-    # The session: how turns are found in it.
-    b"session.created": Row(Turns._session_created, "tells the session's name and whether the model detects turns"),
+    # The session: how turns are detected in it.
+    b"session.created": Row(Turns._session_created, "has the session's name and whether the model detects turns"),
     b"session.updated": Row(Turns._session_updated, "the whole session in force: turn detection, transcription, type"),
     b"transcription_session.created": Row(Turns._session_created, "preview: as session.created, for transcription"),
     b"transcription_session.updated": Row(Turns._session_updated, "preview: as session.updated, for transcription"),
     # Speech, where the model detects turns (server_vad, semantic_vad).
     b"input_audio_buffer.speech_started": Row(
-        Turns._speech_started, "the caller speaks, until stopped or the buffer goes"
+        Turns._speech_started, "the caller speaks, until stopped, committed or cleared"
     ),
     b"input_audio_buffer.speech_stopped": Row(
         Turns._speech_stopped, "the model owes an answer; with create_response false the client owes a request for one"
     ),
     b"input_audio_buffer.timeout_triggered": Row(
-        Turns._timeout_triggered, "idle_timeout_ms is over: the model speaks unasked, without any event of speech"
+        Turns._timeout_triggered,
+        "idle_timeout_ms is over: the model speaks without a request and without an event of speech",
     ),
-    # The buffer, also where the model detects none (turn_detection null): messages that come are the caller speaking.
+    # The buffer, also where the model detects no turns (turn_detection null): each message then is the caller speaking.
     b"input_audio_buffer.committed": Row(
         Turns._committed,
-        "the floor is free; committed by the client, it owes a request; with transcription, a transcript",
+        "the speech has ended; after a client's commit it owes a request; with transcription, a transcript",
     ),
-    b"input_audio_buffer.cleared": Row(Turns._cleared, "the floor is free, and what was said is forgotten"),
-    # Items: what clients put into a conversation, and what a person or a tool has to answer.
+    b"input_audio_buffer.cleared": Row(Turns._cleared, "the speech has ended, and the audio is discarded"),
+    # Items: what clients add to a conversation, and what a person or a tool has to answer.
     b"conversation.item.added": Row(
         Turns._item_added,
         "a typed message owes a request; the output of a tool and an answer to an approval request pay a debt",
@@ -434,21 +444,21 @@ TABLE: dict[bytes, Row] = {
         Turns._transcribed, "the transcript came, with its usage"
     ),
     b"conversation.item.input_audio_transcription.failed": Row(Turns._transcribed, "no transcript will come"),
-    # MCP calls outlive the response that made them, for 10 to 15 s, and the client asks for the answer.
+    # MCP calls continue after the response that made them, for 10 to 15 s; then the client requests the answer.
     b"response.mcp_call.in_progress": Row(Turns._mcp_begun, "the service owes the end of this call"),
-    b"response.mcp_call.completed": Row(Turns._mcp_ended, "the client asks for the answer now"),
+    b"response.mcp_call.completed": Row(Turns._mcp_ended, "the client requests the answer now"),
     b"response.mcp_call.failed": Row(Turns._mcp_ended, "as completed"),
-    # Responses, also unasked and out of band ones (conversation "none", conversation_id null).
+    # Responses, also those without a request, and those out of band (conversation "none", conversation_id null).
     b"response.created": Row(Turns._response_created, "the model answers; one out of band pays no other debt"),
     b"response.done": Row(
         Turns._response_done,
         "the answer is over; a function call owes its output, an MCP call its end, an approval request its answer; "
-        "behind a failed one the client may ask again",
+        "after a failed response the client may send it again",
     ),
     b"error": Row(Turns._error, "a request was refused, or the session ends"),
 }
-"""Every event of the model that moves a turn. Sources: the types of the locked `openai` package (GA and beta), whose
-other events move none (tests/rtproxy/test_turns.py has both lists); OpenAI, "Realtime with tools" for MCP; Microsoft
+"""Every event of the model that changes a turn. Sources: the types of the locked `openai` package (GA and beta), whose
+other events change none (tests/rtproxy/test_turns.py has both lists); OpenAI, "Realtime with tools" for MCP; Microsoft
 Learn, "GPT Realtime 2.x" for preambles, parallel and silent tools."""
 
 
@@ -465,7 +475,7 @@ def _text(value: object) -> str | None:
     return value[:ID_LIMIT] if isinstance(value, str) else None
 
 
-def _plain(value: object) -> str | None:
-    """A text of the model for a log: what ends a line, turns its direction or controls a terminal is a ``?``."""
+def _printable(value: object) -> str | None:
+    """A text of the model for a log: characters that end a line, reverse it or control a terminal become ``?``."""
     text = _text(value)
     return None if text is None else "".join(each if each.isprintable() else "?" for each in text)

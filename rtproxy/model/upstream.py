@@ -1,4 +1,4 @@
-"""The model side: where it is, who we are to it, and the dial. A failed dial is an HTTP status for the client."""
+"""The model's address, the relay's credential for it, and the dial. A failed dial is an HTTP status for the client."""
 
 import asyncio
 import base64
@@ -41,13 +41,13 @@ class DialTimes(NamedTuple):
     """Time limits, in seconds; tests hand in shorter ones."""
 
     dial_s: float = 10.0
-    """Name, TCP, TLS and the model's 101; a caller hears silence for as long."""
+    """For the name, TCP, TLS and the model's 101. The caller hears nothing for this long."""
     reason_s: float = 1.0
-    """Behind a refusal, its body."""
+    """After a refusal, for its body."""
 
 
 class Dialed(NamedTuple):
-    """A leg to the model, its 101 read; ``early`` is what it said behind it."""
+    """A connection to the model after its 101. ``early``: bytes that came behind the 101."""
 
     connection: Connection
     early: bytes
@@ -55,21 +55,21 @@ class Dialed(NamedTuple):
     request_id: str | None
     dial_ms: float
 
-    def take_over(self) -> DetachedSocket:
+    def detach(self) -> DetachedSocket:
         """The socket, for a leg."""
-        return self.connection.taken(self.early)
+        return self.connection.detach(self.early)
 
     def hang_up(self) -> int:
-        """Closes a leg that no client took over; returns the code that the model was given."""
+        """Closes a connection that no client uses. Returns the close code that was sent to the model."""
         code = 1001
-        self.connection.leave(close_frame(code, "client went away", masked=True))
+        self.connection.close(close_frame(code, "client went away", masked=True))
         return code
 
 
 class DialFailed(Refused):
-    """The model did not take the call. ``cause`` is one of FAILURE_CAUSES.
+    """The model did not accept the call. ``cause`` is one of FAILURE_CAUSES.
 
-    ``wait_s``: how long a model that has no room wants the client to wait.
+    ``wait_s``: how long a busy model wants the client to wait.
     """
 
     def __init__(
@@ -96,17 +96,20 @@ class DialFailed(Refused):
 
     @property
     def by_the_model(self) -> bool:
-        """Whether it was the model that answered: one that nobody reaches refuses nobody."""
+        """Whether the model itself answered. A model that could not be reached has refused nothing."""
         return self.upstream_status is not None and self.cause != "proxy"
 
 
 def realtime_url(settings: Settings) -> URL:
-    """The GA URL, or the preview URL when an api-version is set; without a query, which is the call's."""
+    """The GA URL, or the preview URL when an api-version is set. The query is added for each call."""
     return settings.endpoint / ("openai/v1/realtime" if settings.api_version is None else "openai/realtime")
 
 
 class Upstream:
-    """Dials the model. Dials may run at once; they share a TLS context, and the last session to resume."""
+    """Dials the model.
+
+    Dials may run at the same time. They share a TLS context, and the last TLS session, which the next dial resumes.
+    """
 
     def __init__(self, settings: Settings, identity: Identity | None, times: DialTimes) -> None:
         self._times = times
@@ -118,10 +121,10 @@ class Upstream:
         self._session: ssl.SSLSession | None = None
 
     async def dial(self, subprotocols: Sequence[str], query: Mapping[str, str], headers: Mapping[str, str]) -> Dialed:
-        """Opens a WebSocket to the model, offering ``subprotocols``; ``query`` and ``headers`` are the call's own part.
+        """Opens a WebSocket to the model, and offers ``subprotocols``; ``query`` and ``headers`` depend on the call.
 
-        Where the model refuses the token of an identity it is dialled once more, with a token of the other scope.
-        Raises DialFailed, in the two `DialTimes` at most.
+        When the model refuses the token of an identity, it is dialed once more, with a token of the other scope. Raises
+        DialFailed, within the sum of the two `DialTimes`.
         """
         deadline = asyncio.get_running_loop().time() + self._times.dial_s
         if self._identity is None:
@@ -133,19 +136,19 @@ class Upstream:
         try:
             dialed = await self._dial(deadline, subprotocols, query, headers, token)
         except DialFailed as refusal:
-            another = await self._another(token, deadline) if refusal.upstream_status == 401 else None
-            if another is None:
+            alternative = await self._alternative_to(token, deadline) if refusal.upstream_status == 401 else None
+            if alternative is None:
                 raise
-            token = another
+            token = alternative
             dialed = await self._dial(deadline, subprotocols, query, headers, token)
-        self._identity.taken(token)
+        self._identity.accepted(token)
         return dialed
 
-    async def _another(self, refused: Token, deadline: float) -> Token | None:
+    async def _alternative_to(self, refused: Token, deadline: float) -> Token | None:
         assert self._identity is not None
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout_at(deadline):
-                return await self._identity.another(refused)
+                return await self._identity.alternative_to(refused)
         return None
 
     async def _dial(
@@ -164,9 +167,9 @@ class Upstream:
             async with asyncio.timeout_at(deadline):
                 connection = await Connection.open(url, self._tls, self._session, self._proxy)
                 try:
-                    answer = await connection.ask(url, headers)
+                    answer = await connection.request(url, headers)
                 except BaseException:
-                    connection.leave()
+                    connection.close()
                     raise
         except TimeoutError:
             through = " through the proxy of HTTPS_PROXY" if self._proxy else ""
@@ -174,8 +177,10 @@ class Upstream:
             raise DialFailed(504, "timeout", text) from None
         except (OSError, HttpProcessingError) as problem:
             if no_descriptor_is_left():
-                told = full()
-                raise DialFailed(told.status, "descriptors", told.message, retry_after=told.retry_after) from problem
+                refusal = full()
+                raise DialFailed(
+                    refusal.status, "descriptors", refusal.message, retry_after=refusal.retry_after
+                ) from problem
             if isinstance(problem, ProxyFailed):
                 text = f"The proxy of HTTPS_PROXY {problem}."
                 raise DialFailed(502, "proxy", text, upstream_status=problem.status) from problem
@@ -183,10 +188,10 @@ class Upstream:
             raise DialFailed(502, "unreachable", f"The model could not be reached ({what}).") from problem
         try:
             if not _is_sound(answer, key):
-                reason = b"" if answer.status == 101 else await connection.reason(answer, self._times.reason_s)
+                reason = b"" if answer.status == 101 else await connection.refusal_body(answer, self._times.reason_s)
                 raise _refused(answer, _error_code(reason, headers))
         except BaseException:
-            connection.leave()
+            connection.close()
             raise
         if connection.tls is not None and not connection.tls.resumed:
             self._session = connection.tls.session
@@ -217,32 +222,35 @@ def _is_sound(answer: Answer, key: str) -> bool:
         and says_upgrade(answer.headers)
         and answer.headers.get(hdrs.SEC_WEBSOCKET_ACCEPT) == accept_of(key)
         and answer.headers.get(hdrs.UPGRADE, "").lower() == "websocket"
-        # An extension we did not offer would put bits into frames that nobody agreed on (RFC 6455 section 4.1).
+        # An extension that the relay did not offer would change frames without the client's consent (RFC 6455 section
+        # 4.1).
         and hdrs.SEC_WEBSOCKET_EXTENSIONS not in answer.headers
     )
 
 
 def _refused(answer: Answer, error: str | None) -> DialFailed:
     request_id = _request_id(answer)
-    # The client hears a code that is one; free text stays in the log.
+    # The client is sent the error only if it has the form of a code; any other text is only logged.
     why = [error] if error is not None and _CODE.fullmatch(error) else []
     why += [f"upstream request id {request_id}"] if request_id else []
-    told = f" ({', '.join(why)})" if why else ""
+    detail = f" ({', '.join(why)})" if why else ""
     busy = answer.status in (429, 503)
     again = _time_to_come_back(answer.headers.get(hdrs.RETRY_AFTER)) if busy else None
     again_ms = answer.headers.get(RETRY_AFTER_MS, "") if busy else ""
     if not _MILLISECONDS.fullmatch(again_ms):
         again_ms = ""
     if answer.status == 429:
-        text = f"The model takes no more calls for now{told}."
+        text = f"The model takes no more calls for now{detail}."
     elif answer.status == 101:
-        text = f"The model refused the call: an unsound handshake{told}."
+        text = f"The model refused the call: its handshake is not valid{detail}."
     elif 300 <= answer.status < 400:
-        text = f"The model refused the call: HTTP {answer.status}, a redirect, which is not followed{told}."
+        text = f"The model refused the call: HTTP {answer.status}, a redirect, which is not followed{detail}."
     elif answer.status in (404, 410):
-        text = f"The model refused the call: HTTP {answer.status}{told}, no such deployment, or its model has retired."
+        text = (
+            f"The model refused the call: HTTP {answer.status}{detail}, no such deployment, or its model has retired."
+        )
     else:
-        text = f"The model refused the call: HTTP {answer.status}{told}."
+        text = f"The model refused the call: HTTP {answer.status}{detail}."
     return DialFailed(
         429 if answer.status == 429 else 502,
         "refused",
@@ -252,13 +260,13 @@ def _refused(answer: Answer, error: str | None) -> DialFailed:
         request_id=request_id,
         retry_after=answer.headers[hdrs.RETRY_AFTER] if again is not None else None,
         headers={RETRY_AFTER_MS: again_ms} if again_ms else {},
-        # Who says both means the finer one.
+        # If both headers are there, the more precise one counts.
         wait_s=None if answer.status != 429 else float(again_ms) / 1000 if again_ms else again,
     )
 
 
 def _error_code(body: bytes, headers: Mapping[str, str]) -> str | None:
-    """What a refusal calls its reason (``error.code`` of Azure and OpenAI), cut and printable; never a credential."""
+    """The reason in a refusal's body (``error.code`` of Azure and OpenAI), cut and printable; never a credential."""
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError:
@@ -277,7 +285,7 @@ def _error_code(body: bytes, headers: Mapping[str, str]) -> str | None:
 def _request_id(answer: Answer) -> str | None:
     for name in _REQUEST_ID_HEADERS:
         if value := answer.headers.get(name):
-            # Bytes that are no UTF-8 come as surrogates, which no JSON carries.
+            # Bytes that are not UTF-8 are surrogates here, which JSON cannot hold.
             text = value[:128].encode("ascii", "replace").decode()
             return "".join(each if each.isprintable() else "?" for each in text)
     return None
@@ -293,5 +301,5 @@ def _time_to_come_back(value: str | None) -> float | None:
         when = datetime.strptime(value, _DATE).replace(tzinfo=UTC)
     except ValueError:
         return None
-    # Of a date that is no date's one form (one digit, many blanks) it may say more than a date.
+    # strptime accepts other forms of a date (one digit, many blanks); only the one of RFC 9110 counts.
     return max(0.0, when.timestamp() - time.time()) if len(value) == _DATE_CHARACTERS else None

@@ -1,10 +1,10 @@
-"""What a call used, as the model says: tokens of each kind, and seconds of audio that were transcribed."""
+"""What a call used, as the model reports it: tokens of each kind, and seconds of transcribed audio."""
 
 from typing import Any
 
 
 class Usage:
-    """What the model said that the call used: tokens, and seconds of audio that were transcribed."""
+    """The usage that the model reported for one call: tokens, and seconds of transcribed audio."""
 
     __slots__ = (
         "cached",
@@ -26,15 +26,15 @@ class Usage:
         self.transcription_s = 0.0
 
     def of_response(self, usage: dict[str, Any]) -> None:
-        """Adds the ``usage`` of a `response.done`; ``cached`` tokens are a part of those that went in."""
+        """Adds the ``usage`` of a `response.done`. ``cached`` tokens are a part of the input tokens."""
         self.tokens_in += _count(usage.get("input_tokens"))
         self.tokens_out += _count(usage.get("output_tokens"))
-        given, made = as_object(usage.get("input_token_details")), as_object(usage.get("output_token_details"))
-        self.in_text += _count(given.get("text_tokens"))
-        self.in_audio += _count(given.get("audio_tokens"))
-        self.cached += _count(given.get("cached_tokens"))
-        self.out_text += _count(made.get("text_tokens"))
-        self.out_audio += _count(made.get("audio_tokens"))
+        supplied, produced = as_object(usage.get("input_token_details")), as_object(usage.get("output_token_details"))
+        self.in_text += _count(supplied.get("text_tokens"))
+        self.in_audio += _count(supplied.get("audio_tokens"))
+        self.cached += _count(supplied.get("cached_tokens"))
+        self.out_text += _count(produced.get("text_tokens"))
+        self.out_audio += _count(produced.get("audio_tokens"))
 
     def of_transcription(self, usage: dict[str, Any]) -> None:
         """Adds the ``usage`` of a transcription, which is billed by tokens or by the length of the audio."""
@@ -58,7 +58,7 @@ class Usage:
 
 
 def as_object(value: object) -> dict[str, Any]:
-    """A part of an event that is to be an object; empty where it is none."""
+    """A part of an event that should be an object; empty when it is not one."""
     return value if isinstance(value, dict) else {}
 
 

@@ -166,7 +166,7 @@ class Call:
             if len(closes) > 1:
                 yield f"two Closes for the {side.name}: {leg.sent}"
             if (side.sent in (Sent.CLOSE, Sent.DUE)) != bool(closes) and side.sent is not Sent.MUTE:
-                yield f"the {side.name} was sent {leg.sent}, the machine says {side.told}"
+                yield f"the {side.name} was sent {leg.sent}, the machine says {side.sent}"
             on_the_wire = bool({"close", "passed"} & set(leg.sent)) or side.received is Received.CLOSE
             if self.downs and (side.closed_with != VANISHED) > on_the_wire:
                 yield f"the summary has {side.closed_with} for the {side.name}, and there was no Close"

@@ -293,7 +293,7 @@ def events(draw: st.DrawFn) -> bytes:
 def state(turns: Turns) -> tuple[object, ...]:
     """All that anybody reads of a call's turns, but for the clock's part."""
     counts = (turns.active, turns.speaking, turns.responses, turns.usage.tokens(), turns.usage.transcription_s)
-    owed = (turns.answer_due, turns._ask_due, turns._debts, turns._requests, turns._manual, turns._floor)
+    owed = (turns.answer_due, turns._request_due, turns._debts, turns._requests, turns._manual, turns._audio_seen)
     return (*counts, *owed, turns.upstream_session, turns.error_code)
 
 

@@ -150,11 +150,11 @@ FAULTS = {
     "it may not go there": (b"HTTP/1.0 403 Forbidden\r\nContent-Length: 4\r\n\r\nhush", 403, "HTTP 403"),
     "it cannot go there": (b"HTTP/1.1 502 Bad Gateway\r\n\r\n", 502, "HTTP 502"),
     "a redirect": (b"HTTP/1.1 302 Found\r\nLocation: http://hush/\r\n\r\n", 302, "HTTP 302"),
-    "it hangs up": (b"", None, "did not answer as a proxy does"),
-    "half an answer": (b"HTTP/1.1 200 OK\r\n", None, "did not answer as a proxy does"),
-    "another protocol": (b"220 hush.example ESMTP\r\n\r\n", None, "did not answer as a proxy does"),
-    "an answer without end": (b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 40_000, None, "did not answer as a proxy does"),
-    "it talks on": (TUNNEL + b"hush", None, "went on talking"),
+    "it hangs up": (b"", None, "did not answer with HTTP"),
+    "half an answer": (b"HTTP/1.1 200 OK\r\n", None, "did not answer with HTTP"),
+    "another protocol": (b"220 hush.example ESMTP\r\n\r\n", None, "did not answer with HTTP"),
+    "an answer without end": (b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 40_000, None, "did not answer with HTTP"),
+    "it talks on": (TUNNEL + b"hush", None, "sent bytes behind its answer"),
 }
 
 

@@ -206,7 +206,7 @@ async def test_openssl_is_handed_a_record_at_a_time_since_its_buffers_never_shri
         assert await model.reader.readexactly(len(payload)) == await said() == payload
     await sending
     assert max(handed) == 16 * 1024
-    connection.leave()
+    connection.close()
 
 
 async def test_records_of_one_byte_are_read_some_at_a_time_and_all_of_them(asked: Asked) -> None:
@@ -236,4 +236,4 @@ async def test_records_of_one_byte_are_read_some_at_a_time_and_all_of_them(asked
     assert heard == bytes(number % 251 for number in range(count)) + bytes(30_000)
     assert at_once <= 2 * 16 * 1024 // 22, "two slices of records of one byte"
     await saying
-    connection.leave()
+    connection.close()

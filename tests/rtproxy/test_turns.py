@@ -249,8 +249,8 @@ def test_a_type_behind_a_long_event_id_is_found_wherever_the_chunk_ends(cut: int
 )
 def test_what_the_model_says_is_logged_without_marks_that_end_or_turn_a_line(mark: str) -> None:
     turns = Turns()
-    turns.hear(b"session.created", {"session": {"id": f"sess{mark}1é"}})
-    turns.hear(b"error", {"error": {"code": f"quota{mark}gone"}})
+    turns.model_event(b"session.created", {"session": {"id": f"sess{mark}1é"}})
+    turns.model_event(b"error", {"error": {"code": f"quota{mark}gone"}})
     assert (turns.upstream_session, turns.error_code) == ("sess?1é", "quota?gone")
 
 
