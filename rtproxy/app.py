@@ -1,4 +1,4 @@
-"""Routes and their wiring."""
+"""The routes, and the wiring of the parts."""
 
 import asyncio
 import contextlib
@@ -16,7 +16,7 @@ from rtproxy.call.room import Room, memory
 from rtproxy.call.roster import Roster
 from rtproxy.call.session import Session, Shared
 from rtproxy.call.trace import untraced
-from rtproxy.carry import ADMISSION, LOG, ROSTER, SHARED, TRACING, UPSTREAM, carry, turn_away
+from rtproxy.carry import ADMISSION, LOG, ROSTER, SHARED, TRACING, UPSTREAM, carry, refusal_response
 from rtproxy.door.admission import Admission, Door
 from rtproxy.door.answers import REFUSE
 from rtproxy.door.strangers import STRANGERS, Strangers
@@ -30,15 +30,15 @@ from rtproxy.wire.credit import Allowance
 from rtproxy.wire.poller import Poller
 
 CALL_ROUTES = ("/ws", "/v1/realtime", "/openai/v1/realtime", "/openai/realtime")
-"""So that an OpenAI SDK of either vintage needs only a new base URL."""
-Lasting = Callable[[web.Application], AsyncIterator[None]]
-"""A part of the application that is there from its start to its end (aiohttp's cleanup contexts)."""
+"""With these paths an OpenAI SDK, of the GA or of the preview protocol, needs only a new base URL."""
+Lifespan = Callable[[web.Application], AsyncIterator[None]]
+"""A part of the application that exists from its start to its end (aiohttp's cleanup contexts)."""
 TELEMETRY = web.AppKey("telemetry", str)
-"""``on``, ``off``, or ``missing``: an endpoint is set and the extra rtproxy[telemetry] is not installed."""
+"""``on``, ``off``, or ``missing``: an endpoint is set, but the extra rtproxy[telemetry] is not installed."""
 
 
 class Tuning(NamedTuple):
-    """Limits that are no settings, as no deployment sets others; tests hand in shorter ones."""
+    """Limits that are no settings, because no deployment needs other values. Tests pass in shorter ones."""
 
     times: Times = Times()
     allowance: Allowance = Allowance()
@@ -46,11 +46,11 @@ class Tuning(NamedTuple):
     tokens: TokenTimes = TokenTimes()
 
 
-USUAL = Tuning()
+DEFAULT_TUNING = Tuning()
 
 
-def make_app(settings: Settings, log: Log, tuning: Tuning = USUAL) -> web.Application:
-    """The relay as an aiohttp application: runs on one uvloop, holds no state outside of it."""
+def make_app(settings: Settings, log: Log, tuning: Tuning = DEFAULT_TUNING) -> web.Application:
+    """The relay as an aiohttp application. It runs on one uvloop, and has no global state."""
     roster = Roster()
     admission = Admission(settings, roster)
     metrics = Metrics(roster, lambda: admission.draining, log)
@@ -62,7 +62,7 @@ def make_app(settings: Settings, log: Log, tuning: Tuning = USUAL) -> web.Applic
 
         identity = Identity(settings.token_scope, no_token, tuning.tokens)
     started = time.monotonic()
-    signature = {
+    identity_headers = {
         hdrs.SERVER: "rtproxy",
         "x-rtproxy-revision": settings.revision,
         "x-rtproxy-replica": settings.replica,
@@ -97,12 +97,12 @@ def make_app(settings: Settings, log: Log, tuning: Tuning = USUAL) -> web.Applic
     async def exposition(request: web.Request) -> web.Response:
         return web.Response(body=await metrics.exposition(), headers={hdrs.CONTENT_TYPE: "text/plain; version=0.0.4"})
 
-    async def sign(request: web.Request, response: web.StreamResponse) -> None:
-        response.headers.update(signature)
+    async def identify(request: web.Request, response: web.StreamResponse) -> None:
+        response.headers.update(identity_headers)
 
     def refuse(refusal: Refused) -> web.Response:
-        response = turn_away(roster, log, refusal)
-        response.headers.update(signature)  # what is no HTTP comes to no handler, and `sign` does not see it
+        response = refusal_response(roster, log, refusal)
+        response.headers.update(identity_headers)  # `identify` is not called for what is not HTTP
         return response
 
     app = web.Application()
@@ -113,18 +113,18 @@ def make_app(settings: Settings, log: Log, tuning: Tuning = USUAL) -> web.Applic
     app.router.add_get("/status", status)
     app.router.add_get("/metrics", exposition)
     for route in CALL_ROUTES:
-        for path in (route, f"{route}/"):  # base URLs are written with and without
+        for path in (route, f"{route}/"):  # base URLs are used with and without a slash at the end
             app.router.add_get(path, carry, allow_head=False)
-    app.on_response_prepare.append(sign)
-    app.cleanup_ctx.append(_sharing(settings, roster, log, tuning))
+    app.on_response_prepare.append(identify)
+    app.cleanup_ctx.append(_shared(settings, roster, log, tuning))
     app.cleanup_ctx.append(_telemetry(settings, metrics))
     app.cleanup_ctx.append(_upstream(settings, identity, tuning.dial))
     app.cleanup_ctx.append(_admitting)
     return app
 
 
-def _sharing(settings: Settings, roster: Roster, log: Log, tuning: Tuning) -> Lasting:
-    async def sharing(app: web.Application) -> AsyncIterator[None]:
+def _shared(settings: Settings, roster: Roster, log: Log, tuning: Tuning) -> Lifespan:
+    async def shared(app: web.Application) -> AsyncIterator[None]:
         poller, wheel = Poller(), Wheel(settings.heartbeat_s, tuning.times.stall_s)
         runtime = Runtime(poller, wheel, asyncio.get_running_loop(), tuning.times, tuning.allowance)
         app[SHARED] = Shared(roster, log, runtime, Room(memory()), settings.client_events, settings.max_call_s)
@@ -133,16 +133,16 @@ def _sharing(settings: Settings, roster: Roster, log: Log, tuning: Tuning) -> La
         turning.cancel()
         poller.close()
 
-    return sharing
+    return shared
 
 
 async def _admitting(app: web.Application) -> AsyncIterator[None]:
-    async def revoke(gone: set[str]) -> None:
-        def revoke_if_gone(session: Session) -> None:
-            if session.client in gone:
+    async def revoke(revoked: set[str]) -> None:
+        def revoke_session(session: Session) -> None:
+            if session.client in revoked:
                 session.revoke()
 
-        await app[ROSTER].for_each(revoke_if_gone)
+        await app[ROSTER].for_each(revoke_session)
 
     admission = app[ADMISSION]
     async with contextlib.AsyncExitStack() as stack:
@@ -152,8 +152,8 @@ async def _admitting(app: web.Application) -> AsyncIterator[None]:
         yield
 
 
-def _telemetry(settings: Settings, metrics: Metrics) -> Lasting:
-    async def telling(app: web.Application) -> AsyncIterator[None]:
+def _telemetry(settings: Settings, metrics: Metrics) -> Lifespan:
+    async def telemetry(app: web.Application) -> AsyncIterator[None]:
         app[TELEMETRY] = "on" if settings.telemetry else "off"
         app[TRACING] = untraced
         async with contextlib.AsyncExitStack() as stack:
@@ -161,18 +161,18 @@ def _telemetry(settings: Settings, metrics: Metrics) -> Lasting:
                 try:
                     from rtproxy.watch.telemetry import exporting
                 except ModuleNotFoundError:
-                    # The platform hands its agent's endpoint to every app: no reason to refuse to carry calls.
+                    # The platform sets its agent's endpoint for every app, which is no reason not to start.
                     app[TELEMETRY] = "missing"
-                except ValueError as problem:  # some of its variables it reads when it is imported
+                except ValueError as problem:  # it reads some of its variables on import
                     raise not_taken(problem) from problem
                 else:
                     app[TRACING] = await stack.enter_async_context(exporting(settings, metrics))
             yield
 
-    return telling
+    return telemetry
 
 
-def _upstream(settings: Settings, identity: Identity | None, times: DialTimes) -> Lasting:
+def _upstream(settings: Settings, identity: Identity | None, times: DialTimes) -> Lifespan:
     async def dialling(app: web.Application) -> AsyncIterator[None]:
         app[UPSTREAM] = Upstream(settings, identity, times)
         if identity is None:

@@ -1,4 +1,4 @@
-"""A call's way in, top to bottom: admit, dial the model, accept the client; or a refusal on the way."""
+"""The way of a new call: admit it, dial the model, accept the client; or refuse it at one of these steps."""
 
 import asyncio
 import logging
@@ -27,20 +27,20 @@ TRACING: web.AppKey[Callable[[web.Request], Trace]] = web.AppKey("tracing")
 
 
 async def carry(request: web.Request) -> web.StreamResponse:
-    """The handler of the WebSocket routes: returns as soon as the call stands, or with a refusal."""
+    """The handler of the WebSocket routes. It returns when the call is established, or with a refusal."""
     log, roster, admission = request.app[LOG], request.app[ROSTER], request.app[ADMISSION]
     try:
         admitted = await admission.admit(request)
     except Refused as refusal:
-        return turn_away(roster, log, refusal, path_of(request))
-    except Exception:  # one of the two edges: a defect of ours costs this call and no other
+        return refusal_response(roster, log, refusal, path_of(request))
+    except Exception:  # a defect ends this call and no other; the same below
         logging.getLogger("rtproxy").exception("an admission raised")
-        return turn_away(roster, log, defect(), path_of(request))
+        return refusal_response(roster, log, defect(), path_of(request))
     trace = request.app[TRACING](request)
     client, parameters = admitted.client, admitted.parameters
     session = Session(client, request.app[SHARED], trace, partial(admission.give_back, admitted))
     roster.add(session)
-    request.app[STRANGERS].let_in(cast(Stranger, request.protocol))
+    request.app[STRANGERS].admitted(cast(Stranger, request.protocol))
     try:
         headers = {**trace.headers, **parameters.headers}
         dialed = await request.app[UPSTREAM].dial(subprotocols_of(request), parameters.query, headers)
@@ -60,15 +60,15 @@ async def carry(request: web.Request) -> web.StreamResponse:
             request_id=failure.request_id,
         )
         return failure.response()
-    except Exception:  # the other one
+    except Exception:  # as above
         logging.getLogger("rtproxy").exception("a dial raised")
-        return _send_away(session, request, defect())
+        return _refuse_admitted(session, request, defect())
     except asyncio.CancelledError:
         session.not_established(draining())
         raise
     if session.closing:
         dialed.hang_up()
-        return _send_away(session, request, session.closing_refusal())
+        return _refuse_admitted(session, request, session.closing_refusal())
     log(
         "upstream.connected",
         session=session.id,
@@ -80,18 +80,21 @@ async def carry(request: web.Request) -> web.StreamResponse:
     try:
         return await session.accept(request, dialed)
     except Refused as refusal:
-        return _send_away(session, request, refusal)
+        return _refuse_admitted(session, request, refusal)
 
 
-def _send_away(session: Session, request: web.Request, refusal: Refused) -> web.Response:
-    """The relay itself is the reason why an admitted call does not come to stand: the answer, counted and logged."""
+def _refuse_admitted(session: Session, request: web.Request, refusal: Refused) -> web.Response:
+    """Refuses an admitted call for a reason of the relay itself: counts and logs it, and makes the response."""
     session.not_established(refusal)
     refusal.client = session.client
-    return turn_away(request.app[ROSTER], request.app[LOG], refusal, path_of(request))
+    return refusal_response(request.app[ROSTER], request.app[LOG], refusal, path_of(request))
 
 
-def turn_away(roster: Roster, log: Log, refusal: Refused, path: str | None = None) -> web.Response:
-    """Counts and logs a refusal, and makes the answer. ``path`` is one of the routes, never what a stranger chose."""
+def refusal_response(roster: Roster, log: Log, refusal: Refused, path: str | None = None) -> web.Response:
+    """Counts and logs a refusal, and makes the response.
+
+    ``path`` is one of the routes, never a path that a client chose.
+    """
     roster.refusals[refusal.status, refusal.code] += 1
     log.refused(refusal.status, refusal.code, refusal.client, path)
     return refusal.response()

@@ -1,4 +1,4 @@
-"""The upgrade from HTTP to a WebSocket (RFC 6455 section 4): what more than one room reads in it or writes."""
+"""The upgrade from HTTP to a WebSocket (RFC 6455 section 4): what several rooms need of it."""
 
 import base64
 import hashlib
@@ -8,10 +8,10 @@ from aiohttp import hdrs, web
 from multidict import CIMultiDictProxy
 
 OFFERED, OFFERED_CHARACTERS = 16, 8190
-"""So many subprotocols are looked at, and so long they may be together: as long as one line of a header."""
+"""The most subprotocols that are read, and the most characters of all of them: as many as one header line may have."""
 REALTIME = "realtime"
 _ACCOUNTS = ("openai-organization.", "openai-project.")
-"""OpenAI's SDKs offer these to OpenAI: they name an account there, which is no business of Azure's."""
+"""OpenAI's SDKs offer these to OpenAI. They name an account there, which must not be sent to Azure."""
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,128}")
 
@@ -22,25 +22,25 @@ def accept_of(key: str) -> str:
     return base64.b64encode(digest).decode()
 
 
-def says_upgrade(headers: CIMultiDictProxy[str]) -> bool:
-    """Whether Connection has the word upgrade; its lines are one list (RFC 9110 section 5.3)."""
+def has_upgrade(headers: CIMultiDictProxy[str]) -> bool:
+    """Whether Connection contains the word upgrade. Its header lines are one list (RFC 9110 section 5.3)."""
     words = ",".join(headers.getall(hdrs.CONNECTION, ())).split(",")
     return "upgrade" in (word.strip().lower() for word in words)
 
 
 def path_of(request: web.Request) -> str:
-    """The route of a call, one of CALL_ROUTES: a slash behind it changes nothing."""
+    """The route of a call, one of CALL_ROUTES, without a slash at its end."""
     return request.path.rstrip("/")
 
 
 def offered(request: web.Request) -> list[str]:
-    """The first OFFERED items of Sec-WebSocket-Protocol, as they came."""
+    """The first OFFERED items of Sec-WebSocket-Protocol, unchanged."""
     listed = ",".join(request.headers.getall(hdrs.SEC_WEBSOCKET_PROTOCOL, []))
     return [item.strip() for item in listed.split(",", OFFERED)[:OFFERED]]
 
 
 def subprotocols_of(request: web.Request) -> list[str]:
-    """The subprotocols a client offers that the model may see: well-formed, once each, no secret, no account's name."""
+    """The offered subprotocols that may be sent to the model: well-formed, once each, no secret, no account name."""
     return [
         item
         for item in dict.fromkeys(offered(request))
@@ -48,8 +48,8 @@ def subprotocols_of(request: web.Request) -> list[str]:
     ]
 
 
-def switching(request: web.Request, session: str, accepted: str | None) -> web.StreamResponse:
-    """The 101 of a session. Browsers fail a handshake that answers none of the subprotocols they offered."""
+def switching_protocols(request: web.Request, session: str, accepted: str | None) -> web.StreamResponse:
+    """The 101 of a session. A browser fails a handshake whose answer has none of the subprotocols that it offered."""
     headers = {
         hdrs.UPGRADE: "websocket",
         hdrs.CONNECTION: "Upgrade",

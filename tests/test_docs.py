@@ -142,7 +142,11 @@ def test_the_endings_table_has_every_ending_with_its_codes(page: Path) -> None:
 def test_the_refusals_table_has_every_code_that_the_relay_says(page: Path) -> None:
     documented = {code for row in rows(page) if row[0].isdigit() for code in re.findall(r"`([a-z_]+)`", row[1])}
     source = " ".join(path.read_text() for path in (ROOT / "rtproxy").rglob("*.py"))
-    said = set(re.findall(r"(?:_error\", |unknown\(|mistaken\(\s*|too_many\(client, |_no_key\()\"(\w+)\"", source))
+    said = set(
+        re.findall(
+            r"(?:_error\",\s*|unauthorized\(\s*|bad_request\(\s*|too_many\(client, |_no_key\()\"(\w+)\"(?!:)", source
+        )
+    )
     assert {"draining", "too_many_calls", "used_ticket", "missing_api_key", "bad_handshake"} <= said
     # Without descriptors it is `at_capacity` that is said.
     assert documented == said | {f"upstream_{cause}" for cause in FAILURE_CAUSES if cause != "descriptors"}

@@ -20,8 +20,8 @@ from rtproxy.call.trace import Trace
 from rtproxy.log import Field, Log
 from rtproxy.model.turns import Turns
 from rtproxy.model.upstream import Dialed
-from rtproxy.refusal import Refused, draining, full, unknown
-from rtproxy.upgrade import path_of, switching
+from rtproxy.refusal import Refused, draining, full, unauthorized
+from rtproxy.upgrade import path_of, switching_protocols
 from rtproxy.wire.frames import Count
 from rtproxy.wire.takeover import DetachedSocket, take_over
 
@@ -108,7 +108,7 @@ class Session:
     def closing_refusal(self) -> Refused:
         """The response to a client whose call is closed before it is established."""
         if self._cause == "client.revoked":
-            return unknown("invalid_api_key", "The client's key was taken away.")
+            return unauthorized("invalid_api_key", "The client's key was taken away.")
         return draining()
 
     async def accept(self, request: web.Request, dialed: Dialed) -> web.StreamResponse:
@@ -116,7 +116,7 @@ class Session:
 
         Raises Refused when no descriptor is left for the client's socket; then no 101 was sent.
         """
-        response = switching(request, self.id, dialed.subprotocol)
+        response = switching_protocols(request, self.id, dialed.subprotocol)
         try:
             client = await take_over(request, response)
         except ConnectionResetError:

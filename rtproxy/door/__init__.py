@@ -1,1 +1,1 @@
-"""Who may come in. All of it is decided before the 101, and it knows no session."""
+"""Who may come in. Everything here is decided before the 101, and this room knows no session."""

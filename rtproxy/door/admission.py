@@ -1,4 +1,4 @@
-"""Who may come in: all of it is decided before the 101, and a refusal is an HTTP answer in OpenAI's envelope."""
+"""Decides before the 101 who may come in. A refusal is an HTTP response with OpenAI's error object."""
 
 from enum import Enum
 from typing import NamedTuple
@@ -13,15 +13,15 @@ from rtproxy.door.oidc import Issuer
 from rtproxy.door.parameters import Parameters, parameters_of
 from rtproxy.door.ticket import PREFIX, Ticket, Tickets
 from rtproxy.origins import Origins
-from rtproxy.refusal import Refused, draining, full, unknown
+from rtproxy.refusal import Refused, draining, full, unauthorized
 from rtproxy.settings import Settings
 
 ANONYMOUS = "anonymous"
 SIGNED = 4
-"""So many tickets and tokens of one request are checked; and of each first what stands before its first dot."""
+"""The most tickets and tokens of one request that are checked."""
 _HEADER_CHARACTERS = 1024
 TICKET_CHARACTERS = 2048
-"""What a stranger shows as a ticket is checked up to this length: that takes time."""
+"""A longer credential is not checked as a ticket, because an unknown client could use much CPU time with it."""
 
 
 class Door(Enum):
@@ -33,7 +33,7 @@ class Door(Enum):
 
 
 class Admitted(NamedTuple):
-    """Who may come in, what the dial has to ask for, and what was reserved while it lasts."""
+    """An admitted client, its parameters for the dial, and what was reserved for its call."""
 
     client: str
     parameters: Parameters
@@ -61,21 +61,23 @@ class Admission:
         self._tickets = Tickets(self.keys.key_of)
 
     async def admit(self, request: web.Request) -> Admitted:
-        """The client that may come in, and what it asks for, now that there is room for it. Raises Refused.
+        """The admitted client and its parameters. Raises Refused.
 
-        Whoever calls it puts the call among the live ones before anything else may run.
+        The caller must add the call to the open calls before anything else may run.
         """
         check_upgrade(request)
         self._check_door()
         origins = request.headers.getall(hdrs.ORIGIN, [])
         if len(origins) > 1:
-            raise Refused(403, "invalid_request_error", "origin_not_allowed", "A request has one Origin at most.")
+            raise Refused(
+                403, "invalid_request_error", "origin_not_allowed", "A request may have only one Origin header."
+            )
         if not self._origins.allow(origins):
             cure = "Calls from this web origin are not allowed: add it to RTPROXY_ALLOWED_ORIGINS."
             raise Refused(403, "invalid_request_error", "origin_not_allowed", cure)
         client, ticket = await self._client(request)
         parameters = parameters_of(request, self._settings)
-        # From here on nothing waits: nobody else comes in between.
+        # Nothing below awaits, so that no other call is admitted in between.
         self._check_door()
         if len(self._calls) >= self._limit:
             raise full()
@@ -85,7 +87,7 @@ class Admission:
         return Admitted(client, parameters, start, ticket)
 
     def give_back(self, admitted: Admitted) -> None:
-        """The call did not come to stand: its ticket is good again, and it does not count as a start."""
+        """The call was not established: its ticket can be used again, and it does not count as a start."""
         self._limits.give_back(admitted.client, admitted.start)
         if admitted.ticket is not None:
             self._tickets.give_back(admitted.ticket)
@@ -100,11 +102,11 @@ class Admission:
         return self.door is not Door.OPEN
 
     def drain(self) -> None:
-        """Calls are still let in, because a balancer learns late; `draining` is true."""
+        """Still admits calls, because a balancer learns late; `draining` is true."""
         self.door = Door.DRAINING
 
     def shut(self) -> None:
-        """From now on every call is refused."""
+        """From now on refuses every call."""
         self.door = Door.SHUT
 
     def _check_door(self) -> None:
@@ -112,47 +114,47 @@ class Admission:
             raise draining()
 
     async def _client(self, request: web.Request) -> tuple[str, Ticket | None]:
-        shown = credentials_of(request)
-        name = self.keys.name_of(shown)
+        credentials = credentials_of(request)
+        name = self.keys.name_of(credentials)
         if name is not None:
             return name, None
-        if self._anonymous and not (shown and (self.keys or self.issuer)):
+        if self._anonymous and not (credentials and (self.keys or self.issuer)):
             return ANONYMOUS, None
         refusal = None
-        signed = [credential for credential in shown if credential.count(".") == 2]
+        signed = [credential for credential in credentials if credential.count(".") == 2]
         for credential in signed[:SIGNED]:
             try:
                 return await self._signed(credential)
             except Refused as problem:
-                # A word about a signature tells more than that something else was no key.
+                # A reason about a signature helps more than "not a key".
                 refusal = problem if refusal is None or refusal.code == "invalid_api_key" else refusal
-        if shown:
+        if credentials:
             raise refusal or _no_key("invalid_api_key")
         raise _no_key("missing_api_key")
 
     async def _signed(self, credential: str) -> tuple[str, Ticket | None]:
-        """Who shows a ticket or a token."""
+        """The client that a ticket or a token names."""
         token = credential.removeprefix(PREFIX)
-        said = token.partition(".")[0]
-        if len(said) > _HEADER_CHARACTERS:
+        header_part = token.partition(".")[0]
+        if len(header_part) > _HEADER_CHARACTERS:
             raise _no_key("invalid_api_key")
         try:
-            header = jwt.get_unverified_header(f"{said}.e30.")
-        # Bytes that are no UTF-8 came as surrogates; and JSON may be deeper than Python reads.
+            header = jwt.get_unverified_header(f"{header_part}.e30.")
+        # Bytes that are not UTF-8 are surrogates here; and JSON may be nested more deeply than Python reads.
         except (jwt.InvalidTokenError, ValueError, TypeError, RecursionError):
             raise _no_key("invalid_api_key") from None
         if header.get("alg") == "HS256":
             if len(token) > TICKET_CHARACTERS:
-                raise unknown("invalid_token", f"A ticket has {TICKET_CHARACTERS} characters at most.")
+                raise unauthorized("invalid_token", f"A ticket may have at most {TICKET_CHARACTERS} characters.")
             ticket = self._tickets.read(token, header.get("kid"))
             return ticket.client, ticket
         if self.issuer is None:
-            raise unknown("invalid_token", "Tokens are not taken here: RTPROXY_OIDC_ISSUER is not set.")
+            raise unauthorized("invalid_token", "This relay accepts no tokens: RTPROXY_OIDC_ISSUER is not set.")
         return await self.issuer.client_of(token, header.get("kid")), None
 
 
 def _no_key(code: str) -> Refused:
-    return unknown(
+    return unauthorized(
         code,
         "A client key of this relay is needed: Authorization: Bearer KEY, an api-key header, "
         f"or the subprotocol {KEY_PROTOCOL}KEY.",

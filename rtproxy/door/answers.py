@@ -1,6 +1,6 @@
-"""What aiohttp would answer by itself, in the relay's words: to unknown paths, to wrong methods, to what is no HTTP.
+"""Replaces aiohttp's own error responses: to unknown paths, to wrong methods, and to requests that are not valid HTTP.
 
-aiohttp's own answers quote the request, and a key may stand in it.
+aiohttp's responses quote the request, which may contain a key.
 """
 
 from collections.abc import Callable
@@ -10,13 +10,13 @@ from aiohttp import hdrs, web
 from rtproxy.refusal import Refused, defect
 
 TOO_LARGE = 431
-"""The status of a head that is too large (RFC 6585 section 5)."""
+"""The status of a request head that is too large (RFC 6585 section 5)."""
 REFUSE: web.AppKey[Callable[[Refused], web.Response]] = web.AppKey("refuse")
-"""Logs and counts the refusal of a request that is no call, without its path, and makes the answer."""
+"""Logs and counts the refusal of a request that is not a call, without its path, and makes the response."""
 
 
 class Answering(web.RequestHandler):
-    """aiohttp's end of a connection, which leaves every refusal to ``refuse``."""
+    """aiohttp's handler of a connection, which leaves every refusal to ``refuse``."""
 
     __slots__ = ("refuse",)
 
@@ -30,8 +30,8 @@ class Answering(web.RequestHandler):
         message: str | None = None,
     ) -> web.StreamResponse:
         if isinstance(exc, UnicodeEncodeError) and hdrs.EXPECT in request.headers:
-            return self.refuse(_unexpected())  # aiohttp quotes it, and fails where it is no text
-        super().handle_error(request, status, exc, message)  # it logs a defect, and raises where an answer has begun
+            return self.refuse(_unexpected())  # aiohttp quotes the value, and fails when it is not text
+        super().handle_error(request, status, exc, message)  # logs a defect, and raises when a response has begun
         answer = self.refuse(_too_large() if status == TOO_LARGE else _no_http() if status < 500 else defect())
         answer.force_close()
         return answer
@@ -47,11 +47,13 @@ class Answering(web.RequestHandler):
 def _of(answer: web.HTTPException) -> Refused:
     match answer:
         case web.HTTPNotFound():
-            there = "Nothing is here: a WebSocket call goes to /v1/realtime, /openai/v1/realtime or /openai/realtime."
+            there = (
+                "This path does not exist. WebSocket calls go to /v1/realtime, /openai/v1/realtime or /openai/realtime."
+            )
             return Refused(404, "invalid_request_error", "not_found", there)
         case web.HTTPMethodNotAllowed():
             allowed = answer.headers[hdrs.ALLOW]
-            only = f"Here only {allowed} is allowed."
+            only = f"This path allows only {allowed}."
             return Refused(405, "invalid_request_error", "method_not_allowed", only, headers={hdrs.ALLOW: allowed})
         case web.HTTPExpectationFailed():
             return _unexpected()
@@ -59,14 +61,19 @@ def _of(answer: web.HTTPException) -> Refused:
 
 
 def _unexpected() -> Refused:
-    return Refused(417, "invalid_request_error", "expectation_failed", "The header Expect takes 100-continue.")
+    return Refused(
+        417,
+        "invalid_request_error",
+        "expectation_failed",
+        "The only accepted value of the header Expect is 100-continue.",
+    )
 
 
 def _too_large() -> Refused:
-    text = "The request line and its headers are longer than 32 KiB in all."
+    text = "The request line and the headers together are longer than 32 KiB."
     return Refused(TOO_LARGE, "invalid_request_error", "headers_too_large", text)
 
 
 def _no_http() -> Refused:
-    text = "This is no request of HTTP/1.1, or one of its lines is longer than 8190 bytes."
+    text = "This is not an HTTP/1.1 request, or one of its lines is longer than 8190 bytes."
     return Refused(400, "invalid_request_error", "bad_request", text)

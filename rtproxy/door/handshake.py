@@ -1,4 +1,4 @@
-"""What a client's handshake says: whether it is one (RFC 6455 section 4.2.1), its credentials, its subprotocols."""
+"""Checks a client's handshake (RFC 6455 section 4.2.1), and reads its credentials."""
 
 import base64
 import binascii
@@ -7,28 +7,35 @@ from aiohttp import hdrs, web
 from aiohttp.http import HttpVersion11
 
 from rtproxy.refusal import Refused
-from rtproxy.upgrade import OFFERED_CHARACTERS, offered, says_upgrade
+from rtproxy.upgrade import OFFERED_CHARACTERS, has_upgrade, offered
 
 KEY_PROTOCOL = "openai-insecure-api-key."
-"""How a browser, which cannot set headers, hands its credential over: as an item of the subprotocol list."""
+"""A browser cannot set headers. It sends its credential as an item of the subprotocol list, with this prefix."""
 
 
 def check_upgrade(request: web.Request) -> None:
-    """Raises Refused unless ``request`` asks for a WebSocket the way RFC 6455 section 4.2.1 wants it."""
+    """Raises Refused unless ``request`` is a valid WebSocket handshake (RFC 6455 section 4.2.1)."""
     headers = request.headers
-    # One word, as aiohttp's parser wants it: behind any other request it looks for the next one, not for frames.
+    # Only this one word: after any other request aiohttp's parser expects another request, not frames.
     upgrade = headers.get(hdrs.UPGRADE, "")
-    if not (upgrade.isascii() and upgrade.lower() == "websocket") or not says_upgrade(headers):
-        raise Refused(426, "invalid_request_error", "upgrade_required", "This is a WebSocket: connect with ws or wss.")
+    if not (upgrade.isascii() and upgrade.lower() == "websocket") or not has_upgrade(headers):
+        raise Refused(
+            426,
+            "invalid_request_error",
+            "upgrade_required",
+            "This path accepts only WebSockets: connect with ws or wss.",
+        )
     twice = any(len(headers.getall(name, [])) > 1 for name in (hdrs.SEC_WEBSOCKET_KEY, hdrs.SEC_WEBSOCKET_VERSION))
     if twice or request.body_exists or request.version != HttpVersion11:
-        sound = "A WebSocket begins with a GET of HTTP/1.1 without a body, with one key and one version."
+        sound = "A WebSocket handshake is an HTTP/1.1 GET without a body, with one key and one version."
         raise Refused(400, "invalid_request_error", "bad_handshake", sound)
     if sum(map(len, headers.getall(hdrs.SEC_WEBSOCKET_PROTOCOL, []))) > OFFERED_CHARACTERS:
-        short = f"The subprotocols of a handshake have {OFFERED_CHARACTERS} characters in all."
+        short = f"The subprotocols of a handshake may have at most {OFFERED_CHARACTERS} characters."
         raise Refused(400, "invalid_request_error", "bad_handshake", short)
     if headers.get(hdrs.SEC_WEBSOCKET_VERSION) != "13":
-        raise Refused(426, "invalid_request_error", "upgrade_required", "WebSocket version 13 is spoken here.")
+        raise Refused(
+            426, "invalid_request_error", "upgrade_required", "This relay supports only WebSocket version 13."
+        )
     try:
         key = base64.b64decode(headers.get(hdrs.SEC_WEBSOCKET_KEY, ""), validate=True)
     except (binascii.Error, ValueError):
@@ -38,7 +45,7 @@ def check_upgrade(request: web.Request) -> None:
 
 
 def credentials_of(request: web.Request) -> list[str]:
-    """Whatever a client shows to be let in: a key, a ticket or a token; from its headers, never from its URL."""
+    """The credentials of a request, keys, tickets and tokens: from its headers, never from its URL."""
     scheme, _, bearer = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
     shown = [bearer.strip()] if scheme.lower() == "bearer" else []
     shown.append(request.headers.get("api-key", ""))

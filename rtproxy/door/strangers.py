@@ -1,7 +1,7 @@
-"""Connections before their 101: how many there may be at once, and how much they may have said.
+"""Connections before their 101: limits how many there are at once, and how many bytes they may hold together.
 
-Nobody has shown a credential on one of them that let a call in. So their number and the sum of their bytes are
-limited, and whoever has waited longest makes room for whoever comes. A call that was let in is none of them.
+None of their clients has been admitted. When a limit is reached, the connection that has waited longest is closed, to
+make room for the new one. The connection of an admitted call is none of them.
 """
 
 import resource
@@ -13,17 +13,18 @@ from aiohttp import web
 from rtproxy.door.limits import Calls
 
 MOST = 2048
-"""Some 9 KiB each, in whatever state they are."""
+"""The most connections. Each takes some 9 KiB, in whatever state it is."""
 LEAST = 8
-"""So many there are at least, however few descriptors are left."""
+"""So many connections are always allowed, even if few descriptors are left."""
 BYTES = 4 * 1024 * 1024
-"""What all of them together may have said that is not answered yet."""
+"""The most bytes that all of them together may have sent and that are not answered yet."""
 OWN_DESCRIPTORS = 64
-"""Of the relay itself: its port and epolls, its way to the issuer, the token endpoint and a collector."""
+"""Descriptors of the relay itself: its port and epolls, its connections to the issuer, the token endpoint and a
+collector."""
 
 
 class Stranger(Protocol):
-    """A connection before its 101, as `Strangers` sees it. Two of them are equal when they are the same."""
+    """A connection before its 101, as `Strangers` uses it. Two are equal only if they are the same object."""
 
     @property
     def fileno(self) -> int:
@@ -34,11 +35,14 @@ class Stranger(Protocol):
         """Whether it is between two requests."""
 
     def hang_up(self) -> None:
-        """Closes it at once, whatever was not sent yet. It leaves `Strangers` by that."""
+        """Closes it at once, whatever was not sent yet. `Strangers.remove` follows."""
 
 
 class Strangers:
-    """All connections before their 101, the longest waiting first: since it came, began a request or was answered."""
+    """All connections before their 101, in the order in which they are closed to make room.
+
+    The order is that of the last of these events: the connection was made, began a request, or was answered.
+    """
 
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
@@ -50,63 +54,63 @@ class Strangers:
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def comes(self, stranger: Stranger) -> None:
-        """A connection was made, or begins a request, or was answered: it is now the last to go."""
-        said = self._waiting.pop(stranger, 0)
-        self._waiting[stranger] = said
+    def now_last(self, stranger: Stranger) -> None:
+        """A connection was made, began a request, or was answered: it becomes the last one in the order."""
+        unanswered = self._waiting.pop(stranger, 0)
+        self._waiting[stranger] = unanswered
         self._make_room(stranger)
 
-    def says(self, stranger: Stranger, size: int) -> None:
-        """A connection keeps ``size`` bytes of its caller by now that are not answered."""
+    def set_unanswered_bytes(self, stranger: Stranger, size: int) -> None:
+        """A connection now holds ``size`` bytes of its client that are not answered."""
         if stranger not in self._waiting:
             return
         self._bytes += size - self._waiting[stranger]
         self._waiting[stranger] = size
         while self._bytes > BYTES:
-            longest = next(each for each, said in self._waiting.items() if said)
-            self._send_off(longest)
+            oldest = next(stranger for stranger, unanswered in self._waiting.items() if unanswered)
+            self._hang_up(oldest)
 
-    def leaves(self, stranger: Stranger) -> None:
-        """A connection ended, or its call was let in."""
+    def remove(self, stranger: Stranger) -> None:
+        """A connection has ended, or its call was admitted."""
         self._bytes -= self._waiting.pop(stranger, 0)
 
-    def let_in(self, stranger: Stranger) -> None:
-        """A call came on it: it is nobody's to hang up on; and a call takes descriptors."""
-        self.leaves(stranger)
+    def admitted(self, stranger: Stranger) -> None:
+        """A call on it was admitted: it must not be closed to make room, and a call takes descriptors."""
+        self.remove(stranger)
         self._make_room(stranger)
 
     @property
-    def _room(self) -> int:
-        # Two for each call, and for one that is about to come.
+    def _limit(self) -> int:
+        # Two for each call, and for the next one.
         left = self._descriptors - OWN_DESCRIPTORS - 2 * (len(self._calls) + 1)
         return max(LEAST, min(MOST, left))
 
     def _make_room(self, newcomer: Stranger) -> None:
-        over = len(self._waiting) - self._room
+        over = len(self._waiting) - self._limit
         if over <= 0:
             return
-        going: list[Stranger] = []
-        for each in self._waiting:
-            if len(going) == over:
+        evicted: list[Stranger] = []
+        for stranger in self._waiting:
+            if len(evicted) == over:
                 break
-            # A request that an ingress has just sent on a connection that it kept would be lost.
-            if each is not newcomer and not (each.idle and _has_news(each.fileno)):
-                going.append(each)
-        for each in going:
-            self._send_off(each)
+            # Otherwise a request could be lost that an ingress has just sent on a kept connection.
+            if stranger is not newcomer and not (stranger.idle and _is_readable(stranger.fileno)):
+                evicted.append(stranger)
+        for stranger in evicted:
+            self._hang_up(stranger)
 
-    def _send_off(self, stranger: Stranger) -> None:
-        self.leaves(stranger)
+    def _hang_up(self, stranger: Stranger) -> None:
+        self.remove(stranger)
         stranger.hang_up()
 
 
 STRANGERS = web.AppKey("strangers", Strangers)
 
 
-def _has_news(fileno: int) -> bool:
-    """Whether there is something to be read."""
+def _is_readable(fileno: int) -> bool:
+    """Whether there is something to read."""
     if fileno < 0:
         return False
-    asked = select.poll()
-    asked.register(fileno, select.POLLIN)
-    return bool(asked.poll(0))
+    poller = select.poll()
+    poller.register(fileno, select.POLLIN)
+    return bool(poller.poll(0))

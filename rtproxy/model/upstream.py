@@ -21,7 +21,7 @@ from rtproxy.model.dial import Answer, Connection, ProxyFailed, no_descriptor_is
 from rtproxy.model.identity import Identity, NoToken, Token
 from rtproxy.refusal import Refused, full
 from rtproxy.settings import Settings
-from rtproxy.upgrade import accept_of, says_upgrade
+from rtproxy.upgrade import accept_of, has_upgrade
 from rtproxy.wire.frames import close_frame
 from rtproxy.wire.takeover import DetachedSocket
 from rtproxy.wire.tls import client_context
@@ -219,7 +219,7 @@ class Upstream:
 def _is_sound(answer: Answer, key: str) -> bool:
     return (
         answer.status == 101
-        and says_upgrade(answer.headers)
+        and has_upgrade(answer.headers)
         and answer.headers.get(hdrs.SEC_WEBSOCKET_ACCEPT) == accept_of(key)
         and answer.headers.get(hdrs.UPGRADE, "").lower() == "websocket"
         # An extension that the relay did not offer would change frames without the client's consent (RFC 6455 section

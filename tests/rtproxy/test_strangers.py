@@ -192,7 +192,7 @@ async def test_a_kept_connection_on_which_a_request_has_come_is_not_the_one_to_g
     # Both are in this loop: the request lies in the kernel when room is made.
     kept[0][1].write(HEALTHZ)
     monkeypatch.setattr(strangers, "MOST", 9)
-    relay.app[STRANGERS].comes(next(reversed(relay.app[STRANGERS]._waiting)))
+    relay.app[STRANGERS].now_last(next(reversed(relay.app[STRANGERS]._waiting)))
     assert await answered(kept[0]) == 200
     assert await kept[1][0].read() == b""
 
