@@ -6,19 +6,19 @@ Downstream is the client side, upstream the model side; a leg is one socket of a
     call/      one call's life                          session, splice, how it ends, heartbeat, gate, drain, roster
     model/     the model's side                         upstream, dial, identity, and the turns of a call
     wire/      sockets and frames (RFC 6455)            poller, socket, flow, outbox, TLS; the only room a frame passes
-    watch/     what is told about calls meanwhile       metrics, telemetry, spans
+    watch/     observation of the calls                 metrics, telemetry, spans
 
     __main__   the process: environment, signals, exit code
-    app        routes, and which part gets which
-    carry      a call's way in: admit, dial, accept
-    settings   what this replica was told to do         with environ, origins and proxies: what the values may be
+    app        routes, and the wiring of the parts
+    carry      the way of a new call: admit, dial, accept
+    settings   the settings of this replica             with environ, origins and proxies: which values are allowed
     log        the closed list of log events, and the way to stdout
-    refusal    an HTTP answer instead of the 101
-    upgrade    the words of a WebSocket's handshake
+    refusal    an HTTP response instead of the 101
+    upgrade    what several rooms need of a WebSocket handshake
 
-Imports point downwards: __main__, app, carry, watch, call, model, wire; `door` is beside them and knows only the hall,
-`wire` knows nothing else of the relay. ``nox -s lint`` checks it (setup.cfg, importlinter).
+Imports point downwards: __main__, app, carry, watch, call, model, wire. `door` is beside them and knows only the hall;
+`wire` knows nothing else of the relay. ``nox -s lint`` checks this (setup.cfg, importlinter).
 """
 
 __version__ = "0.2.0"
-"""The one place. setup.cfg reads it without an import, so it is a plain string."""
+"""The only place of the version. setup.cfg reads it without an import, so it must be a plain string."""

@@ -1,7 +1,7 @@
 """The closed list of log events, one JSON object a line, and their way to stdout. No payloads, no secrets.
 
-A pipe that nobody reads is full after 64 KiB, and whoever writes to it then stands still: here that would be every
-call. So `Outlet` first asks whether the pipe takes more. What it does not take waits in memory; beyond a limit, lines
+A pipe that nobody reads is full after 64 KiB, and a process that writes to it blocks: here that would stop every call.
+So `Outlet` writes only when the pipe accepts more. Lines that it does not accept wait in memory; above a limit, lines
 are lost, and counted.
 """
 
@@ -33,24 +33,25 @@ Event = Literal[
 ]
 _LEVELS: Mapping[str, str] = {"client.refused": "warning", "upstream.failed": "error"}
 REFUSALS = 20
-"""So many refusals of one client, or of all strangers, are logged one by one in a second."""
+"""The most refusals of one client, or of all unknown clients together, that get a line of their own in one second."""
 Field = str | int | float | bool | None
 WAITING_BYTES = 4 * 1024 * 1024
 """The lines of about three thousand calls."""
 LAST_S = 0.5
-"""How long the end of the process waits for a reader of what is left."""
+"""How long the end of the process waits for a reader of the lines that are left."""
 
 
 class Stream(Protocol):
-    """Where lines go; ``write`` does not wait, and returns 0 for a line that is lost."""
+    """Where lines are written. ``write`` does not wait, and returns 0 when the line is lost."""
 
     def write(self, line: bytes, /) -> int: ...
 
 
 class Log:
-    """Writes events of one replica: whole lines, and at once, so that a kill right after loses none.
+    """Writes the events of one replica: whole lines, each at once, so that a kill right after an event loses none.
 
-    ``lost`` counts those that nobody read in time; the next line says how many are missing before it.
+    ``lost`` counts the lines that nobody read in time. The next line has the number of lines that are missing before
+    it.
     """
 
     def __init__(self, revision: str, replica: str, stream: Stream) -> None:
@@ -75,10 +76,10 @@ class Log:
 
 
 class Refusals:
-    """Writes `client.refused`, so that nobody who is refused fills a log.
+    """Writes `client.refused` events, and limits them, so that refused clients cannot fill the log.
 
-    Beyond REFUSALS in a second the rest are one line for each status and code, at the end of the second, with their
-    ``count``.
+    Beyond REFUSALS in a second the rest are summed up: one line for each status and code, at the end of the second,
+    with their ``count``.
     """
 
     def __init__(self, log: Log) -> None:
@@ -98,7 +99,7 @@ class Refusals:
             self._more[status, code, client] += 1
 
     def flush(self) -> None:
-        """Logs what has been added up so far."""
+        """Logs the sums so far."""
         if self._timer is not None:
             self._timer.cancel()
         self._timer = None
@@ -109,51 +110,52 @@ class Refusals:
 
 
 class Outlet:
-    """A descriptor that is written to without waiting, from the loop's thread; nobody else may write to it.
+    """Writes to a descriptor without waiting, from the loop's thread. Nothing else may write to the descriptor.
 
-    It stays as it is, blocking or not: to change that would change it for everybody who has it (fcntl(2)).
+    The descriptor's blocking mode is not changed, because that would change it for every process that shares it
+    (fcntl(2)).
     """
 
     def __init__(self, fileno: int) -> None:
         self._fileno = fileno
         self._waiting = bytearray()
-        self._asked = select.poll()
-        self._asked.register(fileno, select.POLLOUT)
-        # The loop watches this one, because it makes what it watches itself non-blocking.
-        self._news = select.epoll()
-        with contextlib.suppress(PermissionError):  # a file, which takes all there is
-            self._news.register(fileno, select.EPOLLOUT)
+        self._writable = select.poll()
+        self._writable.register(fileno, select.POLLOUT)
+        # The loop watches this epoll, because it makes a descriptor that it watches itself non-blocking.
+        self._epoll = select.epoll()
+        with contextlib.suppress(PermissionError):  # a file, which accepts everything
+            self._epoll.register(fileno, select.EPOLLOUT)
         self._watched = False
 
     def write(self, line: bytes) -> int:
-        """The length of ``line``, or 0: it is lost."""
+        """Writes ``line``, now or later. Returns its length, or 0 when it is lost."""
         if len(self._waiting) + len(line) > WAITING_BYTES:
-            if not self._watched:  # a disk that was full may have room again, and nobody else would tell
-                self._go_on()
+            if not self._watched:  # a disk that was full may have room again, and no event would report it
+                self._flush_waiting()
             return 0
         self._waiting += line
         if not self._watched:
-            self._go_on()
+            self._flush_waiting()
         return len(line)
 
     def finish(self) -> None:
-        """Waits for a reader of what is left, LAST_S at most; for the end of the process."""
+        """Waits until the rest is read, for LAST_S at most. For the end of the process."""
         until = time.monotonic() + LAST_S
         with contextlib.suppress(OSError):
-            while self._waiting and self._asked.poll(max(0.0, until - time.monotonic()) * 1000):
+            while self._waiting and self._writable.poll(max(0.0, until - time.monotonic()) * 1000):
                 self._write_some()
 
-    def _go_on(self) -> None:
+    def _flush_waiting(self) -> None:
         try:
-            while self._waiting and self._asked.poll(0):
+            while self._waiting and self._writable.poll(0):
                 self._write_some()
             self._watch(bool(self._waiting))
         except OSError:
-            # The reader is gone, or a disk is full: the next line tries again.
+            # The reader is gone, or a disk is full: try again with the next line.
             self._watch(False)
 
     def _write_some(self) -> None:
-        # So much goes into a pipe whole and without waiting, if anything does (pipe(7)).
+        # A pipe accepts this much as a whole and without blocking, if it accepts anything (pipe(7)).
         end = self._waiting.rfind(b"\n", 0, select.PIPE_BUF) + 1 or select.PIPE_BUF
         del self._waiting[: os.write(self._fileno, self._waiting[:end])]
 
@@ -163,6 +165,6 @@ class Outlet:
         self._watched = on
         loop = asyncio.get_running_loop()
         if on:
-            loop.add_reader(self._news.fileno(), self._go_on)
+            loop.add_reader(self._epoll.fileno(), self._flush_waiting)
         else:
-            loop.remove_reader(self._news.fileno())
+            loop.remove_reader(self._epoll.fileno())

@@ -1,7 +1,7 @@
-"""The web origins that may call (RFC 6454): entries of RTPROXY_ALLOWED_ORIGINS, and what a browser sends as Origin.
+"""The web origins that may call (RFC 6454): entries of RTPROXY_ALLOWED_ORIGINS, and the Origin that a browser sends.
 
-Both are brought into the one form that browsers write: lower case, punycode, no default port, addresses in their
-short form. An entry that no browser can send would let nobody in, and is refused at the start.
+Both are converted to the form that browsers send: lower case, punycode, no default port, addresses in their short form.
+An entry that no browser can send would have no effect, and is refused at the start.
 """
 
 import ipaddress
@@ -12,7 +12,7 @@ from yarl import URL
 
 _PORTS = {"http": 80, "https": 443}
 _NOT_SENT = frozenset(("ws", "wss", "ftp", "file", "data", "blob", "about", "javascript"))
-"""Schemes of no page that opens a socket: the page of a wss:// socket has https://, and a file has null."""
+"""Schemes that no calling page has: the page of a wss:// socket has https://, and a page from a file has null."""
 _ORIGIN = re.compile(r"([a-z][a-z0-9+.-]*)://(\[[0-9a-f:.]+\]|[^\s/?#@:\\\[\]%,*]+)(?::([0-9]{1,5}))?")
 _NAME = re.compile(r"(?=.{1,254}$)([a-z0-9_-]{1,63}\.)*[a-z0-9_-]{1,63}\.?")
 _NAME_CHARACTERS = 254
@@ -20,11 +20,14 @@ _ANY = "*."
 
 
 def origin(text: str) -> str:
-    """``text`` as a browser writes it. Raises ValueError for what no browser sends, with the reason."""
-    found = _ORIGIN.fullmatch(text.lower())
-    if found is None:
+    """``text`` in the form that browsers send.
+
+    Raises ValueError, with the reason, for an origin that no browser sends.
+    """
+    match = _ORIGIN.fullmatch(text.lower())
+    if match is None:
         raise ValueError("an origin is SCHEME://HOST or SCHEME://HOST:PORT, and nothing else")
-    scheme, host, port = found[1], found[2], found[3]
+    scheme, host, port = match[1], match[2], match[3]
     if scheme in _NOT_SENT:
         raise ValueError(f"no page that calls has an origin of {scheme}:")
     if port is not None and not 0 < int(port) < 65536:
@@ -33,8 +36,8 @@ def origin(text: str) -> str:
         host = _host(host)
     elif not _NAME.fullmatch(host):
         raise ValueError("the host of an app's scheme takes letters, digits, dots and dashes")
-    standing = port is None or int(port) == _PORTS.get(scheme)
-    return f"{scheme}://{host}" if standing else f"{scheme}://{host}:{int(port)}"
+    default_port = port is None or int(port) == _PORTS.get(scheme)
+    return f"{scheme}://{host}" if default_port else f"{scheme}://{host}:{int(port)}"
 
 
 def allowed_origin(text: str) -> str:
@@ -49,7 +52,7 @@ def allowed_origin(text: str) -> str:
     parent = rest.removeprefix(_ANY)
     if scheme.lower() not in _PORTS or parent == rest or "*" in parent:
         raise ValueError("a wildcard stands for the first label of a name")
-    # With a label in the place of the wildcard it has to be what a browser sends.
+    # With a label in the place of the wildcard it must be an origin that browsers send.
     plain = origin(f"{scheme}://x.{parent}")
     host = plain.partition("://")[2].partition(":")[0]
     if host.rstrip(".").count(".") < 2:
@@ -58,13 +61,13 @@ def allowed_origin(text: str) -> str:
 
 
 class Origins:
-    """Decides whether a page of an origin may call; without entries every one may."""
+    """Decides whether a page of an origin may call. Without entries every page may."""
 
     def __init__(self, entries: Iterable[str]) -> None:
         self._entries = frozenset(entries)
 
     def allow(self, sent: Iterable[str]) -> bool:
-        """``sent`` are the values of Origin: none from what is no browser, one from a browser."""
+        """Whether a request with these Origin headers may call: a browser sends one, other clients none."""
         values = list(sent)
         if not self._entries or not values:
             return True
@@ -79,7 +82,7 @@ class Origins:
 
 
 def _host(host: str) -> str:
-    """The host of a web page in the form of browsers."""
+    """The host of a web page in the form that browsers send."""
     if host.startswith("["):
         return f"[{ipaddress.IPv6Address(host[1:-1]).compressed}]"
     last = host.rstrip(".").rpartition(".")[2]

@@ -1,4 +1,4 @@
-"""HTTPS_PROXY and NO_PROXY: what goes through a proxy, by the rules of curl, Go and Python. Loopback never does."""
+"""HTTPS_PROXY and NO_PROXY: which connections use a proxy, by the rules of curl, Go and Python. Loopback never does."""
 
 import base64
 import ipaddress
@@ -13,7 +13,10 @@ ACCEPTED = "http://HOST:PORT or http://USER:PASSWORD@HOST:PORT"
 
 
 class Proxy(NamedTuple):
-    """A proxy that opens a tunnel (RFC 9110 section 9.3.6). ``headers`` hold its password: they go to nobody else."""
+    """A proxy that opens tunnels (RFC 9110 section 9.3.6).
+
+    ``headers`` contain its password, and are sent only to it.
+    """
 
     host: str
     port: int
@@ -21,24 +24,24 @@ class Proxy(NamedTuple):
 
     @property
     def url(self) -> URL:
-        """Without the password."""
+        """The URL without the password."""
         return URL.build(scheme="http", host=self.host, port=self.port)
 
     @property
     def name(self) -> str:
-        """What a log may say."""
+        """Its name for the log."""
         return f"{self.url.host_subcomponent}:{self.port}"
 
     @classmethod
     def parse(cls, value: str) -> Self:
-        """Raises ValueError, which does not quote it."""
+        """Reads a setting. Raises ValueError, which does not quote it."""
         try:
             url = URL(value if "://" in value else f"http://{value}")
-            sound = url.scheme == "http" and bool(_HOST.fullmatch(url.raw_host or "")) and bool(url.port)
-            sound = sound and url.path in ("", "/") and not (url.query_string or url.fragment)
+            valid = url.scheme == "http" and bool(_HOST.fullmatch(url.raw_host or "")) and bool(url.port)
+            valid = valid and url.path in ("", "/") and not (url.query_string or url.fragment)
         except ValueError:
-            url, sound = URL(), False
-        if not sound or url.raw_host is None or url.port is None:
+            url, valid = URL(), False
+        if not valid or url.raw_host is None or url.port is None:
             raise ValueError(f"not a proxy; accepted: {ACCEPTED}")
         if url.user is None and url.password is None:
             return cls(url.raw_host, url.port, {})
@@ -47,19 +50,19 @@ class Proxy(NamedTuple):
 
 
 class Proxies(NamedTuple):
-    """What the environment says: the value of HTTPS_PROXY, and the entries of NO_PROXY."""
+    """The environment's proxy settings: the value of HTTPS_PROXY, and the entries of NO_PROXY."""
 
     value: str = ""
     direct: tuple[str, ...] = ()
 
     @classmethod
     def read(cls, environ: Mapping[str, str]) -> Self:
-        """Where a variable is there in both cases the lower one counts, as for curl and Python."""
+        """Reads the environment. The lower-case variable has precedence, as for curl and Python."""
         value, direct = (environ.get(name, environ.get(name.upper(), "")) for name in ("https_proxy", "no_proxy"))
         return cls(value.strip(), tuple(filter(None, re.split(r"[,\s]+", direct.lower()))))
 
     def of(self, url: URL) -> Proxy | None:
-        """The proxy on the way to ``url``, None where there is none. Raises ValueError where it is not a proxy."""
+        """The proxy for ``url``, or None. Raises ValueError when the setting is not a valid proxy."""
         if not self.value or url.scheme != "https" or self._is_direct(url):
             return None
         return Proxy.parse(self.value)
@@ -78,7 +81,7 @@ class Proxies(NamedTuple):
 def _names(
     entry: str, host: str, port: int | None, address: ipaddress.IPv4Address | ipaddress.IPv6Address | None
 ) -> bool:
-    """Whether an entry of NO_PROXY is ``*``, the host or one of its parents, its address, or a network that has it."""
+    """Whether an entry of NO_PROXY is ``*``, the host, a parent of it, its address, or a network that contains it."""
     if entry == "*":
         return True
     if address is not None:

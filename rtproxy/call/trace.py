@@ -21,12 +21,12 @@ _PARENT = re.compile(r"(?!ff)([0-9a-f]{2})-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-
 def context_of(request: web.Request) -> dict[str, str]:
     """The headers of a valid trace context; empty for a malformed one."""
     parents = request.headers.getall(TRACEPARENT, [])
-    found = _PARENT.fullmatch(parents[0].strip()) if len(parents) == 1 else None
-    if found is None or (found[1] == "00" and found[2] is not None):
+    match = _PARENT.fullmatch(parents[0].strip()) if len(parents) == 1 else None
+    if match is None or (match[1] == "00" and match[2] is not None):
         return {}
     state = ",".join(request.headers.getall(TRACESTATE, [])).strip()
-    sound = 0 < len(state) <= STATE_LIMIT and state.isascii() and state.isprintable()
-    return {TRACEPARENT: found[0]} | ({TRACESTATE: state} if sound else {})
+    valid = 0 < len(state) <= STATE_LIMIT and state.isascii() and state.isprintable()
+    return {TRACEPARENT: match[0]} | ({TRACESTATE: state} if valid else {})
 
 
 class Trace:

@@ -1,1 +1,1 @@
-"""What the relay tells about its calls while it runs: metrics, and spans where they are asked for."""
+"""Observation of the calls: metrics, traces, spans."""

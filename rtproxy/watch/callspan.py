@@ -1,6 +1,6 @@
-"""One span a call, from its admission to its end. Nothing here runs per frame: a turn has about four events.
+"""One span for each call, from its admission to its end. Nothing here runs per frame; a turn has about four events.
 
-A span keeps its latest 128 events (OTEL_SPAN_EVENT_COUNT_LIMIT); what a long call's would lose stands in attributes.
+A span keeps its latest 128 events (OTEL_SPAN_EVENT_COUNT_LIMIT). What a long call would lose is in attributes, too.
 """
 
 import time
@@ -24,7 +24,7 @@ _NAMES = {
     "tokens_out": "gen_ai.usage.output_tokens",
     "upstream_session": "gen_ai.conversation.id",
 }
-_UNTOLD = frozenset(
+_NOT_EXPORTED = frozenset(
     (
         "session.updated",
         "transcription_session.updated",
@@ -33,16 +33,18 @@ _UNTOLD = frozenset(
         *(f"conversation.item.{what}" for what in ("added", "created", "deleted", "retrieved", "truncated")),
     )
 )
-"""Events that move a turn and would only fill the span: another one tells the same, or nobody asks."""
-# Where a semantic convention has a name; any other field is rtproxy.FIELD, the word of the log.
+"""Events that change a turn and would only fill the span: another event has the same information, or nobody needs
+it.
+"""
+# Names of a semantic convention; every other field is rtproxy.FIELD, with its name in the log.
 
 
 class SpanOf:
-    """Opens the span of a call that was let in; a refusal is a figure only, so that no stranger makes us write."""
+    """Opens the span of an admitted call. A refusal is only counted, so that unknown clients cause no spans."""
 
     def __init__(self, tracer: Tracer, settings: Settings) -> None:
         self._tracer = tracer
-        self._about = {
+        self._attributes_of_all = {
             "http.request.method": "GET",
             "gen_ai.provider.name": "azure.ai.openai",
             "gen_ai.request.model": settings.deployment,
@@ -52,12 +54,12 @@ class SpanOf:
 
     def __call__(self, request: web.Request) -> Trace:
         parent = _CONTEXT.extract(context_of(request))
-        about = {**self._about, "http.route": path_of(request)}
-        return CallSpan(self._tracer.start_span("call", parent, SpanKind.SERVER, about))
+        attributes = {**self._attributes_of_all, "http.route": path_of(request)}
+        return CallSpan(self._tracer.start_span("call", parent, SpanKind.SERVER, attributes))
 
 
 class CallSpan(Trace):
-    """The span of one call; ``headers`` make it the parent of what the model does."""
+    """The span of one call. Its ``headers`` make it the parent of the model's spans."""
 
     def __init__(self, span: Span) -> None:
         headers: dict[str, str] = {}
@@ -72,7 +74,7 @@ class CallSpan(Trace):
         self._span.set_attributes({"rtproxy.session": session, "rtproxy.client": client})
         if self._span.is_recording():
             self._turns = turns
-            turns.on_event = self._first
+            turns.on_event = self._add_first_event
 
     def event(self, name: str, **fields: Field) -> None:
         attributes = _attributes(fields)
@@ -98,14 +100,14 @@ class CallSpan(Trace):
         self._turns.on_event = None
         self._span.end()
 
-    def _first(self, kind: str) -> None:
-        """The model's first frame is ``session.created``, or the error in its place."""
+    def _add_first_event(self, kind: str) -> None:
+        """The model's first frame is ``session.created``, or an error instead of it."""
         self.event("first_frame", first_frame_ms=round((time.monotonic() - self._started) * 1000, 1))
-        self._turns.on_event = self._heard
-        self._heard(kind)
+        self._turns.on_event = self._add_turn_event
+        self._add_turn_event(kind)
 
-    def _heard(self, kind: str) -> None:
-        if kind in _UNTOLD:
+    def _add_turn_event(self, kind: str) -> None:
+        if kind in _NOT_EXPORTED:
             return
         usage, fields = self._turns.usage, dict[str, Field]()
         if kind == "response.done":

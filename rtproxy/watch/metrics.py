@@ -1,6 +1,6 @@
-"""Prometheus exposition, added up from the live sessions when somebody scrapes. Labels come from closed lists.
+"""Prometheus exposition, added up from the live sessions when it is requested. Labels come from closed lists.
 
-Anybody may scrape, so it is added up once in FRESH_S at most, whoever asks, and in slices between which calls go on.
+Anybody may request it, so it is added up once in FRESH_S at most, in slices between which calls go on.
 """
 
 import asyncio
@@ -21,9 +21,9 @@ from rtproxy.model.turns import QUIET, STATES
 from rtproxy.model.upstream import FAILURE_CAUSES
 
 FRESH_S = 1.0
-"""An answer may be as old as this."""
+"""The greatest age of an answer."""
 FEW = 50
-"""So many calls are asked for their turn in a tenth of the time of a probe."""
+"""Up to this number of calls, their turns are counted at once, in a tenth of the time of a probe."""
 _BY_DIRECTION = {
     "frames": ("Frames passed on, by direction.", "direction", ("up", "down")),
     "bytes": ("Bytes passed on, by direction.", "direction", ("up", "down")),
@@ -32,14 +32,14 @@ _BY_DIRECTION = {
 
 
 class Sum(NamedTuple):
-    """All calls of this replica, those that ended too, by the names of `Session.counts`; the live ones by turn."""
+    """The counters of all calls of this replica, ended ones too, by their names; the live calls by turn."""
 
     totals: Counter[str]
     states: Counter[str]
 
 
 class Metrics:
-    """The figures of one replica; nothing is counted twice and nothing per frame."""
+    """The metrics of one replica. Nothing is counted twice, and nothing per frame."""
 
     def __init__(self, roster: Roster, draining: Callable[[], bool], log: Log) -> None:
         self._roster = roster
@@ -47,25 +47,25 @@ class Metrics:
         self._log = log
         self._adding_up: asyncio.Task[Sum] | None = None
         self._fresh_until = 0.0
-        # Most calls are silent most of the time: their figures of the walk before still hold.
+        # Most calls are silent most of the time: their counters of the last time are still right.
         self._counted: dict[str, tuple[int, dict[str, int]]] = {}
         self._text: tuple[Sum | None, bytes] = None, b""
 
     async def exposition(self) -> bytes:
-        """The text format, FRESH_S old at most."""
+        """The text format, at most FRESH_S old."""
         added_up = await self._sum()
         if self._text[0] is not added_up:
             self._text = added_up, generate_latest(_Collected(self._families(added_up)))
         return self._text[1]
 
     async def quiet(self) -> int:
-        """How many calls are between turns: of FEW as of now, else FRESH_S old at most."""
+        """The number of calls between two turns: current for up to FEW calls, else at most FRESH_S old."""
         if len(self._roster) <= FEW:
             return self._roster.quiet
         return min((await self._sum()).states[QUIET], len(self._roster))
 
     async def families(self) -> Sequence[Metric]:
-        """What the exposition has, as prometheus-client's families, as of now: for who asks by the operator's clock."""
+        """The current metrics as prometheus-client's families, for a caller with an interval of its own."""
         return self._families(await self._add_up())
 
     async def _sum(self) -> Sum:
@@ -73,11 +73,11 @@ class Metrics:
         if self._adding_up is None or (self._adding_up.done() and now >= self._fresh_until):
             self._adding_up = asyncio.create_task(self._add_up())
             self._fresh_until = now + FRESH_S
-        # Who asked first may hang up: it is for those who ask meanwhile, too.
+        # The first request may be cancelled while others wait for the same sum.
         return await asyncio.shield(self._adding_up)
 
     async def _add_up(self) -> Sum:
-        # As of now: a call that ends meanwhile is among these, and not yet among the ended.
+        # Taken now: a call that ends meanwhile is counted as a live one, and not as an ended one.
         totals, states = self._roster.ended.copy(), Counter[str]()
         before, self._counted = self._counted, {}
 
@@ -99,7 +99,7 @@ class Metrics:
         for state in STATES:
             sessions.add_metric([state], added_up.states[state])
         draining = GaugeMetricFamily("rtproxy_draining", "1 from SIGTERM on.", value=int(self._draining()))
-        # A call that stands has none: what grows here with the calls is left behind.
+        # An established call has no task: if this number grows with the calls, tasks are not ended.
         tasks = GaugeMetricFamily("rtproxy_tasks", "Tasks of the event loop.", value=len(asyncio.all_tasks()))
         responses = CounterMetricFamily("rtproxy_responses", "Responses the model finished.", value=totals["responses"])
         moved = []

@@ -1,7 +1,7 @@
-"""OpenTelemetry over OTLP: one span a call and the figures of /metrics. Imported only where an endpoint is set.
+"""OpenTelemetry over OTLP: one span for each call, and the metrics of /metrics. Imported only when an endpoint is set.
 
-The SDK reads the standard OTEL_* variables itself. No call waits for it: a span that ended goes into a bounded
-queue, which a thread of the SDK sends off; figures are added up when another thread of it asks for them.
+The SDK reads the standard OTEL_* variables itself. No call waits for it: an ended span goes into a bounded queue, which
+a thread of the SDK sends; metrics are added up when another thread of the SDK asks for them.
 """
 
 import asyncio
@@ -31,33 +31,34 @@ from rtproxy.watch.callspan import SpanOf
 from rtproxy.watch.metrics import Metrics
 
 FLUSH_S = 2.0
-"""What a collector that does not answer may cost after a drain; the template leaves 5 s from there to SIGKILL."""
+"""How long a collector that does not answer may delay the exit after a drain; the template allows 5 s from there to
+SIGKILL."""
 COLLECT_S = 5.0
-"""How long the SDK's thread waits for figures: the loop answers between two frames."""
+"""How long the SDK's thread waits for metrics, which the loop adds up between two frames."""
 SAME_COLLECTION_S = 0.1
-"""The SDK asks for each instrument by itself: figures this old are of the same collection."""
-SAY_AGAIN_S = 3600.0
+"""The SDK asks for each instrument separately. Metrics of this age belong to the same collection."""
+LOG_EVERY_S = 3600.0
 
 
 @contextlib.asynccontextmanager
 async def exporting(settings: Settings, metrics: Metrics) -> AsyncIterator[Callable[[web.Request], Trace]]:
-    """Exports what ``settings.telemetry`` names; yields what opens the trace of a call.
+    """Exports what ``settings.telemetry`` names; yields a function that opens the trace of a call.
 
-    Raises SettingsError when the SDK does not take an OTEL_* variable. Ends FLUSH_S later at most.
+    Raises SettingsError when the SDK refuses an OTEL_* variable. On exit it takes FLUSH_S at most.
     """
-    _hush()
+    _limit_sdk_log()
     try:
         resource = _resource(settings)
         tracers = _tracers(resource) if "traces" in settings.telemetry else None
         meters = _meters(resource) if "metrics" in settings.telemetry else None
-    except Exception as problem:  # each of its variables fails in its own way
+    except Exception as problem:  # each variable can fail in its own way
         raise not_taken(problem) from problem
     if meters is not None:
         await _Figures(metrics).report(meters.get_meter("rtproxy", __version__))
     try:
         yield untraced if tracers is None else SpanOf(tracers.get_tracer("rtproxy", __version__), settings)
     finally:
-        await _closed([each.shutdown for each in (tracers, meters) if each is not None])
+        await _shut_down([each.shutdown for each in (tracers, meters) if each is not None])
 
 
 def _resource(settings: Settings) -> Resource:
@@ -68,7 +69,7 @@ def _resource(settings: Settings) -> Resource:
         "rtproxy.app": settings.app or "",
         "rtproxy.revision": settings.revision,
     }
-    # What the environment says last wins: OTEL_SERVICE_NAME, OTEL_RESOURCE_ATTRIBUTES.
+    # The environment has precedence: OTEL_SERVICE_NAME, OTEL_RESOURCE_ATTRIBUTES.
     return Resource.create(own).merge(OTELResourceDetector().detect())
 
 
@@ -83,17 +84,17 @@ def _meters(resource: Resource) -> MeterProvider:
     return MeterProvider([reader], resource=resource, shutdown_on_exit=False)
 
 
-async def _closed(shutdowns: list[Callable[[], None]]) -> None:
-    """Sends what is left. Threads of their own, left behind when they take too long: the SDK would wait for 30 s."""
+async def _shut_down(shutdowns: list[Callable[[], None]]) -> None:
+    """Sends what is left, in threads that are abandoned when they take too long: the SDK itself would wait for 30 s."""
     loop = asyncio.get_running_loop()
     waiting = {shutdown: loop.create_future() for shutdown in shutdowns}
 
     def shut(shutdown: Callable[[], None]) -> None:
         try:
             shutdown()
-        except Exception:  # noqa: BLE001 - whatever a collector does to the SDK, the relay ends in order
+        except Exception:  # noqa: BLE001 - the relay must end in order, whatever the SDK raises
             logging.getLogger("opentelemetry.rtproxy").warning("the last figures were not sent")
-        with contextlib.suppress(RuntimeError):  # too late: the loop is closed
+        with contextlib.suppress(RuntimeError):  # the loop is closed already
             loop.call_soon_threadsafe(waiting[shutdown].set_result, None)
 
     for shutdown in shutdowns:
@@ -102,16 +103,16 @@ async def _closed(shutdowns: list[Callable[[], None]]) -> None:
 
 
 class _Figures:
-    """The families of /metrics as OpenTelemetry instruments, read on the loop whose sessions they count."""
+    """The families of /metrics as OpenTelemetry instruments, read on the loop that owns the sessions."""
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
         self._loop = asyncio.get_running_loop()
-        self._taken_at = -SAME_COLLECTION_S
+        self._read_at = -SAME_COLLECTION_S
         self._families: dict[str, Metric] = {}
 
     async def report(self, meter: Meter) -> None:
-        """Makes an instrument of each family: rtproxy_frames is called rtproxy.frames here."""
+        """Makes an instrument for each family: rtproxy_frames is named rtproxy.frames here."""
         for family in await self._metrics.families():
             create = meter.create_observable_counter if family.type == "counter" else meter.create_observable_gauge
             unit = "By" if family.name == "rtproxy_bytes" else ""
@@ -119,34 +120,34 @@ class _Figures:
             create(name, [partial(self._observe, family.name)], unit=unit, description=family.documentation)
 
     def _observe(self, name: str, options: CallbackOptions) -> Iterator[Observation]:
-        asked = asyncio.run_coroutine_threadsafe(self._family(name), self._loop)
-        for sample in asked.result(COLLECT_S).samples:
+        future = asyncio.run_coroutine_threadsafe(self._family(name), self._loop)
+        for sample in future.result(COLLECT_S).samples:
             yield Observation(sample.value, sample.labels)
 
     async def _family(self, name: str) -> Metric:
         now = self._loop.time()
-        if now - self._taken_at >= SAME_COLLECTION_S:
+        if now - self._read_at >= SAME_COLLECTION_S:
             self._families = {family.name: family for family in await self._metrics.families()}
-            self._taken_at = now
+            self._read_at = now
         return self._families[name]
 
 
-def _hush() -> None:
-    """Lets the SDK say one line an hour: a collector that is down is no news each time, and no traceback."""
-    voice = logging.getLogger("opentelemetry")
-    voice.propagate = False
-    voice.addHandler(_Voice())
+def _limit_sdk_log() -> None:
+    """Limits the SDK to one log line an hour, without a traceback, while a collector is down."""
+    logger = logging.getLogger("opentelemetry")
+    logger.propagate = False
+    logger.addHandler(_HourlyHandler())
 
 
-class _Voice(logging.Handler):
+class _HourlyHandler(logging.Handler):
     def __init__(self) -> None:
         super().__init__()
-        self._again_at = 0.0
+        self._silent_until = 0.0
 
     def emit(self, record: logging.LogRecord) -> None:
-        if time.monotonic() < self._again_at:
+        if time.monotonic() < self._silent_until:
             return
-        self._again_at = time.monotonic() + SAY_AGAIN_S
-        # Of a malformed header it quotes the value, which may be a key.
-        said = "OTEL_EXPORTER_OTLP_HEADERS is malformed" if record.name.endswith("util.re") else record.getMessage()
-        print(f"rtproxy: telemetry: {said}", file=sys.stderr, flush=True)  # noqa: T201
+        self._silent_until = time.monotonic() + LOG_EVERY_S
+        # The SDK quotes the value of a malformed header, which may be a key.
+        text = "OTEL_EXPORTER_OTLP_HEADERS is malformed" if record.name.endswith("util.re") else record.getMessage()
+        print(f"rtproxy: telemetry: {text}", file=sys.stderr, flush=True)  # noqa: T201
