@@ -23,6 +23,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from tests.stage.rig import MANY
+
 ROOT = Path(__file__).parents[2]
 PLAYBOOKS = ROOT / "playbooks"
 BIN = Path(sys.executable).parent
@@ -73,13 +75,14 @@ class Run(NamedTuple):
 
 
 class Stage:
-    """What the tests know of a stage: its environment and what it writes."""
+    """What the tests know of a stage: its environment and what it writes. ``az`` is one process for many commands."""
 
-    def __init__(self, out: Path, environ: dict[str, str]) -> None:
+    def __init__(self, out: Path, environ: dict[str, str], az: subprocess.Popen[str]) -> None:
         self.out = out
         self.environ = environ
         self.app = environ["RTPROXY_APP"] or "rtproxy"
         self.group = environ["RTPROXY_RESOURCE_GROUP"] or "rehearsal"
+        self._az = az
 
     def acts(self) -> list[dict[str, Any]]:
         """What was asked of the platform, in order; not what its replicas do by themselves."""
@@ -92,10 +95,13 @@ class Stage:
 
     def anywhere(self, *words: str) -> Any:
         """The answer of the real az."""
-        command = [str(BIN / "az"), *words, "--output", "json"]
-        done = subprocess.run(command, env=self.environ, capture_output=True, text=True, timeout=DEADLINE_S)
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout or "null")
+        assert self._az.stdin is not None
+        assert self._az.stdout is not None
+        self._az.stdin.write(json.dumps(words) + "\n")
+        self._az.stdin.flush()
+        answer = json.loads(self._az.stdout.readline())
+        assert answer["code"] == 0, answer["error"]
+        return answer["value"]
 
     def weights(self) -> dict[str, int]:
         """Who carries calls, by name."""
@@ -150,12 +156,22 @@ def standing(out: Path, exported: dict[str, str], *flags: str) -> Iterator[Stage
         while (line := process.stdout.readline()) != "Ctrl-C ends all of it.\n":
             assert line, log.read_text()
         exports = (out / "env.sh").read_text().splitlines()
-        environ = dict(shlex.split(line)[1].split("=", 1) for line in exports)
-        yield Stage(out, environment(out / "ansible", **environ | exported))
+        exporting = dict(shlex.split(line)[1].split("=", 1) for line in exports)
+        environ = environment(out / "ansible", **exporting | exported)
+        with asking(environ) as az:
+            yield Stage(out, environ, az)
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(DEADLINE_S)
         process.stdout.close()
+
+
+@contextmanager
+def asking(environ: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
+    """The real az, a command a line: to start one costs more than a second, and a test asks a dozen times."""
+    command, pipe = [sys.executable, "-c", MANY], subprocess.PIPE
+    with subprocess.Popen(command, env=environ, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True) as az:
+        yield az
 
 
 ASKED = {"app.updated", "revision.created", "revision.activated", "revision.deactivated", "traffic.set"}

@@ -23,7 +23,7 @@ SECRET = "the-value-of-a-secret"
 APP = "containerapp {} -n rtproxy -g rehearsal "
 
 # One az process for many commands: the first one costs 0.3 s, the others next to nothing. It notes whom it dials.
-_MANY = """
+MANY = """
 import io, json, sys
 from contextlib import redirect_stderr, redirect_stdout
 contacted = set()
@@ -146,7 +146,7 @@ async def rig(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Rig]:
             Arm(environment, tmp_path, registry=registry) as arm,
         ):
             process = await asyncio.create_subprocess_exec(
-                sys.executable, "-c", _MANY, env={**os.environ, **arm.environ}, stdin=PIPE, stdout=PIPE, limit=1 << 22
+                sys.executable, "-c", MANY, env={**os.environ, **arm.environ}, stdin=PIPE, stdout=PIPE, limit=1 << 22
             )
             yield Rig(arm, environment, Az(process), registry, timeline)
             assert process.stdin is not None

@@ -15,7 +15,7 @@ import pytest_asyncio
 
 from stage.arm.resources import SUBSCRIPTION
 from stage.azure import Stage
-from tests.stage.rig import _MANY, DEADLINE_S, Az
+from tests.stage.rig import MANY, DEADLINE_S, Az
 
 GROUP = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/voice"
 APP_ID = f"{GROUP}/providers/Microsoft.App/containerApps/relay"
@@ -81,7 +81,7 @@ async def standing(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Va
     folder = tmp_path_factory.mktemp("vacant")
     async with Stage(folder / "stage", None) as stage, aiohttp.ClientSession() as http:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", _MANY, env=os.environ | stage.environ, stdin=PIPE, stdout=PIPE, limit=1 << 22
+            sys.executable, "-c", MANY, env=os.environ | stage.environ, stdin=PIPE, stdout=PIPE, limit=1 << 22
         )
         yield Vacant(stage, Az(process), folder, http)
         assert process.stdin is not None
