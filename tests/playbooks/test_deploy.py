@@ -121,6 +121,7 @@ def test_a_second_run_changes_nothing_and_shows_no_key_however_much_it_says(empt
     assert not [key for key in keys(empty) if key in again.output]
 
 
+@pytest.mark.nightly
 def test_a_key_that_the_relay_does_not_know_is_not_waited_for(
     empty: Stage, deploy: Play, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -132,6 +133,7 @@ def test_a_key_that_the_relay_does_not_know_is_not_waited_for(
     assert "RETRYING: [stage]: Wait until a call gets through" not in refused.output
 
 
+@pytest.mark.nightly
 def test_another_model_than_the_relay_s_is_not_waited_for(empty: Stage, deploy: Play) -> None:
     wrong = deploy(release="first", model="gpt-realtime")
     assert wrong.code != 0
@@ -139,6 +141,7 @@ def test_another_model_than_the_relay_s_is_not_waited_for(empty: Stage, deploy: 
     assert "RETRYING: [stage]: Wait until a call gets through" not in wrong.output
 
 
+@pytest.mark.nightly
 def test_a_rollout_outlives_a_redeploy_and_is_taken_back(empty: Stage, deploy: Play, tmp_path: Path) -> None:
     over = player(empty, tmp_path)("bluegreen.yml", release="rolled", image=IMAGE, **SMALL, traffic_steps="[100]")
     assert over.code == 0, over.output
@@ -152,6 +155,7 @@ def test_a_rollout_outlives_a_redeploy_and_is_taken_back(empty: Stage, deploy: P
     assert empty.weights() == {"relay--first": 100}
 
 
+@pytest.mark.nightly
 def test_a_change_beside_the_app_leaves_it_as_a_rollout_wrote_it(empty: Stage, deploy: Play) -> None:
     acts, carrying = empty.acts(), empty.weights()
     done = deploy(release="first", openAiCapacity=9)
@@ -163,9 +167,8 @@ def test_a_change_beside_the_app_leaves_it_as_a_rollout_wrote_it(empty: Stage, d
     assert (empty.acts(), empty.weights()) == (acts, carrying)
 
 
-def test_a_changed_parameter_is_shown_and_makes_a_revision_that_gets_no_call(empty: Stage, deploy: Play) -> None:
-    before, carrying = state(empty), empty.weights()
-    image = empty.az("containerapp", "revision", "show", "--revision", next(iter(carrying)), "--query", IMAGE_OF)
+def test_a_changed_parameter_is_shown_by_a_check_that_changes_nothing(empty: Stage, deploy: Play) -> None:
+    before = state(empty)
     check = deploy("--check", "--diff", release="cooler", cooldownPeriod=120)
     assert check.code == 0, check.output
     # A rollout before, whose image it is, wrote more of it.
@@ -176,6 +179,11 @@ def test_a_changed_parameter_is_shown_and_makes_a_revision_that_gets_no_call(emp
     assert "? NestedDeploymentShortCircuited Microsoft.Resources/deployments relay-dns" in check.output
     assert state(empty) == before
 
+
+@pytest.mark.nightly
+def test_a_changed_parameter_makes_a_revision_that_gets_no_call(empty: Stage, deploy: Play) -> None:
+    carrying = empty.weights()
+    image = empty.az("containerapp", "revision", "show", "--revision", next(iter(carrying)), "--query", IMAGE_OF)
     done = deploy(release="cooler", cooldownPeriod=120)
     assert (done.code, done.changed) == (0, 1), done.output
     assert "The gateway is left alone." in done.output
@@ -201,6 +209,7 @@ def test_what_cannot_change_is_refused_before_azure_is_asked(empty: Stage, deplo
     assert state(empty) == before
 
 
+@pytest.mark.nightly
 def test_a_change_cannot_take_the_name_of_a_revision_that_exists(empty: Stage, deploy: Play) -> None:
     before = state(empty)
     taken = deploy(release="first", cooldownPeriod=180)

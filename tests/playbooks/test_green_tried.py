@@ -5,10 +5,9 @@ import pytest
 from tests.playbooks.conftest import TALKING, Play, Stage
 from tests.playbooks.rolling import IMAGE
 
-pytestmark = pytest.mark.timeout(1500)
+pytestmark = [pytest.mark.timeout(1500), pytest.mark.nightly]
 
 
-@pytest.mark.nightly
 def test_a_green_that_lets_anybody_in_gets_no_call_unless_anybody_may(stage: Stage, play: Play) -> None:
     before = stage.weights()
     (blue,) = before
@@ -48,7 +47,6 @@ def test_a_green_that_cannot_drain_in_its_grace_period_gets_no_call(stage: Stage
     assert stage.active() == {blue}
 
 
-@pytest.mark.nightly
 def test_a_trial_of_green_that_meets_blue_proves_nothing_and_ends_the_rollout(stage: Stage, play: Play) -> None:
     before = stage.weights()
     (blue,) = before

@@ -119,6 +119,7 @@ def test_the_base_is_imported_and_the_image_built_from_it(stage: Stage, build: B
     assert "docker.io" not in last_log(stage)
 
 
+@pytest.mark.nightly
 def test_docker_hub_is_not_asked_again_for_a_digest_that_is_there(stage: Stage, build: Build) -> None:
     base = f"{HUB}:3@{DIGEST}"
     assert build(release="once", base=base).code == 0
@@ -149,6 +150,7 @@ def test_a_limit_of_docker_hub_stops_only_who_has_no_base_yet(stage: Stage, buil
     assert "limited" in tags(stage, "rtproxy")
 
 
+@pytest.mark.nightly
 def test_a_base_of_another_registry_is_taken_as_it_is(stage: Stage, build: Build) -> None:
     inject(stage, "refuse", what="docker-hub")
     done = build(release="elsewhere", build_args={"BASE": "mirror.example/python:3"})
@@ -166,6 +168,7 @@ def test_a_build_that_fails_shows_its_log_and_its_last_line(stage: Stage, build:
     assert "broken" not in tags(stage, "rtproxy")
 
 
+@pytest.mark.nightly
 def test_a_limit_of_docker_hub_within_a_build_is_named_with_its_cure(stage: Stage, build: Build) -> None:
     inject(stage, "refuse", what="docker-hub")
     failed = build("FROM mirror.example/python:3 AS pinned\nFROM python:3\n", release="within")

@@ -10,7 +10,7 @@ from tests.playbooks.conftest import Play, Run, Stage, player
 from tests.playbooks.test_deploy import IMAGE_OF, SMALL, inject, made
 from tests.stage.vacant import resource, template
 
-pytestmark = pytest.mark.timeout(1500)
+pytestmark = [pytest.mark.timeout(1500), pytest.mark.nightly]
 KEY = "key-of-the-vault-0123"
 DOOR = "https://safe.vault.azure.net/secrets/door"
 CALLERS = "https://safe.vault.azure.net/secrets/callers"
@@ -119,7 +119,6 @@ def test_a_certificate_is_readable_before_the_gateway_reads_it_stays_when_it_is_
     assert protocols(kept) == {"Http"}
 
 
-@pytest.mark.nightly
 def test_keys_go_from_the_vault_into_a_variable_and_the_secret_stays_for_who_mounts_it(
     kept: Stage, deploy: Play, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -278,6 +278,7 @@ def test_a_quota_that_is_too_small_is_said_before_a_group_exists(empty: Stage, p
     assert empty.anywhere("group", "list", "--query", "[].name") == []
 
 
+@pytest.mark.nightly
 def test_who_has_rights_on_the_group_only_is_told_what_is_not_checked(empty: Stage, play: Play) -> None:
     inject(empty, "refuse", what="subscription")
     try:

@@ -35,7 +35,10 @@ STEP = """
 """
 
 
-@pytest.mark.parametrize(("met_in", "rounds"), [(1, 1), (3, 3), (None, 3)])
+@pytest.mark.parametrize(
+    ("met_in", "rounds"),
+    [(1, 1), pytest.param(3, 3, marks=pytest.mark.nightly), (None, 3)],
+)
 def test_calls_are_held_until_one_lands_on_green_and_after_three_rounds_without_one_the_step_fails(
     tmp_path: Path, met_in: int | None, rounds: int
 ) -> None:

@@ -11,7 +11,8 @@ from tests.playbooks.rolling import IMAGE, calls, observed, rollout, until
 pytestmark = pytest.mark.timeout(1500)
 
 
-def test_rollback_starts_a_deactivated_blue_again(stage: Stage, play: Play, tmp_path: Path) -> None:
+@pytest.mark.nightly
+def test_rollback_starts_a_blue_again_that_was_stopped_under_calls(stage: Stage, play: Play, tmp_path: Path) -> None:
     (blue,) = stage.weights()
     record = tmp_path / "hold.jsonl"
     # These calls stay on blue until it is stopped: the drain gives up waiting, and says how many are left.

@@ -66,6 +66,7 @@ def test_the_group_goes_with_all_that_is_in_it_once_its_name_is_typed(
     assert "There is nothing left to delete." in again.output
 
 
+@pytest.mark.nightly
 def test_a_deleted_model_account_stands_in_the_way_until_it_is_purged(
     empty: Stage, play: Play, deployed: Callable[[], str]
 ) -> None:

@@ -13,9 +13,9 @@ from stage.interrupted import killed, main, stumbling
 @pytest.mark.parametrize(
     ("play", "at", "write"),
     [
-        ("bluegreen", 2, "PATCH Microsoft.App/containerApps/rtproxy"),
         ("bluegreen", 4, "PATCH Microsoft.App/containerApps/rtproxy"),
-        ("deploy", 1, "PUT voice"),
+        pytest.param("bluegreen", 2, "PATCH Microsoft.App/containerApps/rtproxy", marks=pytest.mark.nightly),
+        pytest.param("deploy", 1, "PUT voice", marks=pytest.mark.nightly),
     ],
 )
 async def test_a_play_that_is_killed_at_a_write_and_run_again_ends_well(

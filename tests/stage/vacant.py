@@ -15,7 +15,7 @@ import pytest_asyncio
 
 from stage.arm.resources import SUBSCRIPTION
 from stage.azure import Stage
-from tests.stage.rig import MANY, DEADLINE_S, Az
+from tests.stage.rig import DEADLINE_S, MANY, Az
 
 GROUP = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/voice"
 APP_ID = f"{GROUP}/providers/Microsoft.App/containerApps/relay"
