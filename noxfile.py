@@ -61,7 +61,7 @@ def tests(session: nox.Session) -> None:
 
 @nox.session
 def nightly(session: nox.Session) -> None:
-    """All that is marked nightly, and each play with other failures: scenarios, kills, 300,000 states: two hours."""
+    """All that is marked nightly, and each play with other failures: scenarios, kills, 300,000 states: an hour."""
     install(session, "everything")
     relay = ("test_strangers", "test_metrics_cost", "test_explorer")
     alone = "tests/stage/test_rehearse.py", *(f"tests/rtproxy/{each}.py" for each in relay)

@@ -38,10 +38,17 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+LONGEST = (
+    *("playbooks/test_bluegreen", "playbooks/test_deploy", "stage/test_rehearse", "stage/test_interrupted"),
+    *("stage/test_sabotage", "stage/test_deployments", "playbooks/", "clients/test_kinds", "bench/beside/test_beside"),
+    *("stage/test_(arm|platform|outside|ride|soak)", "bench/test_run"),
+)
+"""Files that take a minute or more, the longest first: a worker has all of a file, and workers are to end together."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Rehearsals, plays and the real az take the longest: they begin first, so that workers end together."""
-    long = re.compile(r"playbooks/|stage/test_(rehearse|sabotage|interrupted|deployments|platform|ride)")
-    items.sort(key=lambda item: not long.search(item.nodeid))
+    order = [re.compile(each) for each in LONGEST]
+    items.sort(key=lambda item: next((at for at, each in enumerate(order) if each.search(item.nodeid)), len(order)))
 
 
 def settings_for(port: int, **more: str) -> dict[str, str]:

@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.timeout(120), pytest.mark.asyncio(loop_scope="module")
 
 
 async def test_a_rollout_typed_in_az_moves_traffic_and_ends_the_old_revision(rig: Rig, tmp_path: Path) -> None:
-    """Every command is a process of its own, as in a shell."""
+    """The first command of each kind that writes is a process of its own, as in a shell."""
     file = template(tmp_path / "main.json")
 
     async def az(command: str) -> Any:
@@ -31,7 +31,7 @@ async def test_a_rollout_typed_in_az_moves_traffic_and_ends_the_old_revision(rig
         assert process.returncode == 0, err.decode()
         return json.loads(out) if out.strip() else None
 
-    await az("group create -n rehearsal -l eastus2")
+    await rig.az("group create -n rehearsal -l eastus2")
     deployed = await az(f"deployment group create -g rehearsal -n first --template-file {file} --parameters suffix=r1")
     assert deployed["properties"]["provisioningState"] == "Succeeded"
     assert deployed["properties"]["outputs"]["greeting"]["value"] == "literal, ]text"
@@ -39,13 +39,13 @@ async def test_a_rollout_typed_in_az_moves_traffic_and_ends_the_old_revision(rig
     updated = await az(APP.format("update") + "--revision-suffix r2 --set-env-vars RTPROXY_MAX_SESSIONS=9")
     assert updated["properties"]["latestReadyRevisionName"] == "rtproxy--r2"
     assert updated["properties"]["configuration"]["ingress"]["fqdn"] == "rtproxy.stage.localhost"
-    half = await az(APP.format("ingress traffic set") + "--revision-weight rtproxy--r1=50 rtproxy--r2=50")
+    half = await rig.az(APP.format("ingress traffic set") + "--revision-weight rtproxy--r1=50 rtproxy--r2=50")
     assert weights(half) == {"latest": 0, "rtproxy--r1": 50, "rtproxy--r2": 50}
-    await az(APP.format("ingress traffic set") + "--revision-weight rtproxy--r1=0 rtproxy--r2=100")
-    old = await az(APP.format("revision show") + "--revision rtproxy--r1")
+    await rig.az(APP.format("ingress traffic set") + "--revision-weight rtproxy--r1=0 rtproxy--r2=100")
+    old = await rig.az(APP.format("revision show") + "--revision rtproxy--r1")
     assert (old["properties"]["active"], old["properties"]["trafficWeight"]) == (True, 0)
     await az(APP.format("revision deactivate") + "--revision rtproxy--r1")
-    active = await az(APP.format("revision list"))
+    active = await rig.az(APP.format("revision list"))
     assert [revision["name"] for revision in active] == ["rtproxy--r2"]
 
 

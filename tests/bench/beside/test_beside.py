@@ -75,8 +75,10 @@ async def test_a_run_beside_head_measures_both_in_turn_and_writes_each_window(
 
 @pytest.mark.parametrize(
     ("number", "when"),
-    [(signal.SIGINT, b"ours: an environment"), (signal.SIGTERM, b"steady-tls: ")],
-    ids=["Ctrl-C while it installs", "SIGTERM while it measures"],
+    [
+        pytest.param(signal.SIGINT, b"ours: an environment", id="Ctrl-C while it installs", marks=pytest.mark.nightly),
+        pytest.param(signal.SIGTERM, b"steady-tls: ", id="SIGTERM while it measures"),
+    ],
 )
 async def test_an_interrupted_run_leaves_no_relay_no_worktree_and_no_file(
     start: Start, whole: Repository, temporary: Path, tmp_path: Path, number: signal.Signals, when: bytes

@@ -28,7 +28,7 @@ def tree(tmp_path: Path) -> Path:
     return tree
 
 
-@pytest.mark.parametrize("installer", ["uv", "pip"])
+@pytest.mark.parametrize("installer", ["uv", pytest.param("pip", marks=pytest.mark.nightly)])
 def test_the_relay_of_a_tree_runs_from_that_tree_with_what_its_lock_has(
     tree: Path, installer: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
