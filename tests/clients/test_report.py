@@ -137,7 +137,7 @@ def test_exit_codes_say_what_is_wanted(tmp_path: Path, arguments: tuple[str, ...
 
 
 @needs_chromium
-@pytest.mark.parametrize(("calls", "least"), [(20, 60), (200, 600)])
+@pytest.mark.parametrize(("calls", "least"), [(20, 60), pytest.param(200, 600, marks=pytest.mark.nightly)])
 def test_a_browser_draws_every_session_without_an_error(tmp_path: Path, calls: int, least: int) -> None:
     drawn(rollout(calls, cut=3), tmp_path)
     page = tmp_path / "report.html"

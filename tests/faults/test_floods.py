@@ -22,7 +22,7 @@ async def windows(kind: str, side: str, connections: int) -> tuple[Waits, Waits]
         return before, await window(stands, echo, past, PROBES)
 
 
-@pytest.mark.parametrize("connections", [1, 8])
+@pytest.mark.parametrize("connections", [pytest.param(1, marks=pytest.mark.nightly), 8])
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("side", SIDES)
 async def test_others_are_served_while_a_side_floods(side: str, kind: str, connections: int) -> None:

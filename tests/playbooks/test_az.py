@@ -222,7 +222,14 @@ AFFINE = {"run": "containerapp ingress sticky-sessions set", "args": {**APP, "af
 
 
 @ONE_WAY
-@pytest.mark.parametrize("kind", ["lost", "answer lost", "throttled", "unavailable", "locked"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "answer lost",
+        "locked",
+        *(pytest.param(each, marks=pytest.mark.nightly) for each in ("lost", "throttled", "unavailable")),
+    ],
+)
 def test_a_busy_service_is_asked_until_it_takes_a_write(stage: Stage, kind: str, way: dict[str, str]) -> None:
     inject(stage, "stumble", kinds=[kind], most=1)
     try:
