@@ -98,7 +98,6 @@ class Walker:
         "close",
         "count",
         "fast",
-        "fast_opening",
         "halt",
         "ignored",
         "rest",

@@ -418,7 +418,7 @@ async def relayed(chunks: list[bytes], *, masked: bool) -> Tapped:
     talker, listener, flow = (
         (client, model, splice.client.inbound) if masked else (model, client, splice.upstream.inbound)
     )
-    count, ending = flow.count, splice.ending
+    count, ending = flow.reader.count, splice.ending
     given = 0
     async with asyncio.timeout(10):
         for chunk in chunks:
