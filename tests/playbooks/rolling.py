@@ -19,7 +19,11 @@ IMAGE = "docker.io/library/rtproxy:1"
 @contextmanager
 def calls(stage: Stage, record: Path, *flags: str) -> Iterator[None]:
     """Four calls through the gateway while the block runs."""
-    words = [sys.executable, "-m", "clients.hold", stage.environ["STAGE_GATEWAY_URL"], "--connections", "4"]
+    gateway = stage.environ["STAGE_GATEWAY_URL"]
+    # A part of the ingress may still go by the weights that the test before left, and refuse a call.
+    shares = [word for name, weight in stage.weights().items() for word in ("--share", f"{name}={weight}")]
+    subprocess.run([sys.executable, "-m", "clients.settle", gateway, *shares], cwd=ROOT, check=True, timeout=DEADLINE_S)
+    words = [sys.executable, "-m", "clients.hold", gateway, "--connections", "4"]
     with subprocess.Popen(
         [*words, "--duration", "600", "--talk-every", "3", "--record", str(record), *flags],
         cwd=ROOT,
