@@ -1,4 +1,4 @@
-"""``python -m rtproxy``: the only reader of os.environ; loop, signals, exit code."""
+"""``python -m rtproxy``: the only place where the relay itself reads the environment; loop, signals, exit code."""
 
 import argparse
 import asyncio

@@ -1,6 +1,6 @@
 """One direction of a call: reads bytes from one socket, and writes them unchanged to the other socket.
 
-This is the only room that a frame passes. Nearly every read holds one whole frame, which `Flow.ready` writes to the
+This is the room that every frame passes. Nearly every read holds one whole frame, which `Flow.ready` writes to the
 other socket at once. Everything else is rare, and stays off that path: a flow that must not read is held, for one or
 more reasons, and ``forward`` is replaced while bytes may not go directly to the other socket.
 """
