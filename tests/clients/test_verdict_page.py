@@ -32,7 +32,7 @@ def test_each_check_has_its_row_in_the_order_of_the_verdict(page: Path) -> None:
         (quality.FEWEST, "needs its own {:g} values"),
         (quality.PATIENCE_S, "after {:g} s, or after the longest answer"),
         (proof.AFTER_S, "and for {:g} s after it"),
-        (proof.PAUSE_S, "for more than {:g} s nobody called"),
+        (proof.PAUSE_S, "no call for more than {:g} s"),
         (RETURN_S, "back within {:g} s"),
         (WRITING_S, "off by {:g} s or more"),
     ],
