@@ -26,7 +26,7 @@ def test_check_mode_tells_every_step_and_changes_nothing(stage: Stage, play: Pla
         f"{blue}=0 rtproxy--planned=100",
         f"az containerapp revision deactivate --name rtproxy --resource-group rehearsal --revision {blue}",
     ):
-        assert step in done.output
+        assert step in done.output, [line for line in done.output.splitlines() if "planned" in line]
     assert stage.acts() == before
     assert not (tmp_path / "run").exists()
 
