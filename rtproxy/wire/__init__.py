@@ -1,1 +1,1 @@
-"""Sockets and frames (RFC 6455): the only room that a frame passes. It imports nothing else of the relay."""
+"""Sockets and frames (RFC 6455): the room that every frame passes. It imports nothing else of the relay."""
