@@ -5,6 +5,7 @@ functions on top write listeners, clusters, endpoints and routes as Envoy's docu
 """
 
 import asyncio
+import contextlib
 import itertools
 import os
 import random
@@ -249,14 +250,18 @@ class Envoy:
         return " / ".join(lines[-3:]) or "it wrote nothing"
 
 
-def free_port() -> int:
-    """A loopback port on which nothing listens now."""
-    while True:
+def free_ports(count: int) -> list[int]:
+    """Loopback ports on which nothing listens now, no two of them the same."""
+    ports: list[int] = []
+    while len(ports) < count:
         # Below the ports that the kernel gives to outgoing connections: none of those takes it before its server does.
         port = random.randint(20_000, 32_000)
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            ports += [port] if port not in ports else []
+    return ports
+
+
+def free_port() -> int:
+    """A loopback port on which nothing listens now."""
+    return free_ports(1)[0]

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple, Self
 
-from stage.envoy import Document, Envoy, affinity, at, cluster, free_port, guarded, hosts, listener, only_from
+from stage.envoy import Document, Envoy, affinity, at, cluster, free_ports, guarded, hosts, listener, only_from
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,8 +131,7 @@ class Ingress:
         self._late: set[asyncio.Task[None]] = set()
         self._revisions: list[str] = []
         self._changing = asyncio.Lock()
-        self.gateway_port, self.revisions_port, self.port = free_port(), free_port(), free_port()
-        self._late_port = free_port()
+        self.gateway_port, self.revisions_port, self.port, self._late_port = free_ports(4)
 
     async def __aenter__(self) -> Self:
         await self._envoy.__aenter__()

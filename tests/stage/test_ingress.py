@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from stage.envoy import EnvoyError
+from stage.envoy import EnvoyError, free_ports
 from stage.ingress import Gateway, Ingress, Site
 from stage.rawpeer import RawServer
 from tests.conftest import KEY, ReplicaFactory
@@ -358,3 +358,9 @@ async def test_an_envoy_that_does_not_start_is_quoted(tmp_path: Path) -> None:
         with pytest.raises(EnvoyError, match=r"Address already in use|cannot bind"):
             async with ingress:
                 pass
+
+
+def test_ports_that_are_asked_for_together_are_not_the_same() -> None:
+    for _ in range(20):
+        ports = free_ports(200)
+        assert len(set(ports)) == 200
