@@ -72,7 +72,7 @@ def make_app(settings: Settings, log: Log, tuning: Tuning = DEFAULT_TUNING) -> w
         return web.json_response({"status": "ok", "revision": settings.revision, "replica": settings.replica})
 
     async def readyz(request: web.Request) -> web.Response:
-        state = admission.door.value if admission.door is Door.OPEN else "draining"
+        state = "draining" if admission.draining else Door.OPEN.value
         if identity is not None and not identity.ready:
             state = "no token for the model"
         if admission.issuer is not None and not admission.issuer.ready:

@@ -80,8 +80,10 @@ class Relay:
         """Meanwhile ``part`` stands in the place of one of the relay's own."""
         parts = self.app._state
         before, parts[key] = parts[key], part
-        yield
-        parts[key] = before
+        try:
+            yield
+        finally:
+            parts[key] = before
 
     @property
     def events(self) -> list[dict[str, Any]]:

@@ -407,7 +407,7 @@ def _vanished(side: Side) -> bool:
 
 def _close_passes(ending: Ending, side: Side, peer: Side) -> bool:
     """The side's Close is passed on unchanged; but a side that broke the framing is sent a Close that says so."""
-    return side.received is Received.CLOSE and peer.sent in (Sent.NOTHING, Sent.SECOND) and ending._faulty is not peer
+    return side.received is Received.CLOSE and peer.can_be_sent_to and ending._faulty is not peer
 
 
 def _second_is_due(ending: Ending, side: Side, peer: Side) -> bool:
@@ -432,7 +432,7 @@ def _needs_our_answer(ending: Ending, side: Side, peer: Side) -> bool:
 def _is_done(ending: Ending, side: Side, peer: Side) -> bool:
     """The side sent a Close and was sent its last frame; or its stream ended, and it waits for no answer."""
     has_both = side.received is Received.CLOSE and side.sent in (Sent.CLOSE, Sent.MUTE)
-    awaits_answer = side.received is not Received.MORE and side.sent in (Sent.NOTHING, Sent.SECOND)
+    awaits_answer = side.received is not Received.MORE and side.can_be_sent_to
     return side.socket is Socket.UP and (has_both or (side.stream is Stream.OVER and not awaits_answer))
 
 

@@ -55,7 +55,7 @@ class Patience:
             self._give_up_at = self._clock.time() + self._times.patience_s
         else:
             self._timer.cancel()
-        self._at_begin = tuple(leg.progress() for leg in self._legs)
+        self._at_begin = self._progress()
         self._timer = self._clock.call_later(self._seconds(wait), self._wait_ended, wait)
 
     def stop_renewing(self) -> None:
@@ -75,22 +75,25 @@ class Patience:
 
     def still_reading(self) -> tuple[bool, bool]:
         """For client and model: whether it has read some of what was written since the wait began, but not all."""
-        client, upstream = (0 < now < before for now, before in self._undelivered())
+        client, upstream = (0 < now < before for now, before in self._undelivered(self._progress()))
         return client, upstream
 
     def timeout(self, wait: Wait) -> Timeout:
         """The state of the call, compared with the begin of the wait."""
+        progress = self._progress()
         return Timeout(
             wait,
             renewable=self._clock.time() < self._give_up_at,
-            bytes_moved=tuple(leg.progress() for leg in self._legs) != self._at_begin,
-            bytes_read=any(now < before for now, before in self._undelivered()),
+            bytes_moved=progress != self._at_begin,
+            bytes_read=any(now < before for now, before in self._undelivered(progress)),
         )
 
-    def _undelivered(self) -> list[tuple[int, int]]:
-        return [
-            (sum(leg.progress()[1:]), sum(before[1:])) for leg, before in zip(self._legs, self._at_begin, strict=True)
-        ]
+    def _progress(self) -> tuple[tuple[int, ...], ...]:
+        return tuple(leg.progress() for leg in self._legs)
+
+    def _undelivered(self, progress: tuple[tuple[int, ...], ...]) -> list[tuple[int, int]]:
+        """For each leg, the bytes not read yet: in ``progress``, and when the wait began."""
+        return [(sum(now[1:]), sum(before[1:])) for now, before in zip(progress, self._at_begin, strict=True)]
 
     def _seconds(self, wait: Wait) -> float:
         times = self._times

@@ -59,8 +59,6 @@ class Session:
     __slots__ = (
         "_cause",
         "_give_back",
-        "_live",
-        "_log",
         "_shared",
         "_splice",
         "_timer",
@@ -88,7 +86,6 @@ class Session:
         self._timer: asyncio.TimerHandle | None = None
         self._give_back = give_back
         self._shared = shared
-        self._log = shared.log
         self._trace = trace
         trace.follow(self.id, client, self.turns)
         self._splice: Splice | None = None
@@ -126,7 +123,7 @@ class Session:
         except OSError:
             dialed.hang_up()
             raise full() from None
-        self._log("client.connected", session=self.id, client=self.client, path=path_of(request))
+        self._shared.log("client.connected", session=self.id, client=self.client, path=path_of(request))
         self._trace.event("client.connected")
         self._join(client, dialed.detach())
         return response
@@ -241,7 +238,7 @@ class Session:
         self._splice = None
         ending = splice.ending
         codes = ending.client.closed_with, ending.upstream.closed_with
-        self._log("bridge.completed", session=self.id, client_code=codes[0], upstream_code=codes[1])
+        self._shared.log("bridge.completed", session=self.id, client_code=codes[0], upstream_code=codes[1])
         self._summarise(ending.ended_by, *codes)
 
     def _summarise(self, ended_by: str, client_code: int, upstream_code: int) -> None:
@@ -261,5 +258,5 @@ class Session:
             "upstream_session": self.turns.upstream_session,
             "upstream_error": self.turns.error_code,
         }
-        self._log("connection.closed", session=self.id, client=self.client, **summary)
+        self._shared.log("connection.closed", session=self.id, client=self.client, **summary)
         self._trace.end(summary)
