@@ -6,6 +6,8 @@ import shlex
 import sys
 from pathlib import Path
 
+import certifi
+
 from stage.azure import RESOURCE_GROUP, Stage
 from stage.commandline import on_stop
 from stage.platform import Rejected
@@ -31,9 +33,13 @@ async def stand(out: Path, app_seed: Seed | None) -> int:
 
 def how_to_use(stage: Stage) -> str:
     """The commands for another terminal. The environment is in a file that only its owner can read: it holds a key."""
+    # In a person's shell REQUESTS_CA_BUNDLE is for every tool, pip among them: the usual CAs belong to it.
+    bundle = stage.out / "ca-bundle.pem"
+    bundle.write_bytes(Path(certifi.where()).read_bytes() + Path(stage.environ["REQUESTS_CA_BUNDLE"]).read_bytes())
+    environ = stage.environ | {"REQUESTS_CA_BUNDLE": str(bundle)}
     script = stage.out / "env.sh"
     script.touch(mode=0o600)
-    script.write_text("".join(f"export {name}={shlex.quote(value)}\n" for name, value in stage.environ.items()))
+    script.write_text("".join(f"export {name}={shlex.quote(value)}\n" for name, value in environ.items()))
     if stage.empty:
         return "\n".join(
             (

@@ -13,7 +13,6 @@ from pathlib import Path
 from ssl import SSLContext
 from typing import Any, Self
 
-import certifi
 import trustme
 from aiohttp import web
 
@@ -82,15 +81,15 @@ _LARGEST_UPLOAD = 512 << 20
 _SHUTDOWN_TIMEOUT_S = 1.0
 
 
-def server_context(bundle: Path) -> ssl.SSLContext:
-    """The server's TLS context for 127.0.0.1; ``bundle`` gets the CAs that clients are to trust.
+def server_context(trusted: Path) -> ssl.SSLContext:
+    """The server's TLS context for 127.0.0.1; ``trusted`` gets the one CA that clients are to trust.
 
-    That is the usual CAs too, because REQUESTS_CA_BUNDLE replaces them for every tool in the shell, pip among them.
+    Not the usual ones beside it: az reads the file for each connection, and 150 certificates take half of its time.
     """
     authority = trustme.CA(organization_name="rtproxy stage")
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     authority.issue_cert("127.0.0.1", "localhost").configure_cert(context)
-    bundle.write_bytes(Path(certifi.where()).read_bytes() + b"\n" + authority.cert_pem.bytes())
+    authority.cert_pem.write_to_path(str(trusted))
     return context
 
 
@@ -238,8 +237,8 @@ class Arm:
         async with AsyncExitStack() as stack:
             stack.push_async_callback(self._subscription.operations.stop)
             self._root.mkdir(parents=True, exist_ok=True)
-            bundle, config = self._root / "ca.pem", self._root / "azure"
-            self.url = await self._listen(stack, self._arm(), server_context(bundle))
+            trusted, config = self._root / "ca.pem", self._root / "azure"
+            self.url = await self._listen(stack, self._arm(), server_context(trusted))
             http = await self._listen(stack, self._plain())
             self._subscription.operations.url = self.url
             self._subscription.registry.login_server = self.url.removeprefix("https://")
@@ -247,7 +246,7 @@ class Arm:
             write_profile(config, self.url)
             self.environ = {
                 "AZURE_CONFIG_DIR": str(config),
-                "REQUESTS_CA_BUNDLE": str(bundle),
+                "REQUESTS_CA_BUNDLE": str(trusted),
                 "IDENTITY_ENDPOINT": http + identity.PATH,
                 "IDENTITY_HEADER": self._directory.header,
                 # Both: where a shell has the one in small letters, it wins.

@@ -157,6 +157,8 @@ def standing(out: Path, exported: dict[str, str], *flags: str) -> Iterator[Stage
             assert line, log.read_text()
         exports = (out / "env.sh").read_text().splitlines()
         exporting = dict(shlex.split(line)[1].split("=", 1) for line in exports)
+        # Without the usual CAs, which a shell's other tools need: az reads them all for each connection.
+        exporting["REQUESTS_CA_BUNDLE"] = str(out / "ca.pem")
         environ = environment(out / "ansible", **exporting | exported)
         with asking(environ) as az:
             yield Stage(out, environ, az)

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from subprocess import PIPE, STDOUT, Popen
 
+import certifi
 import pytest
 
 from stage.azure import Stage
@@ -36,6 +37,8 @@ def test_a_person_sources_one_file_and_types_az_until_ctrl_c(tmp_path: Path) -> 
     key = script.read_text().partition("RTPROXY_KEY=")[2].split()[0]
     assert len(key) > 20
     assert key not in said
+    bundle = script.read_text().partition("REQUESTS_CA_BUNDLE=")[2].split()[0]
+    assert Path(bundle).read_bytes() == Path(certifi.where()).read_bytes() + (out / "ca.pem").read_bytes()
     typed = subprocess.run(("bash", "-c", f'. "{script}"; {REVISIONS}'), capture_output=True, text=True, check=False)
     assert (typed.returncode, typed.stdout) == (0, "rtproxy--blue\n"), typed.stderr
     stage.send_signal(signal.SIGINT)
