@@ -243,10 +243,10 @@ class TestGateway:
         # Whatever revision a caller names, it gets what the weights choose.
         assert await called(vacant, Host="relay--none.stage.localhost") == (200, "relay--one")
 
-    @pytest.mark.parametrize("name", ["relay", "other--one", "relay-one", "xrelay--one", "relay--one.example"])
-    async def test_a_name_that_is_no_revisions_of_the_app_passes_at_no_port(self, vacant: Vacant, name: str) -> None:
+    async def test_a_name_that_is_no_revisions_of_the_app_passes_at_no_port(self, vacant: Vacant) -> None:
         await vacant.deploy(whole(), keys=f"alice:{KEY}")
-        assert await tried(vacant, name) == (404, "")
+        for name in ("relay", "other--one", "relay-one", "xrelay--one", "relay--one.example"):
+            assert await tried(vacant, name) == (404, ""), name
 
     async def test_rollouts_come_from_listed_addresses_and_another_list_takes_no_new_gateway(
         self, vacant: Vacant
