@@ -11,7 +11,7 @@ from subprocess import PIPE, STDOUT, Popen
 
 import pytest
 
-from stage.rehearse import SCENARIOS
+from stage.rehearse import SCENARIOS, main
 from tests.browser import CHROMIUM, picture, traces
 
 TELLING = ("gateway-timeout",)
@@ -151,11 +151,14 @@ def test_a_rehearsal_that_is_killed_leaves_nothing_running(tmp_path: Path) -> No
         (("--out", __file__), "is no folder"),
     ],
 )
-def test_bad_arguments_are_named_and_end_it_with_2(options: tuple[str, ...], words: str) -> None:
-    done = subprocess.run(
-        (sys.executable, "-m", "stage.rehearse", *options), capture_output=True, text=True, check=False
-    )
-    assert (done.returncode, words in done.stderr) == (2, True), done.stderr
+def test_bad_arguments_are_named_and_end_it_with_2(
+    options: tuple[str, ...], words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["rehearse", *options])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert words in capsys.readouterr().err
 
 
 def test_the_help_says_what_every_scenario_is_about() -> None:

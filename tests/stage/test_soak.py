@@ -7,13 +7,14 @@ import re
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from subprocess import PIPE, STDOUT, Popen, run
+from subprocess import PIPE, STDOUT, Popen
 from sys import executable
 from typing import Any
 
 import pytest
 
 from stage.soak import checks
+from stage.soak.__main__ import main
 from stage.soak.books import Books, assemble
 from stage.soak.checks import judge
 from stage.soak.plan import KINDS, Plan
@@ -160,10 +161,14 @@ def test_a_model_that_dies_ends_the_soak_and_is_named(under_way: Popen[str]) -> 
     [("--calls", "0"), ("--minutes", "-1"), ("--faults", "1.5"), ("--out", "tests"), ("--out", __file__)],
     ids=["calls", "minutes", "faults", "out-not-empty", "out-a-file"],
 )
-def test_a_wrong_argument_is_named(wrong: tuple[str, str]) -> None:
-    done = run((executable, "-m", "stage.soak", *wrong), capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert wrong[0] in done.stderr
+def test_a_wrong_argument_is_named(
+    wrong: tuple[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["soak", *wrong])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert wrong[0] in capsys.readouterr().err
 
 
 # The plan.
