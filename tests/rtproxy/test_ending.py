@@ -1,8 +1,7 @@
 """The machine of a call's ending, walked through all its states: what no event, in whatever order, may bring about."""
 
-from collections import deque
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -17,6 +16,10 @@ LATE = [
     for renewable in (True, False)
     for moved in (True, False)
 ]
+LATE_IN = {wait: [f"late:{number}" for number, each in enumerate(LATE) if each.wait is wait] for wait in Wait}
+RECEIVED, STREAM, SENT, SOCKET, WAITS = map(tuple, (Received, Stream, Sent, Socket, Wait))
+"""By number: a state has numbers, which Python hashes and compares much faster than members."""
+NO_WAIT = -1
 
 
 class Leg:
@@ -25,23 +28,23 @@ class Leg:
     def __init__(self) -> None:
         self.inside_a_frame = False
         self.all_delivered = True
-        self.sent: list[str] = []
+        self.sent: tuple[str, ...] = ()
         self.closing = ""
         self.peer: Leg
 
     def write_close(self, code: int, reason: str) -> bool:
         assert not self.closing, "it is sent nothing when its socket closes"
         if self.peer.inside_a_frame:
-            self.sent.append("due")
+            self.sent += ("due",)
             return False
-        self.sent.append("close")
+        self.sent += ("close",)
         return True
 
     def pass_close(self) -> None:
-        self.sent.append("passed")
+        self.sent += ("passed",)
 
     def mute(self) -> None:
-        self.sent.append("muted")
+        self.sent += ("muted",)
 
     def finish_frame(self) -> None: ...
 
@@ -82,33 +85,27 @@ class Call:
     def _down(self) -> None:
         self.downs += 1
 
-    def copy(self) -> "Call":
-        """Another call in the same state."""
-        other = Call()
-        for (side, leg), (other_side, other_leg) in zip(self.sides(), other.sides(), strict=True):
-            for name in ("received", "received_code", "stream", "sent", "socket", "code"):
-                setattr(other_side, name, getattr(side, name))
-            other_leg.inside_a_frame, other_leg.all_delivered = leg.inside_a_frame, leg.all_delivered
-            other_leg.sent, other_leg.closing = list(leg.sent), leg.closing
-        mine, its = self.ending, other.ending
-        its.ended_by, its.by_relay, its._row = mine.ended_by, mine.by_relay, mine._row
-        its._faulty = mine._faulty and (its.client if mine._faulty is mine.client else its.upstream)
-        other.patience.waits, other.downs = self.patience.waits, self.downs
-        return other
+    def state(self) -> tuple[Any, ...]:
+        """All that decides what may happen next; `enter` goes back to it."""
+        ending, waits = self.ending, self.patience.waits
+        faulty = 0 if ending._faulty is None else 1 if ending._faulty is ending.client else 2
+        return (
+            _state_of(ending.client, self.client),
+            _state_of(ending.upstream, self.upstream),
+            *(ending.ended_by, ending.by_relay, ending._row, faulty),
+            *(NO_WAIT if waits is None else waits._value_, self.downs),
+        )
+
+    def enter(self, state: tuple[Any, ...]) -> None:
+        ending = self.ending
+        client, upstream, ending.ended_by, ending.by_relay, ending._row, faulty, waits, self.downs = state
+        _enter(ending.client, self.client, client)
+        _enter(ending.upstream, self.upstream, upstream)
+        ending._faulty = (None, ending.client, ending.upstream)[faulty]
+        self.patience.waits = None if waits == NO_WAIT else WAITS[waits]
 
     def sides(self) -> tuple[tuple[Side, Leg], tuple[Side, Leg]]:
         return (self.ending.client, self.client), (self.ending.upstream, self.upstream)
-
-    def key(self) -> tuple[object, ...]:
-        sides = (
-            (
-                *(side.received, side.stream, side.sent, side.socket, side.code, side.received_code),
-                *(leg.inside_a_frame, leg.all_delivered, leg.closing, tuple(leg.sent)),
-            )
-            for side, leg in self.sides()
-        )
-        row = self.ending._row
-        return (*sides, self.ending.ended_by, row, self.ending._faulty is None, self.patience.waits, self.downs)
 
     def events(self) -> Iterator[str]:
         if self.downs:
@@ -126,7 +123,7 @@ class Call:
         yield from (f"order:{cause}" for cause in CAUSES)
         yield "cut"
         if self.patience.waits is not None:
-            yield from (f"late:{number}" for number, each in enumerate(LATE) if each.wait is self.patience.waits)
+            yield from LATE_IN[self.patience.waits]
 
     def happen(self, event: str) -> None:
         name, _, what = event.partition(":")
@@ -143,7 +140,7 @@ class Call:
         if what in ("frame", "frame ends"):
             leg.inside_a_frame = what == "frame"
             if what == "frame ends" and side.peer.sent is Sent.DUE:
-                leg.peer.sent[-1] = "close"
+                leg.peer.sent = (*leg.peer.sent[:-1], "close")
                 self.ending.close_written(side.peer)
         elif what == "close":
             self.ending.close_received(side, CODES[side.name])
@@ -187,6 +184,19 @@ class Call:
                 )
 
 
+def _state_of(side: Side, leg: Leg) -> tuple[Any, ...]:
+    return (
+        *(side.received._value_, side.stream._value_, side.sent._value_, side.socket._value_),
+        *(side.code, side.received_code, leg.inside_a_frame, leg.all_delivered, leg.closing, leg.sent),
+    )
+
+
+def _enter(side: Side, leg: Leg, state: tuple[Any, ...]) -> None:
+    received, stream, sent, socket, side.code, side.received_code, *of_the_leg = state
+    leg.inside_a_frame, leg.all_delivered, leg.closing, leg.sent = of_the_leg
+    side.received, side.stream, side.sent, side.socket = RECEIVED[received], STREAM[stream], SENT[sent], SOCKET[socket]
+
+
 class Walk(NamedTuple):
     """All ``states`` that can be reached, in which of them a side was, and a way to each thing that is ``wrong``."""
 
@@ -196,27 +206,33 @@ class Walk(NamedTuple):
 
 
 def walk() -> Walk:
-    start = Call()
+    """One call goes back to each state for each event: to make another one would take longer than the event."""
+    call = Call()
     walked = Walk(0, set(), {})
-    seen, queue = {start.key()}, deque([(start, tuple[str, ...]())])
-    while queue:
-        before, way = queue.popleft()
-        for event in before.events():
-            call, path = before.copy(), (*way, event)
+    came_from: dict[tuple[Any, ...], tuple[tuple[Any, ...], str] | None] = {call.state(): None}
+    to_walk = list(came_from)
+
+    def way(state: tuple[Any, ...]) -> tuple[str, ...]:
+        step = came_from[state]
+        return () if step is None else (*way(step[0]), step[1])
+
+    for before in to_walk:  # which grows meanwhile
+        call.enter(before)
+        for event in list(call.events()):
+            call.enter(before)
             call.happen(event)
-            if (key := call.key()) in seen:
+            if (state := call.state()) in came_from:
                 continue
-            seen.add(key)
-            queue.append((call, path))
+            came_from[state] = before, event
+            to_walk.append(state)
             walked.sides.update((side.sent, side.socket) for side, _ in call.sides())
             for each in call.wrong():
-                walked.wrong.setdefault(each, path)
+                walked.wrong.setdefault(each, way(state))
             if call.ending.ended_by and not call.downs:
-                later = call.copy()
-                later.let_time_pass()
-                for each in later.wrong() if later.downs else ("it never ends",):
-                    walked.wrong.setdefault(each, (*path, "..."))
-    return walked._replace(states=len(seen))
+                call.let_time_pass()
+                for each in call.wrong() if call.downs else ("it never ends",):
+                    walked.wrong.setdefault(each, (*way(state), "..."))
+    return walked._replace(states=len(came_from))
 
 
 def test_in_no_state_of_the_machine_is_anything_wrong() -> None:
@@ -230,23 +246,23 @@ def test_in_no_state_of_the_machine_is_anything_wrong() -> None:
 PATHS = {
     "a Close goes on as it came, and its answer": (
         ("client:close", "upstream:close"),
-        (["passed"], ["passed"], 4000, 4000),
+        (("passed",), ("passed",), 4000, 4000),
     ),
     "the model is sent its Close for a drain after the client": (
         ("upstream:frame", "order:drain", "upstream:frame ends"),
-        (["close"], ["close"], 1012, 1001),
+        (("close",), ("close",), 1012, 1001),
     ),
     "and when no Close can be sent to the client": (
         ("upstream:frame", "order:drain", "upstream:over"),
-        (["due", "muted"], [], VANISHED, VANISHED),
+        (("due", "muted"), (), VANISHED, VANISHED),
     ),
     "a client that broke the framing is sent its Close when the model has answered": (
         ("client:fault", "upstream:close"),
-        (["close"], ["close"], 1002, 1001),
+        (("close",), ("close",), 1002, 1001),
     ),
     "a Close whose answer can no longer come is answered here": (
         ("client:close", "upstream:over"),
-        (["close"], ["passed"], 4000, 4000),
+        (("close",), ("passed",), 4000, 4000),
     ),
 }
 
