@@ -14,7 +14,18 @@ from tests.bicep.values import Values
 
 def sources(folder: Path) -> dict[str, Source]:
     """Every file by its path in the folder; raises BicepError for what cannot be read."""
-    return {path.relative_to(folder).as_posix(): read(path) for path in sorted(folder.rglob("*.bicep"))}
+    return {path.relative_to(folder).as_posix(): _source(path) for path in sorted(folder.rglob("*.bicep"))}
+
+
+_READ: dict[str, Source] = {}
+"""What was read, by the text: most files of a copy are those of another, and nobody changes a `Source`."""
+
+
+def _source(path: Path) -> Source:
+    text = path.read_text()
+    if text not in _READ:
+        _READ[text] = read(path)
+    return _READ[text]
 
 
 def faults(folder: Path) -> list[str]:

@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,7 @@ class Schema:
         return True
 
 
+@cache
 def load() -> dict[str, dict[str, Schema]]:
     """By resource type and api-version."""
     documented = json.loads((_HERE / "documented.json").read_text())
