@@ -13,7 +13,7 @@ from pathlib import Path
 
 import uvloop
 
-from bench import check, page, plot, table
+from bench import check, table
 from bench.arguments import Arguments, parse_arguments
 from bench.beside.run import beside
 from bench.load.generator import Load, authority
@@ -104,6 +104,8 @@ async def _measure(arguments: Arguments, peers: list[Peer], most: int, problems:
 
 
 def _write(result: Result, folder: Path) -> None:
+    from bench import page, plot  # here, because matplotlib takes longer to import than all the rest
+
     folder.mkdir(parents=True, exist_ok=True)
     dump(result, folder / "bench.json")
     (folder / "bench.html").write_text(page.page(result), encoding="utf-8")

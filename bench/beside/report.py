@@ -11,12 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-from matplotlib import rc_context
-from matplotlib.figure import Figure
 
 from bench.beside.statistic import COARSE, ENOUGH, LIMIT, Spread, spread
 from bench.beside.windows import Window
-from bench.plot import ACCENT, ACCENT_LIGHT, DPI, GREY, INK, PAPER, SOFT, STYLE
 from bench.result import Machine
 
 WAITED = 0.05
@@ -152,6 +149,12 @@ def png(result: Comparison, file: Path) -> bool:
     shapes = [(shape, spread) for shape in result.shapes if (spread := shape.spread)]
     if not shapes:
         return False
+    # Here, because it takes longer to import than all the rest.
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    from bench.plot import ACCENT, ACCENT_LIGHT, DPI, GREY, INK, PAPER, SOFT, STYLE
+
     height = FRAME_IN + ROW_IN * len(shapes)
     with rc_context(STYLE):
         figure = Figure(figsize=(WIDTH_IN, height))
