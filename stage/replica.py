@@ -24,8 +24,9 @@ class ReplicaError(RuntimeError):
 
 
 def inherited() -> dict[str, str]:
-    """All that a relay gets of our own environment, COVERAGE_* so that a measured test suite measures its relays."""
-    return {name: value for name, value in os.environ.items() if name == "PATH" or name.startswith("COVERAGE_")}
+    """All that a relay gets of our own environment: whom it trusts, and COVERAGE_*, by which a suite measures it."""
+    names = [name for name in os.environ if name in ("PATH", "SSL_CERT_FILE") or name.startswith("COVERAGE_")]
+    return {name: os.environ[name] for name in names}
 
 
 class Replica:

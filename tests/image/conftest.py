@@ -7,10 +7,18 @@ from pathlib import Path
 import pytest
 
 from stage.replica import DEPLOYMENT, Model
-from tests.conftest import KEY
+from tests.conftest import KEY, trust_as_outside
 from tests.image.engine import BASE, Container, Engine, EngineError, find
 
 MODEL_KEY = "model-key"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def outside() -> Iterator[None]:
+    """An image is built of what is downloaded."""
+    with pytest.MonkeyPatch.context() as patch:
+        trust_as_outside(patch)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.bench.conftest import Start
+from tests.conftest import trust_as_outside
 
 ROOT = Path(__file__).parents[3]
 NEEDED = ("bench", "requirements", "rtproxy", "pyproject.toml", "setup.cfg", "README.md", ".gitignore")
@@ -76,8 +77,9 @@ def temporary(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def start(start: Start, whole: Repository, temporary: Path) -> Start:
+def start(start: Start, whole: Repository, temporary: Path, monkeypatch: pytest.MonkeyPatch) -> Start:
     """``python -m bench`` in that repository."""
+    trust_as_outside(monkeypatch)
 
     async def starting(*arguments: str) -> Process:
         environment = {**os.environ, "TMPDIR": str(temporary), "PYTHONDONTWRITEBYTECODE": "1"}
