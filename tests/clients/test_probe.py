@@ -182,9 +182,10 @@ async def test_nothing_is_asked_of_a_revision_without_replicas(upstream: RawServ
     ],
 )
 async def test_a_command_that_fails_ends_with_3_and_its_last_words(
-    blue: Blue, probe: ProbeFactory, command: str, cause: str
+    upstream: RawServer, probe: ProbeFactory, command: str, cause: str
 ) -> None:
-    result = await (await probe(blue.url, "--replicas-command", command, "--until-zero")).result()
+    url = f"http://127.0.0.1:{upstream.port}"  # nobody there is asked anything
+    result = await (await probe(url, "--replicas-command", command, "--until-zero")).result()
 
     assert (result.code, result.stdout) == (3, "")
     assert cause in result.stderr

@@ -40,8 +40,20 @@ STATES = {
 MIB = 1024 * 1024
 GROWTH_MIB = 64
 
+ROOM_BYTES = 4096
+"""For what nobody reads, in the kernel and in a reader: with the defaults a relay writes thousands of answers first."""
+
 Opened = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 Crowd = Callable[..., Awaitable[list[Opened]]]
+
+
+def connected(port: int) -> socket.socket:
+    sock = socket.socket()
+    sock.settimeout(DEADLINE_S)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, ROOM_BYTES)
+    sock.connect(("127.0.0.1", port))
+    sock.setblocking(False)
+    return sock
 
 
 @pytest.fixture
@@ -53,7 +65,7 @@ async def crowd() -> AsyncIterator[Crowd]:
         pairs = []
         for each in said:
             with contextlib.suppress(ConnectionError):
-                reader, writer = await asyncio.open_connection("127.0.0.1", port)
+                reader, writer = await asyncio.open_connection(sock=connected(port), limit=ROOM_BYTES)
                 writers.append(writer)
                 writer.write(each)
                 pairs.append((reader, writer))
@@ -71,8 +83,7 @@ def mob() -> Iterator[Callable[..., None]]:
 
     def opened(port: int, *said: bytes) -> None:
         for each in said:
-            socks.append(socket.create_connection(("127.0.0.1", port), timeout=DEADLINE_S))
-            socks[-1].setblocking(False)
+            socks.append(connected(port))
             with contextlib.suppress(OSError):
                 socks[-1].send(each)
 
