@@ -36,6 +36,13 @@ async def main():
 asyncio.run(main())
 """
 FOR_EVER = 1_000_000
+CALLS = 20
+"""A fifth of a run's: what is asked here is not how much a frame costs."""
+
+
+@pytest.fixture(autouse=True)
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bench.beside.windows.CALLS", CALLS)
 
 
 def peer(name: str, calls: int = FOR_EVER) -> Peer:
@@ -102,12 +109,12 @@ async def test_windows_in_which_the_host_took_a_core_are_taken_again_but_not_for
 
 
 async def test_a_relay_that_loses_its_calls_ends_the_run(load: Load, tmp_path: Path) -> None:
-    going = Pair(peer("ours"), peer("before", calls=101))
-    with pytest.raises(NotStarted, match=r"^before (lost \d+ of its 100 calls|ended) while it was measured$"):
+    going = Pair(peer("ours"), peer("before", calls=CALLS + 1))
+    with pytest.raises(NotStarted, match=rf"^before (lost \d+ of its {CALLS} calls|ended) while it was measured$"):
         await windows(going, place(load, tmp_path), 9, 1.0, lambda what: None)
 
 
 async def test_a_relay_that_takes_no_calls_ends_the_run(load: Load, tmp_path: Path) -> None:
     load.stop()
-    with pytest.raises(NotStarted, match=r"^ours did not take 100 calls \(\w+: "):
+    with pytest.raises(NotStarted, match=rf"^ours did not take {CALLS} calls \(\w+: "):
         await windows(Pair(peer("ours"), peer("before")), place(load, tmp_path), 1, 0.2, lambda what: None)
