@@ -64,8 +64,8 @@ async def test_a_run_beside_head_measures_both_in_turn_and_writes_each_window(
         # On a busy machine the load lags: a window of that kind is taken again, up to three times as many in all.
         assert len(counted) == 1 or len(windows) == 3
         for each in windows:
-            assert each["ours_us"] > 1
-            assert each["before_us"] > 1
+            # Where no frame arrived at all, none cost anything.
+            assert min(each["ours_us"], each["before_us"]) > 1 or each["void"]
             assert each["ratio"] == (None if each["void"] else each["ours_us"] / each["before_us"])
         assert {each["first"] for each in windows} == {"ours"}
         assert f"{shape['name']}: not decided: {len(counted)} windows counted, 30 are needed" in out

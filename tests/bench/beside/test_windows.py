@@ -89,7 +89,7 @@ async def test_who_is_first_changes_with_each_window_that_counts(load: Load, tmp
     counted = 0
     for each in found:
         assert each.first == ("before" if counted % 2 else "ours")
-        assert min(each.ours_us, each.before_us) > 1
+        assert min(each.ours_us, each.before_us) > 1 or each.void  # of no frame that arrived there is no cost
         counted += each.void is None
     assert counted == 3 or len(found) == 3 * TRIES
     assert len(told) == len(found)
