@@ -13,7 +13,6 @@ from typing import Any
 import orjson
 
 from clients import options
-from clients.drawing.page import page
 from clients.evidence import Evidence
 from clients.judging import judge
 from clients.judging.answer import rollout, verdict
@@ -45,6 +44,8 @@ def main() -> int:
     if not evidence.observations:
         where = ", ".join(map(str, args.paths))
         return complain(f"no line of a hold in {where}: record one with clients.hold --record FILE", NO_EVIDENCE)
+    from clients.drawing.page import page  # here, because it takes longer to import than all the rest
+
     try:
         args.out.write_text(page(evidence, findings, rollout(evidence)), encoding="utf-8")
     except OSError as error:
