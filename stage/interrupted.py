@@ -6,6 +6,7 @@ has to end with every call on green where the release is good, and else with eve
 
 import argparse
 import asyncio
+import copy
 import json
 import os
 import signal
@@ -156,7 +157,17 @@ def gone(case: Case) -> str:
 
 async def rolled_out(case: Case) -> None:
     """Green has every call, and blue is off, as a rollout leaves them."""
-    await _made(case, "bluegreen.yml", {**SMALL, "traffic_steps": [100]})
+    app = case.stage.environment.apps[APP]
+    made = copy.deepcopy(app.properties)
+    made["template"]["revisionSuffix"] = "green"
+    made["template"]["containers"][0]["image"] = IMAGE
+    for weights in ({BLUE: 100, GREEN: 0}, {BLUE: 0, GREEN: 100}):
+        made["configuration"]["ingress"]["traffic"] = [
+            {"revisionName": name, "weight": weight} for name, weight in weights.items()
+        ]
+        await app.update(made)
+        await app.settled()
+    await app.deactivate(BLUE)
 
 
 async def deployed_once(case: Case) -> None:

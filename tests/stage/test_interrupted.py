@@ -13,7 +13,8 @@ from stage.interrupted import killed, main, stumbling
 @pytest.mark.parametrize(
     ("play", "at", "write"),
     [
-        ("bluegreen", 4, "PATCH Microsoft.App/containerApps/rtproxy"),
+        ("rollback", 2, "PATCH Microsoft.App/containerApps/rtproxy"),
+        pytest.param("bluegreen", 4, "PATCH Microsoft.App/containerApps/rtproxy", marks=pytest.mark.nightly),
         pytest.param("bluegreen", 2, "PATCH Microsoft.App/containerApps/rtproxy", marks=pytest.mark.nightly),
         pytest.param("deploy", 1, "PUT voice", marks=pytest.mark.nightly),
     ],
