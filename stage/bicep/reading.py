@@ -11,6 +11,7 @@ together again.
 """
 
 import re
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -145,6 +146,11 @@ def _grammar() -> str:
     return text
 
 
+# To work out the grammar's tables takes three times as long as to compile `bicep/`, which az does for each deployment.
+# They lie where Python keeps what it compiled, and lark makes them anew where grammar, lark or Python are others.
+_TABLES = Path(__file__).parent / "__pycache__" / f"grammar.{sys.implementation.cache_tag}.lark"
+
+
 @cache
 def _parser() -> Lark:
     return Lark(
@@ -154,6 +160,7 @@ def _parser() -> Lark:
         propagate_positions=True,
         regex=True,
         keep_all_tokens=True,
+        cache=str(_TABLES),
     )
 
 
