@@ -20,17 +20,19 @@ pytestmark = pytest.mark.timeout(DEADLINE_S)
 AZ = """
 import json
 from pathlib import Path
-from typing import Any
-from ansible.module_utils.basic import AnsibleModule
+from ansible.plugins.action import ActionBase
 
-mappings = {name: {"type": "dict"} for name in ("args", "reads", "done", "secrets")}
-module = AnsibleModule({"run": {}, "patience": {}, **mappings})
-told = Path("TOLD")
-failures, answers = json.loads(told.read_text())
-told.write_text(json.dumps([failures - 1, answers]))
-if failures > 0 or module.params["run"] not in answers:
-    module.fail_json("SAID", rc=1, status=STATUS)
-module.exit_json(value=answers[module.params["run"]], rc=0)
+
+class ActionModule(ActionBase):
+    def run(self, tmp=None, task_vars=None):
+        mappings = {name: {"type": "dict"} for name in ("args", "reads", "done", "secrets")}
+        _, asked = self.validate_argument_spec({"run": {}, "patience": {}, **mappings})
+        told = Path("TOLD")
+        failures, answers = json.loads(told.read_text())
+        told.write_text(json.dumps([failures - 1, answers]))
+        if failures > 0 or asked["run"] not in answers:
+            return {"failed": True, "msg": "SAID", "rc": 1, "status": STATUS}
+        return {"changed": False, "value": answers[asked["run"]], "rc": 0}
 """
 PLAY = """
 - hosts: localhost
@@ -63,9 +65,12 @@ def play(
     several = [tasks] if isinstance(tasks, str) else tasks
     told = tmp_path / "told.json"
     told.write_text(json.dumps([failures, answers]))
-    (tmp_path / "library").mkdir()
+    actions = tmp_path / "action_plugins"
+    actions.mkdir()
     az = AZ.replace("TOLD", str(told)).replace("STATUS", str(status)).replace("SAID", said)
-    (tmp_path / "library" / "az.py").write_text(az)
+    (actions / "az.py").write_text(az)
+    for each in ("run.py", "ended.py"):
+        (actions / each).symlink_to(PLAYBOOKS / "action_plugins" / each)
     (tmp_path / "play.yml").write_text(
         PLAY.replace("TASKS", json.dumps([str(PLAYBOOKS / "tasks" / each) for each in several])).replace(
             "LATE", str(late)
