@@ -26,4 +26,4 @@ class ActionModule(ActionBase):
         while not file.exists() or "started" in (end := json.loads(file.read_text())):
             time.sleep(BETWEEN_LOOKS_S)
         lines = {f"{name}_lines": end[name].splitlines() for name in ("stdout", "stderr") if name in end}
-        return result | {"changed": False} | end | lines | {"finished": True}
+        return result | end | lines | {"finished": True}

@@ -254,6 +254,7 @@ def test_an_interrupted_deployment_of_new_keys_is_run_again(empty: Stage, deploy
     assert empty.weights() == carrying
 
 
+@pytest.mark.nightly
 def test_the_teardown_leaves_nothing(empty: Stage, first: Run, tmp_path: Path) -> None:
     assert first.code == 0, first.output
     done = player(empty, tmp_path)("teardown.yml", confirm="voice")
