@@ -1,27 +1,33 @@
 """Parts of plays whose whole runs are the nightly session's, each with an az of a few lines. Without a stage."""
 
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.playbooks.conftest import DEADLINE_S, ROOT
-from tests.playbooks.test_waits import play
+from tests.playbooks.conftest import DEADLINE_S, ROOT, Run
+from tests.playbooks.test_waits import Case, plays
 
 pytestmark = pytest.mark.timeout(DEADLINE_S)
-HERE = {"python": sys.executable, "source": str(ROOT), "poll_seconds": 0.1, "task_timeout": 120}
+HERE: dict[str, Any] = {"python": sys.executable, "source": str(ROOT), "poll_seconds": 0.1, "task_timeout": 120}
 BLUE, GREEN = "relay--blue", "relay--green"
 
 
-@pytest.mark.parametrize(
-    "refusal",
-    [
-        pytest.param("HTTP 401", id="key"),
-        pytest.param("HTTP 404: This relay serves the model 'voice' only.", id="model", marks=pytest.mark.nightly),
-    ],
-)
-def test_a_key_or_a_model_that_the_relay_does_not_know_is_not_waited_for(tmp_path: Path, refusal: str) -> None:
+REFUSALS = {"key": "HTTP 401", "model": "HTTP 404: This relay serves the model 'voice' only."}
+HALF = [{"revisionName": BLUE, "weight": 50}, {"revisionName": GREEN, "weight": 50}]
+APP = "/subscriptions/0/resourceGroups/voice/providers/Microsoft.App/containerApps/relay"
+COOLER = [{"path": "properties.template.scale.cooldownPeriod", "propertyChangeType": "Modify", "children": None}]
+TEMPLATE = {
+    "deployment": "deploy-relay",
+    "template": str(ROOT / "bicep" / "main.bicep"),
+    "secret_parameters": {},
+    "deploy_timeout": 120,
+}
+DOOR = "https://safe.vault.azure.net/secrets/door"
+
+
+def refused(refusal: str) -> Case:
+    """A relay that stands and is called by somebody whom it refuses."""
     relay = {"name": GREEN, "created": "2026-01-01", "weight": 100, "image": "it", "env": []}
     health = {"health": "Healthy", "provisioning": "Provisioned", "running": "Running", "error": None, "least": 0}
     answers = {
@@ -33,28 +39,89 @@ def test_a_key_or_a_model_that_the_relay_does_not_know_is_not_waited_for(tmp_pat
         "has_key": True,
         "callers_url": "http://127.0.0.1:9",
         "caller": ["sh", "-c", f'echo "{refusal}" >&2; exit 3', "sh"],
-        "run_dir": str(tmp_path / "run"),
+        "run_dir": "{{ playbook_dir }}/run",
         "ready_timeout": DEADLINE_S,
         "smoke_seconds": 1,
     }
-    done = play(tmp_path, "working.yml", 0, answers, **HERE | variables)
+    return Case("working.yml", 0, answers, **HERE | variables)
+
+
+CASES = {
+    **{name: refused(refusal) for name, refusal in REFUSALS.items()},
+    "stranded": Case(
+        "rollback.yml",
+        0,
+        {
+            "containerapp show": {"mode": "Multiple", "traffic": HALF, "latest_ready": GREEN},
+            "containerapp revision list": [
+                {"name": name, "active": True, "created": created, "last_active": None}
+                for name, created in ((BLUE, "2026-01-01"), (GREEN, "2026-01-02"))
+            ],
+            "containerapp ingress traffic show": HALF,
+        },
+        said="The app is locked.",
+        **HERE,
+        release="green",
+        back={BLUE: 50},
+        reason="step-50: a call was cut.",
+        busy_timeout=2,
+    ),
+    "taken": Case(
+        "renew.yml",
+        0,
+        {},
+        what_if={"value": [{"id": APP, "kind": "Modify", "delta": COOLER}]},
+        standing={"green": {"exists": True}},
+        green=GREEN,
+    ),
+    "early": Case(
+        "send.yml",
+        1,
+        {"deployment group create": {}},
+        said="ApplicationGatewayKeyVaultSecretException: Problem occurred while accessing KeyVault Secrets",
+        **TEMPLATE,
+        given={},
+        containing={},
+        updating=True,
+        renewing=False,
+        role_seconds=0.1,
+    ),
+    "unnamed": Case(
+        "deployment.yml",
+        0,
+        {
+            "deployment group list": [{"state": "Succeeded", "outputs": {}}],
+            "deployment group what-if": [],
+            "network application-gateway list": [{"state": "Succeeded", "certificate": DOOR}],
+        },
+        **HERE,
+        **TEMPLATE,
+        given={"certificateId": ""},
+        chosen={},
+        containing={"containerImage": ""},
+        keys_differ=False,
+        apps={"value": []},
+        account={"value": "mine"},
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
+    """What each of `CASES` ended with."""
+    return plays(tmp_path_factory.mktemp("cases"), CASES)
+
+
+@pytest.mark.parametrize("what", REFUSALS)
+def test_a_key_or_a_model_that_the_relay_does_not_know_is_not_waited_for(ended: dict[str, Run], what: str) -> None:
+    done = ended[what]
     assert done.code != 0
-    assert f"deploy: {refusal}" in done.output
+    assert f"deploy: {REFUSALS[what]}" in done.output
     assert "RETRYING" not in done.output
 
 
-def test_a_way_back_that_azure_does_not_take_ends_with_the_weights_and_the_commands(tmp_path: Path) -> None:
-    half = [{"revisionName": BLUE, "weight": 50}, {"revisionName": GREEN, "weight": 50}]
-    answers = {
-        "containerapp show": {"mode": "Multiple", "traffic": half, "latest_ready": GREEN},
-        "containerapp revision list": [
-            {"name": name, "active": True, "created": created, "last_active": None}
-            for name, created in ((BLUE, "2026-01-01"), (GREEN, "2026-01-02"))
-        ],
-        "containerapp ingress traffic show": half,
-    }
-    variables = {"release": "green", "back": {BLUE: 50}, "reason": "step-50: a call was cut.", "busy_timeout": 2}
-    done = play(tmp_path, "rollback.yml", 0, answers, said="The app is locked.", **HERE | variables)
+def test_a_way_back_that_azure_does_not_take_ends_with_the_weights_and_the_commands(ended: dict[str, Run]) -> None:
+    done = ended["stranded"]
     assert done.code != 0
     named = "--name relay --resource-group voice"
     for said in (
@@ -66,57 +133,20 @@ def test_a_way_back_that_azure_does_not_take_ends_with_the_weights_and_the_comma
         assert said in done.output
 
 
-def test_a_change_cannot_take_the_name_of_a_revision_that_exists(tmp_path: Path) -> None:
-    app = "/subscriptions/0/resourceGroups/voice/providers/Microsoft.App/containerApps/relay"
-    delta = [{"path": "properties.template.scale.cooldownPeriod", "propertyChangeType": "Modify", "children": None}]
-    variables = {
-        "what_if": {"value": [{"id": app, "kind": "Modify", "delta": delta}]},
-        "standing": {"green": {"exists": True}},
-        "green": GREEN,
-    }
-    done = play(tmp_path, "renew.yml", 0, {}, **variables)
+def test_a_change_cannot_take_the_name_of_a_revision_that_exists(ended: dict[str, Run]) -> None:
+    done = ended["taken"]
     assert done.code != 0
     assert "~ change Microsoft.App/containerApps relay: properties.template.scale.cooldownPeriod" in done.output
     assert f"but {GREEN} exists already: choose another name with -e release=NAME" in done.output
 
 
-def test_a_gateway_that_may_not_read_its_certificate_yet_is_deployed_a_second_time(tmp_path: Path) -> None:
-    variables = {
-        "deployment": "deploy-relay",
-        "template": str(ROOT / "bicep" / "main.bicep"),
-        "given": {},
-        "containing": {},
-        "updating": True,
-        "renewing": False,
-        "secret_parameters": {},
-        "role_seconds": 0.1,
-        "deploy_timeout": 120,
-    }
-    too_early = "ApplicationGatewayKeyVaultSecretException: Problem occurred while accessing KeyVault Secrets"
-    done = play(tmp_path, "send.yml", 1, {"deployment group create": {}}, said=too_early, **variables)
+def test_a_gateway_that_may_not_read_its_certificate_yet_is_deployed_a_second_time(ended: dict[str, Run]) -> None:
+    done = ended["early"]
     assert done.code == 0, done.output
-    assert "FAILED - RETRYING: [localhost]: Deploy (1 retries left)." in done.output
+    assert "FAILED - RETRYING: [early]: Deploy (1 retries left)." in done.output
 
 
-def test_callers_keep_their_port_443_where_no_certificate_is_named(tmp_path: Path) -> None:
-    door = "https://safe.vault.azure.net/secrets/door"
-    answers = {
-        "deployment group list": [{"state": "Succeeded", "outputs": {}}],
-        "deployment group what-if": [],
-        "network application-gateway list": [{"state": "Succeeded", "certificate": door}],
-    }
-    variables = {
-        "deployment": "deploy-relay",
-        "template": str(ROOT / "bicep" / "main.bicep"),
-        "given": {"certificateId": ""},
-        "chosen": {},
-        "containing": {"containerImage": ""},
-        "secret_parameters": {},
-        "keys_differ": False,
-        "apps": {"value": []},
-        "account": {"value": "mine"},
-        "deploy_timeout": 120,
-    }
-    done = play(tmp_path, "deployment.yml", 0, answers, **HERE | variables)
+def test_callers_keep_their_port_443_where_no_certificate_is_named(ended: dict[str, Run]) -> None:
+    done = ended["unnamed"]
     assert done.code != 0
-    assert f"export TLS_SECRET_ID={door}, or say -e plain_http=true to do it. Nothing was changed." in done.output
+    assert f"export TLS_SECRET_ID={DOOR}, or say -e plain_http=true to do it. Nothing was changed." in done.output

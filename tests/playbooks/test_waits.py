@@ -100,7 +100,7 @@ def plays(tmp_path: Path, cases: Mapping[str, Case], **variables: object) -> dic
     actions = tmp_path / "action_plugins"
     actions.mkdir()
     (actions / "az.py").write_text(AZ)
-    for each in ("run.py", "ended.py"):
+    for each in ("run.py", "ended.py", "status.py"):
         (actions / each).symlink_to(PLAYBOOKS / "action_plugins" / each)
     (tmp_path / "group_vars").symlink_to(PLAYBOOKS / "group_vars")
     hosts = "".join(f"{name}," for name in cases)
@@ -215,7 +215,7 @@ def test_a_play_goes_on_where_a_revision_is_up_or_may_sleep(waited: dict[str, Ru
 def test_a_revision_that_failed_to_start_is_not_waited_for(waited: dict[str, Run], at: int) -> None:
     done = waited[f"failed-{at}"]
     assert done.code != 0
-    # All the cases together may take a tenth of its time.
+    # To wait for it would take ten times as long as ansible may.
     assert "relay--one did not become healthy at all" in done.output
     assert "ContainerCrashing: it ended" in done.output
 
