@@ -19,6 +19,7 @@ AFFINITY = {
 }
 
 
+Told = dict[str, tuple[dict[str, Any], str]]
 IN_ITS_TASK = {"ANSIBLE_ACTION_PLUGINS": str(PLAYBOOKS / "action_plugins")}
 """As a play has it, which finds the plugin beside itself."""
 
@@ -36,6 +37,35 @@ def az(
     return returned, done.stdout + done.stderr
 
 
+def several(
+    tmp_path: Path, environ: dict[str, str], tasks: dict[str, dict[str, Any]], way: dict[str, str] = IN_ITS_TASK
+) -> Told:
+    """What `az` says of each task, by its name; one ansible runs them one after the other, as it is slow to start.
+
+    A task is what a play has under its name: ``{"az": {...}, "check_mode": True}``.
+    """
+    registered = {name: f"result_{at}" for at, name in enumerate(tasks)}
+    listed = [
+        {"name": name, "register": registered[name], "ignore_errors": True, **task} for name, task in tasks.items()
+    ]
+    told = "{{ {" + ", ".join(f"'{name}': {result}" for name, result in registered.items()) + "} }}"
+    last = {"name": "all", "ansible.builtin.debug": {"msg": told}}
+    play = tmp_path / "several.yml"
+    play.write_text(json.dumps([{"hosts": "stage", "gather_facts": False, "tasks": [*listed, last]}]))
+    words = [str(BIN / "ansible-playbook"), "-i", str(PLAYBOOKS / "inventories" / "stage.yml"), str(play)]
+    done = subprocess.run(
+        [*words, "-M", str(PLAYBOOKS / "library")],
+        env=environ | way,
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_S,
+    )
+    printed = dict(re.findall(r"^TASK \[(.+?)\] \*+\n(.*?)(?=^TASK |\Z)", done.stdout, re.MULTILINE | re.DOTALL))
+    assert "all" in printed, done.stdout + done.stderr
+    found = json.JSONDecoder().raw_decode(printed["all"].partition(" => ")[2])[0]["msg"]
+    return {name: (found[name], printed[name]) for name in tasks}
+
+
 @pytest.fixture(scope="module")
 def module() -> ModuleType:
     """The module itself, without ansible."""
@@ -47,46 +77,65 @@ def module() -> ModuleType:
     return found
 
 
+def before_a_login(home: Path) -> dict[str, str]:
+    return environment(home / "ansible", AZURE_CONFIG_DIR=str(home / "azure"), AZURE_CORE_COLLECT_TELEMETRY="no")
+
+
 @pytest.fixture
 def nowhere(tmp_path: Path) -> dict[str, str]:
     """No stage: az as it is before anybody logged in."""
-    return environment(
-        tmp_path / "ansible", AZURE_CONFIG_DIR=str(tmp_path / "azure"), AZURE_CORE_COLLECT_TELEMETRY="no"
-    )
+    return before_a_login(tmp_path)
 
 
-def test_a_reading_verb_answers_and_never_changes_anything(stage: Stage) -> None:
-    result, _ = az(stage.environ, {"run": "containerapp show", "args": {**APP, "query": "name"}})
+STICKY = {
+    "run": "containerapp ingress sticky-sessions set",
+    "args": {**APP, "affinity": "sticky"},
+    "reads": AFFINITY,
+}
+NOBODY = {"run": "containerapp ingress traffic set", "args": {**APP, "revision_weight": {"rtproxy--nobody": 100}}}
+
+
+@pytest.fixture(scope="module")
+def told(stage: Stage, tmp_path_factory: pytest.TempPathFactory) -> Told:
+    """What the module says of a read, a check, a write, the same write again, and one that is refused."""
+    tasks: dict[str, dict[str, Any]] = {
+        "read": {"az": {"run": "containerapp show", "args": {**APP, "query": "name"}}},
+        "check": {"az": STICKY, "check_mode": True, "diff": True},
+        "read in a check": {"az": AFFINITY, "check_mode": True},
+        "write": {"az": STICKY, "diff": True},
+        "write again": {"az": STICKY},
+        "refused": {"az": NOBODY},
+    }
+    try:
+        return several(tmp_path_factory.mktemp("told"), stage.environ, tasks)
+    finally:
+        stage.az("containerapp", "ingress", "sticky-sessions", "set", "--affinity", "none")
+
+
+def test_a_reading_verb_answers_and_never_changes_anything(told: Told) -> None:
+    result, _ = told["read"]
     assert result["changed"] is False
     assert result["value"] == "rtproxy"
     assert result["command"] == "az containerapp show --name rtproxy --resource-group rehearsal --query name"
 
 
-def test_a_writing_verb_is_changed_when_what_it_reads_differs_afterwards(stage: Stage) -> None:
-    args = {**APP, "affinity": "sticky"}
-    task = {"run": "containerapp ingress sticky-sessions set", "args": args, "reads": AFFINITY}
-    try:
-        first, printed = az(stage.environ, task, "--diff")
-        assert first["changed"] is True
-        assert '-"none"' in printed
-        assert '+"sticky"' in printed
-        assert az(stage.environ, task)[0]["changed"] is False
-    finally:
-        az(stage.environ, {**task, "args": {**APP, "affinity": "none"}})
+def test_a_writing_verb_is_changed_when_what_it_reads_differs_afterwards(told: Told) -> None:
+    first, printed = told["write"]
+    assert first["changed"] is True
+    assert '-"none"' in printed
+    assert '+"sticky"' in printed
+    assert told["write again"][0]["changed"] is False
 
 
-def test_check_mode_sends_nothing_and_tells_the_command(stage: Stage) -> None:
-    args = {**APP, "affinity": "sticky"}
-    task = {"run": "containerapp ingress sticky-sessions set", "args": args, "reads": AFFINITY}
-    result, printed = az(stage.environ, task, "--check", "--diff")
+def test_check_mode_sends_nothing_and_tells_the_command(told: Told) -> None:
+    result, printed = told["check"]
     assert result["changed"] is True
     assert "would run: az containerapp ingress sticky-sessions set --name rtproxy" in printed
-    assert az(stage.environ, AFFINITY, "--check")[0]["value"] == "none"
+    assert told["read in a check"][0]["value"] == "none"
 
 
-def test_a_failure_has_the_words_of_az_the_command_and_its_exit_code(stage: Stage) -> None:
-    args = {**APP, "revision_weight": {"rtproxy--nobody": 100}}
-    result, _ = az(stage.environ, {"run": "containerapp ingress traffic set", "args": args})
+def test_a_failure_has_the_words_of_az_the_command_and_its_exit_code(told: Told) -> None:
+    result, _ = told["refused"]
     assert "'rtproxy--nobody' is not a valid revision name" in result["msg"]
     assert result["msg"].endswith(f"({result['command']})")
     assert result["rc"] == 1
@@ -105,17 +154,49 @@ ONE_WAY = pytest.mark.parametrize(
 )
 
 
-@ONE_WAY
-def test_a_wrong_option_is_named(nowhere: dict[str, str], way: dict[str, str]) -> None:
-    result, _ = az(nowhere, {"run": "cloud show", "args": {"colour": "green"}}, way=way)
+WORDY = {"a_flag": True, "left_out": None, "off": False, "words": ["a b", 2], "pairs": {"K": "v=w", "N": 1}}
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(IN_ITS_TASK, id="in its task"),
+        pytest.param({}, id=AS_A_MODULE, marks=pytest.mark.nightly),
+    ],
+)
+def said(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Told:
+    """What the module says where there is no stage."""
+    here = tmp_path_factory.mktemp("here")
+    (here / "cloud.json").write_text("{}")
+    registering = {"name": "Here", "cloud_config": "@cloud.json"}
+    tasks: dict[str, dict[str, Any]] = {
+        "wrong option": {"az": {"run": "cloud show", "args": {"colour": "green"}}},
+        "unknown argument": {"az": {"run": "cloud show", "argz": {}}},
+        "elsewhere": {"az": {"run": "cloud register", "args": registering, "chdir": str(here)}},
+        "wordy": {"az": {"run": "cloud set", "args": WORDY}, "check_mode": True},
+    }
+    return several(here, before_a_login(here), tasks, request.param)
+
+
+def test_a_wrong_option_is_named(said: Told) -> None:
+    result, _ = said["wrong option"]
     assert result["msg"] == "unrecognized arguments: --colour green (az cloud show --colour green)"
     assert result["rc"] == 2
 
 
-@ONE_WAY
-def test_an_unknown_argument_is_named(nowhere: dict[str, str], way: dict[str, str]) -> None:
-    result, _ = az(nowhere, {"run": "cloud show", "argz": {}}, way=way)
+def test_an_unknown_argument_is_named(said: Told) -> None:
+    result, _ = said["unknown argument"]
     assert "Unsupported parameters for (az) module: argz" in result["msg"]
+
+
+def test_a_command_runs_where_it_is_told(said: Told) -> None:
+    result, _ = said["elsewhere"]
+    assert "The following endpoints are required" in result["msg"], "az read the file"
+
+
+def test_arguments_become_flags_words_and_pairs(said: Told) -> None:
+    result, _ = said["wordy"]
+    assert result["command"] == "az cloud set --a-flag --words 'a b' 2 --pairs K=v=w N=1"
 
 
 @ONE_WAY
@@ -136,21 +217,6 @@ def test_no_extension_of_the_person_replaces_a_command(
     result, _ = az(nowhere, {"run": "cloud show", "args": {"query": "name"}}, way=way)
     assert result["value"] == "AzureCloud"
     assert not (tmp_path / "loaded").exists()
-
-
-@ONE_WAY
-def test_a_command_runs_where_it_is_told(nowhere: dict[str, str], tmp_path: Path, way: dict[str, str]) -> None:
-    (tmp_path / "cloud.json").write_text("{}")
-    args = {"name": "Here", "cloud_config": "@cloud.json"}
-    result, _ = az(nowhere, {"run": "cloud register", "args": args, "chdir": str(tmp_path)}, way=way)
-    assert "The following endpoints are required" in result["msg"], "az read the file"
-
-
-@ONE_WAY
-def test_arguments_become_flags_words_and_pairs(nowhere: dict[str, str], way: dict[str, str]) -> None:
-    args = {"a_flag": True, "left_out": None, "off": False, "words": ["a b", 2], "pairs": {"K": "v=w", "N": 1}}
-    result, _ = az(nowhere, {"run": "cloud set", "args": args}, "--check", way=way)
-    assert result["command"] == "az cloud set --a-flag --words 'a b' 2 --pairs K=v=w N=1"
 
 
 @BOTH_WAYS
@@ -245,14 +311,14 @@ def test_a_busy_service_is_asked_until_it_takes_a_write(stage: Stage, kind: str,
 def test_what_is_read_again_after_a_failure_is_read_as_it_was_asked_for(stage: Stage) -> None:
     query = "[].{name: name, image: properties.template.containers[0].image}"
     reading = {"run": "containerapp revision list", "args": {**APP, "query": query}}
-    before, _ = az(stage.environ, reading)
+    before = stage.az("containerapp", "revision", "list", "--query", query)
     inject(stage, "stumble", kinds=["lost"], writes=0, reads=1, most=1)
     try:
         result, printed = az(stage.environ, {**reading, "patience": DEADLINE_S})
     finally:
         inject(stage, "none")
     assert result["waited"], printed
-    assert result["value"] == before["value"]
+    assert result["value"] == before
 
 
 def test_a_service_that_stays_busy_is_named_with_what_it_was_busy_with(stage: Stage) -> None:
@@ -293,7 +359,7 @@ def test_secrets_that_could_not_be_read_are_not_said_to_be_none(stage: Stage) ->
     assert sorted(result["value"]) == ["client-keys", "model-key"]
 
 
-class Told:
+class Answering:
     """An az that answers as it is told, one answer a command, or refuses."""
 
     def __init__(self, *answers: Any) -> None:
@@ -315,10 +381,10 @@ def test_a_write_whose_answer_was_lost_is_not_repeated_where_it_was_taken(
     lost = module.AzError("Connection aborted.", "az", 1, None, "the connection broke")
     missing = module.AzError("Not Found", "az", 1, 404)
     done = {"run": "revision show", "args": {}}
-    taken = Told(lost, "app--green")
+    taken = Answering(lost, "app--green")
     assert module.Patience(9)(taken, "update", {}, {}, done) == "app--green"
     assert taken.asked == ["update", "revision show"]
-    anew = Told(lost, missing, "app--green")
+    anew = Answering(lost, missing, "app--green")
     assert module.Patience(9)(anew, "update", {}, {}, done) == "app--green"
     assert anew.asked == ["update", "revision show", "update"]
 
@@ -330,8 +396,8 @@ def test_what_is_gone_when_its_deletion_is_said_again_was_deleted(
     lost = module.AzError("Connection aborted.", "az", 1, None, "the connection broke")
     missing = module.AzError("Not Found", "az", 3, 404)
     by_itself = module.AzError("Not Found", "az", 3, 404, repeated=True)
-    assert module.Patience(9)(Told(lost, missing), "group delete", {}, {}) is None
-    assert module.Patience(9)(Told(by_itself), "group delete", {}, {}) is None
+    assert module.Patience(9)(Answering(lost, missing), "group delete", {}, {}) is None
+    assert module.Patience(9)(Answering(by_itself), "group delete", {}, {}) is None
     for run, answers in (("group delete", [missing]), ("group show", [lost, missing])):
         with pytest.raises(module.AzError):
-            module.Patience(9)(Told(*answers), run, {}, {})
+            module.Patience(9)(Answering(*answers), run, {}, {})
