@@ -16,12 +16,14 @@ import sys
 from pathlib import Path
 
 from stage.bicep.syntax import BicepError
-from stage.bicep.template import compile
+from stage.bicep.template import VERSION, compile
 
-__all__ = ["BicepError", "compile", "install"]
+__all__ = ["SAID", "BicepError", "compile", "install"]
 
 _ROOT = Path(__file__).parents[2]
 _RUN = "-P -m stage.bicep"
+SAID = f"Bicep CLI version {VERSION} (the stage's stand-in)"
+"""The answer to `bicep --version`."""
 
 
 def install(directory: Path) -> None:
@@ -30,8 +32,10 @@ def install(directory: Path) -> None:
     if found and not _is_stand_in(Path(found)):
         return
     script = directory / "bicep"
+    # az asks for the version before each template, and the compiler takes half a second to start.
+    version = f'case "$1" in --version) echo {shlex.quote(SAID)}; exit ;; esac'
     run = f'PYTHONPATH={shlex.quote(str(_ROOT))} exec {shlex.quote(sys.executable)} {_RUN} "$@"'
-    script.write_text(f"#!/bin/sh\n{run}\n", encoding="utf-8")
+    script.write_text(f"#!/bin/sh\n{version}\n{run}\n", encoding="utf-8")
     script.chmod(0o755)
 
 

@@ -5,13 +5,12 @@ import json
 import sys
 from pathlib import Path
 
-from stage.bicep.syntax import BicepError
-from stage.bicep.template import VERSION, compile
+from stage.bicep import SAID, BicepError, compile
 
 
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="bicep", description=__doc__)
-    parser.add_argument("--version", action="version", version=f"Bicep CLI version {VERSION} (the stage's stand-in)")
+    parser.add_argument("--version", action="version", version=SAID)
     build = parser.add_subparsers(required=True).add_parser("build", help="compile a file to an ARM template")
     build.add_argument("file", type=Path)
     build.add_argument("--stdout", action="store_true", required=True, help="write the template to stdout")
