@@ -66,6 +66,7 @@ CASES = {
         reason="step-50: a call was cut.",
         busy_timeout=2,
     ),
+    "misnamed": Case("standing.yml", 0, {}, release="Not_One"),
     "taken": Case(
         "renew.yml",
         0,
@@ -131,6 +132,14 @@ def test_a_way_back_that_azure_does_not_take_ends_with_the_weights_and_the_comma
         "(Why it was to go back: step-50: a call was cut.)",
     ):
         assert said in done.output
+
+
+def test_a_release_that_cannot_name_a_revision_is_refused_before_az_is_asked(ended: dict[str, Run]) -> None:
+    done = ended["misnamed"]
+    assert done.code != 0
+    assert "Not_One cannot name a revision: lower-case letters" in done.output
+    assert "at most 54 characters as relay--Not_One; choose another with -e release=NAME." in done.output
+    assert "Read the app" not in done.output
 
 
 def test_a_change_cannot_take_the_name_of_a_revision_that_exists(ended: dict[str, Run]) -> None:

@@ -51,6 +51,7 @@ def test_steps_that_do_not_rise_to_100_are_refused(stage: Stage, play: Play, ste
     assert stage.acts() == before
 
 
+@pytest.mark.nightly
 def test_a_release_that_cannot_name_a_revision_is_refused(stage: Stage, play: Play) -> None:
     before = stage.weights()
     done = play("bluegreen.yml", release="Not_One")
