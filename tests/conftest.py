@@ -51,9 +51,9 @@ def pytest_configure() -> None:
 
 
 LONGEST = (
-    *("playbooks/test_bluegreen", "playbooks/test_deploy", "stage/test_rehearse", "stage/test_interrupted"),
-    *("stage/test_sabotage", "stage/test_deployments", "playbooks/", "clients/test_kinds", "bench/beside/test_beside"),
-    *("stage/test_(arm|platform|outside|ride|soak)", "bench/test_run"),
+    *("playbooks/test_deploy", "playbooks/test_bluegreen", "stage/test_deployments", "stage/test_rehearse"),
+    *("playbooks/", "stage/test_(arm|soak|sabotage|platform|interrupted)", "clients/test_kinds", "bench/beside"),
+    *("stage/test_(outside|ride|monitor|stage|ingress)", "bench/test_run", "rtproxy/test_(strangers|torture|explorer)"),
 )
 """Files that take a minute or more, the longest first: a worker has all of a file, and workers are to end together."""
 

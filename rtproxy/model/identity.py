@@ -74,7 +74,7 @@ class Identity:
         self._other_token = Token(OTHER_SCOPES[scope]) if scope in OTHER_SCOPES else None
         self._fetching_other: asyncio.Task[None] | None = None
         self._next_fetch = 0.0
-        self._credential: "DefaultAzureCredential"
+        self._credential: DefaultAzureCredential
         self._renewal_wanted = asyncio.Event()
         self._first_try = asyncio.Event()
 
