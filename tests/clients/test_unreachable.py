@@ -85,9 +85,9 @@ async def test_an_unknown_certificate_ends_with_3_unless_it_is_trusted(
     tls.load_cert_chain(certificate)
     model = await model_for(tls=tls)
 
-    unknown = await hold(model.url, "--duration", "0.2")
-    trusted = await hold(model.url, "--duration", "0.2", "--ca-file", certificate)
-    insecure = await hold(model.url, "--duration", "0.2", "--insecure")
+    unknown = await hold(model.url, "--duration", "2")
+    trusted = await hold(model.url, "--duration", "2", "--ca-file", certificate)
+    insecure = await hold(model.url, "--duration", "2", "--insecure")
 
     refused = await unknown.result()
     assert refused.code == 3
