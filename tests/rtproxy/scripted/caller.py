@@ -27,6 +27,7 @@ class ScriptedCaller:
         self.call, self.line, self.script, self.ledger = call, line, call.script, call.ledger
         self.closed_with: Frame | None = None
         self.closed_at = 0.0
+        self.greeted = asyncio.Event()
         self.detection: str | None = None
         """As the model last said; None before it said anything."""
         self._wanted = self.script.detection if self.script.born_so else "server_vad"
@@ -207,6 +208,7 @@ class ScriptedCaller:
         match kind:
             case "session.created" | "session.updated" | "transcription_session.updated":
                 self.detection = detection_of(event["session"])
+                self.greeted.set()
                 if self.call.buffered:
                     self._appended()
                 if self.detection == "none":

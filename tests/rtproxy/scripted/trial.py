@@ -62,6 +62,11 @@ class Played:
         self._model = ScriptedModel(self._call, model)
         self._broken: BaseException | None = None
 
+    @property
+    def greeted(self) -> asyncio.Event:
+        """That the caller has heard of its session: on a busy machine that takes a second."""
+        return self._caller.greeted
+
     async def play(self) -> None:
         """Until both have got their Close; then nothing counts any more."""
         try:
@@ -133,11 +138,15 @@ def _first(broken: BaseException | None) -> BaseException | None:
 
 
 async def drained(scripts: list[Script], window_s: int, after_s: float, **settings: str) -> list[Drained]:
-    """Plays them all through one relay, which gets SIGTERM ``after_s`` seconds after the last one began."""
+    """Plays them all through one relay, which gets SIGTERM ``after_s`` seconds after the last one was greeted."""
     async with RawServer() as upstream, _replica(upstream.port, window_s, settings) as replica:
         calls = [await _dialed(upstream, replica, script) for script in scripts]
         with standstill() as machine:
             playing = [asyncio.create_task(call.play()) for call in calls]
+            for call, each in zip(calls, playing, strict=True):
+                greeted = asyncio.create_task(call.greeted.wait())
+                await asyncio.wait((greeted, each), return_when=asyncio.FIRST_COMPLETED)
+                greeted.cancel()
             await asyncio.sleep(after_s)
             sigterm = time.monotonic()
             replica.signal(signal.SIGTERM)
