@@ -31,9 +31,10 @@ class Gated:
         "_gate",
         "_owner",
         "_whole_s",
-        "fast",
         "skip",
     )
+    # Every frame is given to the gate.
+    fast = False
     fast_opening = head_size = 0
     ignored: tuple[bytes, ...] = ()
 
@@ -41,8 +42,6 @@ class Gated:
         self._gate, self._clock, self._whole_s, self._owner = gate, clock, whole_s, owner
         self._deadline: tuple[int, Timer] | None = None
         self.skip = 0
-        # Every frame is given to the gate.
-        self.fast = False
 
     @property
     def halt(self) -> str:
@@ -81,15 +80,11 @@ class Gated:
         self._gate.discard()
         self._cancel()
 
-    def inspect_all(self) -> None:
-        """Does nothing: the gate sees every frame anyway."""
-
     def feed(self, data: bytes) -> bytes:
         """Takes the client's next bytes, and returns those that may pass."""
         gate = self._gate
         data = gate.feed(data)
         self.skip = gate.releasing
-        self.fast = False
         if self._deadline is not None or gate.withheld > FREE:
             self._mind_deadline()
         if gate.refusal:

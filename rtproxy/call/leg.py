@@ -127,7 +127,7 @@ class Leg:
     # Called by the socket and by the flow from it (`socket.Owner`).
 
     def filled(self) -> None:
-        self.inbound.reader.fast = False
+        self.inbound.fast = False
         self.outbound.sink_filled()
         self._call.runtime.wheel.watch(self)
 

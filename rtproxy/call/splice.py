@@ -99,7 +99,7 @@ class Splice:
 
         A gate inspects every message anyway.
         """
-        self.client.inbound.reader.inspect_all()
+        self.client.inbound.inspect_all()
 
     def end(self, cause: str) -> None:
         """See `Ending.end`. May be called when the call is over."""

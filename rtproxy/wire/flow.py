@@ -30,11 +30,13 @@ ended; the socket is closing. The last two are never released."""
 class Reader(Protocol):
     """Decides how many of the received bytes are passed on: a `frames.Walker`, or a filter around one."""
 
-    fast: bool
     halt: str
 
     @property
     def count(self) -> Count: ...
+
+    @property
+    def fast(self) -> bool: ...
 
     @property
     def close(self) -> bytes: ...
@@ -69,9 +71,6 @@ class Reader(Protocol):
     def discard_backlog(self) -> None:
         """Discards what has not been passed on."""
 
-    def inspect_all(self) -> None:
-        """From now on every frame is given to `feed`."""
-
 
 class Kit(Protocol):
     """What all flows of a process share."""
@@ -91,13 +90,21 @@ class Flow:
 
     ``forward`` takes the bytes that pass, and returns how many of them the kernel accepted. ``held`` are the reasons
     not to read. ``low_priority``: its frames cost more than their bytes (`credit`), so that other sockets are read
-    first. Only frames of more than ``shortest`` and less than ``longest`` bytes may pass without `Reader.feed`.
+    first.
+
+    ``fast``: the next frame may pass without `Reader.feed`, if it has more than ``shortest`` and less than ``longest``
+    bytes. What of the reader that depends on is held here, so that such a frame does not touch the reader.
     """
 
     __slots__ = (
+        "_count",
         "_credit",
         "_deferred",
+        "_head_size",
+        "_ignored",
         "_kit",
+        "_opening",
+        "fast",
         "forward",
         "held",
         "longest",
@@ -111,6 +118,8 @@ class Flow:
     def __init__(self, kit: Kit, source: Socket, sink: Socket, reader: Reader) -> None:
         self._kit = kit
         self.source, self.sink, self.reader = source, sink, reader
+        self.fast, self._count, self._ignored = reader.fast, reader.count, reader.ignored
+        self._opening, self._head_size = reader.fast_opening, reader.head_size
         self.forward: Callable[[bytes], int] = sink.send
         self.shortest, self.longest = SHORTEST_FRAME, READ_BYTES
         self.held = 0
@@ -129,8 +138,7 @@ class Flow:
 
     def ready(self, events: int) -> None:
         """Takes events from the poller: nearly always one whole frame, which the other socket accepts at once."""
-        reader = self.reader
-        usual = events == _USUAL and reader.fast
+        usual = events == _USUAL and self.fast
         if not usual and not self._worth_reading(events):
             return
         try:
@@ -142,10 +150,10 @@ class Flow:
         if (
             usual
             and self.shortest < size < self.longest
-            and OPENING(data)[0] - size == reader.fast_opening
-            and data.startswith(reader.ignored, reader.head_size)
+            and OPENING(data)[0] - size == self._opening
+            and data.startswith(self._ignored, self._head_size)
         ):
-            count = reader.count
+            count = self._count
             count.frames += 1
             count.bytes += size
             try:
@@ -223,10 +231,11 @@ class Flow:
 
     def pass_on(self, data: bytes) -> None:
         """Passes on the received bytes ``data``, as many as may be handled in one call."""
-        reader, count = self.reader, self.reader.count
+        reader, count = self.reader, self._count
         count.bytes += len(data)
         size, frames = len(data) + len(reader.rest), count.frames
         data = reader.feed(data)
+        self.fast = reader.fast
         if data:
             try:
                 if (sent := self.forward(data)) != len(data):
@@ -237,9 +246,9 @@ class Flow:
         if units > 0 or self.low_priority:
             self._spend(max(0, units))
         if self.source.full or self.held or self.low_priority:
-            reader.fast = False
+            self.fast = False
         if reader.has_backlog():
-            reader.fast = False
+            self.fast = False
             self.defer()
         if reader.halt:
             self.source.owner.halted()
@@ -258,15 +267,19 @@ class Flow:
 
     def expect(self, size: int) -> None:
         """From now on only whole frames with about ``size`` bytes of payload may pass without `feed`."""
-        self.shortest = max(SHORTEST_FRAME, self.reader.head_size + size - SIZE_TOLERANCE)
-        self.longest = min(READ_BYTES, self.reader.head_size + size + SIZE_TOLERANCE)
+        self.shortest = max(SHORTEST_FRAME, self._head_size + size - SIZE_TOLERANCE)
+        self.longest = min(READ_BYTES, self._head_size + size + SIZE_TOLERANCE)
+
+    def inspect_all(self) -> None:
+        """From now on every frame is given to the reader."""
+        self._ignored = ()
 
     # Pause and resume reading.
 
     def hold(self, reason: int) -> None:
         """Reads nothing until ``reason`` is released."""
         self.held |= reason
-        self.reader.fast = False
+        self.fast = False
 
     def release(self, reason: int) -> None:
         """Reads again, unless there is another reason not to."""
@@ -324,7 +337,7 @@ class TlsFlow(Flow):
         if tls.outgoing.pending and not (self.source.full or self.source.closing):
             self.source.send_tls_records(tls)
         if self._has_backlog():
-            self.reader.fast = False
+            self.fast = False
             self.defer()
         elif tls.ended:
             self._source_ended()

@@ -143,10 +143,6 @@ class Walker:
         """Discards what has not been passed on."""
         self.rest = b""
 
-    def inspect_all(self) -> None:
-        """From now on no frame passes without `feed`."""
-        self.ignored = ()
-
     def feed(self, data: bytes) -> bytes:
         """Takes the next bytes of the leg, and returns those that may be passed on.
 
