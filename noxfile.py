@@ -35,6 +35,7 @@ LOCKS = {
 }
 # These are tools of their own, and come without what the relay needs.
 TOOLS = {"lint": ("lint",), "audit": ("audit",), "sbom": ("sbom",), "nox": ("dev",), "release": ("release",)}
+TOOLS |= {"compile": ("types",)}
 CODE = ("rtproxy", "clients", "stage", "bench", "playbooks", "tests", ".github", "noxfile.py")
 # What pip calls to build a wheel of the folder that it runs in; sys.argv[1] is the folder that the wheel goes to.
 BUILD = "import sys; from setuptools import build_meta; build_meta.build_wheel(sys.argv[1])"
@@ -73,6 +74,21 @@ def nightly(session: nox.Session) -> None:
     others = "tests", *(f"--ignore={each}" for each in (*alone, *plays))
     marked = "-m", "nightly and not image"
     session.run("python", "-m", "pytest", *marked, *SIDE_BY_SIDE, *others, *session.posargs)
+
+
+@nox.session(python=["3.11", "3.12", "3.13"] if ASKED else None)
+def compiled(session: nox.Session) -> None:
+    """The relay's tests with wire/ compiled by mypyc, in a copy of what git knows; arguments go to pytest."""
+    install(session, "everything")
+    tree = Path(session.create_tmp(), "tree").resolve()
+    shutil.rmtree(tree, ignore_errors=True)
+    for name in str(session.run("git", "ls-files", "-z", external=True, silent=True)).split("\0")[:-1]:
+        (tree / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(name, tree / name, follow_symlinks=False)
+    with session.chdir(tree):
+        session.run("python", "setup.py", "--quiet", "build_ext", "--inplace", env={"RTPROXY_COMPILE": "1"})
+        tests = session.posargs or ["tests/rtproxy", "tests/faults"]
+        session.run("python", "-m", "pytest", *SIDE_BY_SIDE, *tests, env={"RTPROXY_COMPILE": "1"})
 
 
 @nox.session

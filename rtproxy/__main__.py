@@ -21,6 +21,7 @@ from rtproxy.carry import ADMISSION, ROSTER
 from rtproxy.door.halfopen import Runner
 from rtproxy.log import Log, Outlet
 from rtproxy.settings import HELP, PROXY_HELP, TELEMETRY_HELP, Settings, SettingsError, load
+from rtproxy.wire import flow
 
 BACKLOG = 2048
 CUT_S = 1.0
@@ -51,6 +52,7 @@ async def serve(settings: Settings, log: Log) -> int:
             pid=os.getpid(),
             telemetry=app[TELEMETRY],
             https_proxy=proxy.name if proxy else None,
+            compiled=not flow.__file__.endswith(".py"),
         )
         # What start-up made stays: a collection while calls are up need not look at it, which took 20 ms.
         gc.collect()

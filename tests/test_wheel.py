@@ -17,7 +17,7 @@ from rtproxy import __version__
 
 ROOT = Path(__file__).parents[1]
 # As the Containerfile copies them.
-MADE_OF = ("pyproject.toml", "setup.cfg", "README.md", "LICENSE")
+MADE_OF = ("pyproject.toml", "setup.cfg", "setup.py", "README.md", "LICENSE")
 OTHERS = ("clients", "stage", "bench", "tests")
 INFO = f"rtproxy-{__version__}.dist-info"
 

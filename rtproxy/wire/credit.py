@@ -7,9 +7,9 @@ Units are counted, time is not measured: a time would also include what the mach
 time of this thread costs as much as a small frame.
 """
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-BYTES_PER_UNIT = 64
+BYTES_PER_UNIT: Final = 64
 """Bytes that pay for one unit: a transcript delta, of some 150 bytes, pays for its own frame and its own read."""
 
 

@@ -7,7 +7,7 @@ more reasons, and ``forward`` is replaced while bytes may not go directly to the
 
 import time
 from collections.abc import Callable
-from typing import Protocol
+from typing import Final, Protocol
 
 from rtproxy.wire.clock import Clock
 from rtproxy.wire.credit import BYTES_PER_UNIT, Allowance, Credit
@@ -16,13 +16,17 @@ from rtproxy.wire.poller import BROKEN, ENDING, READABLE, WRITABLE, Watcher
 from rtproxy.wire.socket import Socket, drop
 from rtproxy.wire.tls import READ_BYTES
 
-_USUAL = READABLE | WRITABLE
-SHORTEST_FRAME = 133
+_USUAL: Final = READABLE | WRITABLE
+SHORTEST_FRAME: Final = 133
 """One byte less than the shortest masked frame whose length is written in two bytes, header included."""
-SIZE_TOLERANCE = 16
+SIZE_TOLERANCE: Final = 16
 """Two audio frames of one call differ in length by at most this many bytes: a few samples, a longer id."""
 
-FULL, SLOWED, PAUSED, ENDED, CLOSING = 1, 2, 4, 8, 16
+FULL: Final = 1
+SLOWED: Final = 2
+PAUSED: Final = 4
+ENDED: Final = 8
+CLOSING: Final = 16
 """Reasons not to read: the other socket is full; this side spent its units; the owner asks for a pause; the stream has
 ended; the socket is closing. The last two are never released."""
 

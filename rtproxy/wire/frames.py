@@ -14,27 +14,30 @@ Close is not passed on by itself: what happens to it depends on the state of the
 
 import os
 import struct
-from typing import ClassVar, Protocol
+from typing import ClassVar, Final, Protocol
 
-FRAME_LIMIT = 16 * 1024 * 1024
+FRAME_LIMIT: Final = 16 * 1024 * 1024
 """The most bytes of payload in one frame. The model accepts 15 MiB of audio in one append, base64 and JSON included
 (platform limit), so a limit of 16 MiB refuses no call that would have worked."""
-HEAD_MAX = 14
-FRAMES_IN_ONE_GO = 64
+HEAD_MAX: Final = 14
+FRAMES_IN_ONE_GO: Final = 64
 """The most frames handled in one call, before other calls have their turn: as many as one read holds at 1 KiB each."""
-PARSED_IN_ONE_GO = 16 * 1024
+PARSED_IN_ONE_GO: Final = 16 * 1024
 """The most bytes of messages parsed in one call: four events of this size that consist of empty arrays take 4 ms."""
 
-NO_CODE = 1005
+NO_CODE: Final = 1005
 """A Close without a code; appears in logs only (section 7.4.1)."""
-_NOT_SENT = frozenset((1004, NO_CODE, 1006))
-CONTINUATION, TEXT, CLOSE, PING = 0x0, 0x1, 0x8, 0x9
+_NOT_SENT: Final = frozenset((1004, NO_CODE, 1006))
+CONTINUATION: Final = 0x0
+TEXT: Final = 0x1
+CLOSE: Final = 0x8
+PING: Final = 0x9
 # First bytes without RSV bits: FIN or not for data, FIN only for control (section 5.4, 5.5).
-_DATA_STARTS = frozenset((0x81, 0x01, 0x82, 0x02))
-_CONTINUATIONS = frozenset((0x80, 0x00))
-_CONTROLS = frozenset((0x88, 0x89, 0x8A))
-_LENGTH_IN_TWO = 126
-OPENING = struct.Struct(">I").unpack_from
+_DATA_STARTS: Final = frozenset((0x81, 0x01, 0x82, 0x02))
+_CONTINUATIONS: Final = frozenset((0x80, 0x00))
+_CONTROLS: Final = frozenset((0x88, 0x89, 0x8A))
+_LENGTH_IN_TWO: Final = 126
+OPENING: Final = struct.Struct(">I").unpack_from
 """Reads the first two bytes of a frame, and a length in two bytes after them, as one number."""
 
 

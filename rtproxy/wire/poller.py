@@ -14,17 +14,18 @@ import select
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Protocol
+from typing import Final, Protocol
 
 from rtproxy.wire.slices import SLICE_S, Soon
 
-READABLE, WRITABLE = select.EPOLLIN, select.EPOLLOUT
-ENDING = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
-BROKEN = select.EPOLLERR
+READABLE: Final = select.EPOLLIN
+WRITABLE: Final = select.EPOLLOUT
+ENDING: Final = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
+BROKEN: Final = select.EPOLLERR
 # Edge triggered: epoll reports each change once, so that no socket is looked at twice (epoll(7)).
-_EVENTS = READABLE | WRITABLE | select.EPOLLRDHUP | select.EPOLLET
-_BATCH = 64
-BRIEFLY_S = 0.01
+_EVENTS: Final = READABLE | WRITABLE | select.EPOLLRDHUP | select.EPOLLET
+_BATCH: Final = 64
+BRIEFLY_S: Final = 0.01
 
 Failed = Callable[[Exception], None]
 

@@ -7,9 +7,9 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import TypeVar
+from typing import Final, TypeVar
 
-SLICE_S = 0.002
+SLICE_S: Final = 0.002
 """No work may block the loop for longer than about this."""
 
 T = TypeVar("T")

@@ -5,13 +5,13 @@ import struct
 import termios
 from collections.abc import Callable
 from fcntl import ioctl
-from typing import Protocol
+from typing import Final, Protocol
 
 from rtproxy.wire.poller import Owner as Polled
 from rtproxy.wire.poller import Watcher
 from rtproxy.wire.tls import Tls
 
-KERNEL_BUFFER_LIMIT = 128 * 1024
+KERNEL_BUFFER_LIMIT: Final = 128 * 1024
 
 
 def prepare(sock: socket.socket) -> None:
@@ -74,6 +74,8 @@ class Socket:
     """
 
     __slots__ = ("_poller", "_sock", "_unsent", "closing", "full", "owner", "recv", "send", "shut", "tls")
+    # What compiled code may delete.
+    __deletable__ = ("owner",)
     owner: Owner
 
     def __init__(self, poller: Watcher, sock: socket.socket, tls: Tls | None) -> None:

@@ -8,9 +8,10 @@ import asyncio
 import contextlib
 import socket
 import ssl
+from typing import Final
 
-READ_BYTES = 64 * 1024
-_RECORD_BYTES = 16 * 1024
+READ_BYTES: Final = 64 * 1024
+_RECORD_BYTES: Final = 16 * 1024
 """OpenSSL receives at most this much at once: its buffers never shrink while the connection lasts."""
 
 

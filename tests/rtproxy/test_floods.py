@@ -44,7 +44,7 @@ def test_whoever_speaks_as_often_as_audio_can_is_never_slowed() -> None:
 
 def test_a_side_that_sends_short_events_now_and_then_keeps_its_priority() -> None:
     assert not spending(2, 0.1, 60).low_priority
-    assert spending(FREE_UNITS + 1, 1, 0.1).low_priority
+    assert spending(int(FREE_UNITS) + 1, 1, 0.1).low_priority
 
 
 def test_a_side_that_spent_all_waits_and_is_a_flood_when_it_goes_on() -> None:
