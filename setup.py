@@ -5,6 +5,7 @@ packages of requirements/compile.txt. All else about the package is in setup.cfg
 """
 
 import os
+import sys
 from pathlib import Path
 
 from setuptools import setup
@@ -17,8 +18,10 @@ LEFT_OUT = {"__init__.py", "takeover.py"}
 def extensions():
     if os.environ.get("RTPROXY_COMPILE") != "1":
         return []
-    from mypyc.build import mypycify
-
+    try:
+        from mypyc.build import mypycify
+    except ImportError:
+        sys.exit("RTPROXY_COMPILE=1 needs the packages of requirements/compile.txt, and pip's --no-build-isolation")
     sources = sorted(str(path) for path in ROOM.glob("*.py") if path.name not in LEFT_OUT)
     return mypycify(["--strict", *sources], opt_level="3", debug_level="0", group_name="rtproxy")
 
