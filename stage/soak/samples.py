@@ -124,10 +124,11 @@ def growths(samples: Sequence[Sample], *, holes: bool = False) -> list[Growth]:
     def grown(what: str, unit: str, values: Sequence[float], limit: float) -> Growth:
         return Growth(what, unit, slope(at, values) * minutes * 60, limit, minutes, ended)
 
+    memory, tasks = floor(at, [each.rss_kb for each in half], 10), floor(at, [each.tasks for each in half], 3)
     return [
-        grown("memory", "KB", floor(half), RSS_KB + (HOLES_KB * ended if holes else 0)),
+        grown("memory", "KB", memory, RSS_KB + (HOLES_KB * ended if holes else 0)),
         grown("descriptors beyond two a session", "descriptors", [each.spare for each in half], DESCRIPTORS),
-        grown("tasks", "tasks", [each.tasks for each in half], TASKS),
+        grown("tasks", "tasks", tasks, TASKS),
         grown("threads", "threads", [each.threads for each in half], THREADS),
     ]
 
@@ -137,10 +138,13 @@ def second_half(samples: Sequence[Sample]) -> list[Sample]:
     return [each for each in samples if each.at >= (samples[0].at + samples[-1].at) / 2]
 
 
-def floor(samples: Sequence[Sample]) -> list[int]:
-    """At each sample the least memory, in KB, of the last `FLOOR_S`; of a tenth of the time where that is less."""
-    last_s = min(FLOOR_S, (samples[-1].at - samples[0].at) / 10)
-    return [min(each.rss_kb for each in samples if 0 <= now.at - each.at <= last_s) for now in samples]
+def floor(at: Sequence[float], values: Sequence[int], parts: int) -> list[int]:
+    """At each time the least value of the last `FLOOR_S`; of one of ``parts`` of the time where that is less.
+
+    What is there for a moment is no growth. A burst of handshakes has dozens of tasks, on a busy machine for a second.
+    """
+    last_s = min(FLOOR_S, (at[-1] - at[0]) / parts)
+    return [min(value for then, value in zip(at, values, strict=True) if 0 <= now - then <= last_s) for now in at]
 
 
 def slope(at: Sequence[float], values: Sequence[float]) -> float:
