@@ -29,7 +29,7 @@ Line = dict[str, Any]
 # The run.
 
 
-SHORT = ("--calls", "50", "--minutes", "0.1", "--faults", "0.7", "--every", "0.5", "--seed", "1")
+SHORT = ("--calls", "50", "--minutes", "0.2", "--faults", "0.7", "--every", "0.5", "--seed", "1")
 MODELS = {"a plaintext model": (), "a model under TLS": ("--tls",)}
 
 
@@ -58,7 +58,7 @@ def test_a_short_soak_with_every_fault_adds_up_to_the_last_frame(
     assert process.returncode == 0, said
     verdict = json.loads((folder / "verdict.json").read_text())
     options = "".join(f" {option}" for option in MODELS[model])
-    assert verdict["command"] == f"nox -s soak -- --calls 50 --minutes 0.1 --faults 0.7 --seed 1{options}"
+    assert verdict["command"] == f"nox -s soak -- --calls 50 --minutes 0.2 --faults 0.7 --seed 1{options}"
     assert all(check["held"] for check in verdict["checks"])
     assert verdict["kinds"].keys() == {kind.name for kind in PLAN.kinds()}
     assert sum(kind["calls"] for kind in verdict["kinds"].values()) > 100
